@@ -1,0 +1,129 @@
+//! Time as a dependency: wall time for people and files, elapsed time for decisions.
+//!
+//! Sleeping and timeouts go through `tokio::time`, which the simulation pauses. Wall time never
+//! decides anything alone: [`Mark`] measures by both clocks and believes the longer, because a
+//! machine that was suspended may have stopped its monotonic clock, and an operator may have set
+//! the wall clock back.
+
+use jiff::Timestamp as Jiff;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Milliseconds since 1970-01-01 UTC; in JSON an RFC 3339 string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(pub u64);
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Jiff::from_millisecond(i64::try_from(self.0).unwrap_or(i64::MAX)) {
+            Ok(time) => write!(f, "{time:.3}"),
+            Err(_) => write!(f, "out-of-range"),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let time = Jiff::deserialize(deserializer)?;
+        u64::try_from(time.as_millisecond())
+            .map(Timestamp)
+            .map_err(|_| serde::de::Error::custom("time before 1970"))
+    }
+}
+
+/// A source of wall time.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The wall time now.
+    fn now(&self) -> Timestamp;
+
+    /// Starts measuring elapsed time.
+    fn mark(&self) -> Mark {
+        Mark {
+            monotonic: Instant::now(),
+            wall: self.now(),
+        }
+    }
+
+    /// How long ago `mark` was taken, by the clock that says longer.
+    fn since(&self, mark: Mark) -> Duration {
+        let wall = self.now().0.saturating_sub(mark.wall.0);
+        mark.monotonic.elapsed().max(Duration::from_millis(wall))
+    }
+}
+
+/// A moment from which elapsed time is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    monotonic: Instant,
+    wall: Timestamp,
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the wall clock"
+    )]
+    fn now(&self) -> Timestamp {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let millis = since_epoch.unwrap_or_default().as_millis();
+        Timestamp(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+}
+
+/// A wall clock that follows tokio's time from a fixed start: the simulation's and the tests'.
+#[derive(Debug)]
+pub struct VirtualClock {
+    start: Instant,
+    wall: Timestamp,
+}
+
+impl VirtualClock {
+    /// A clock that shows `wall` now.
+    pub fn starting_at(wall: Timestamp) -> Self {
+        VirtualClock {
+            start: Instant::now(),
+            wall,
+        }
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = self.start.elapsed().as_millis();
+        Timestamp(self.wall.0 + u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_rfc_3339_in_json() {
+        let time = Timestamp(1_768_473_000_000);
+        let text = serde_json::to_string(&time).unwrap();
+        assert_eq!(text, "\"2026-01-15T10:30:00.000Z\"");
+        assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), time);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_clock_follows_paused_time() {
+        let clock = VirtualClock::starting_at(Timestamp(1_000));
+        let mark = clock.mark();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(clock.now(), Timestamp(6_000));
+        assert_eq!(clock.since(mark), Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,65 @@
+//! The compute pool: all CPU-heavy work (search, index builds, compression) goes through here, so
+//! that it never stalls the I/O threads and the simulation can run it inline.
+
+use crate::base::{Error, Result};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Where CPU-heavy work runs.
+#[derive(Debug, Clone)]
+pub enum Compute {
+    /// In the caller's task: deterministic, for simulation.
+    Inline,
+    /// On a pool of threads.
+    Pool(Arc<rayon::ThreadPool>),
+}
+
+impl Compute {
+    /// A pool with one thread per core, or `threads` where that is not 0.
+    pub fn pool(threads: usize) -> Result<Self> {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("brainy-compute-{index}"))
+            .build()
+            .map(|pool| Compute::Pool(Arc::new(pool)))
+            .map_err(|error| Error::internal("could not start the compute pool").caused_by(error))
+    }
+
+    /// Runs `work` to its end. A panic in it becomes an `internal` error.
+    pub async fn run<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R> {
+        let guarded = || {
+            std::panic::catch_unwind(AssertUnwindSafe(work))
+                .map_err(|_| Error::internal("a computation panicked; please report it"))
+        };
+        match self {
+            Compute::Inline => guarded(),
+            Compute::Pool(pool) => {
+                let (send, receive) = oneshot::channel();
+                // The receiver may be gone (the request was cancelled): then nobody wants it.
+                pool.spawn(move || drop(send.send(guarded())));
+                receive
+                    .await
+                    .map_err(|_| Error::internal("the compute pool is gone"))?
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Code;
+
+    #[tokio::test]
+    async fn work_runs_and_panics_become_errors() {
+        for compute in [Compute::Inline, Compute::pool(2).unwrap()] {
+            assert_eq!(compute.run(|| 6 * 7).await.unwrap(), 42);
+            let error = compute.run(|| panic!("on purpose")).await.unwrap_err();
+            assert_eq!(error.code(), Code::Internal);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Deliberately broken builds: the simulation must catch each of them, or it proves nothing.
+//!
+//! Without the feature `defects` every question is answered `false` at compile time.
+
+/// One way to be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Defect {
+    /// Acknowledges a write before its log entry is durable.
+    AckBeforePut,
+    /// Treats an ambiguous conditional PUT as lost without reading it back.
+    AmbiguousIsLost,
+    /// Acknowledges without looking at the log's floor again.
+    SkipFloorCheck,
+}
+
+impl Defect {
+    /// Every defect with the name that the simulation's command line uses.
+    pub const ALL: &'static [(Defect, &'static str)] = &[
+        (Defect::AckBeforePut, "ack-before-put"),
+        (Defect::AmbiguousIsLost, "ambiguous-is-lost"),
+        (Defect::SkipFloorCheck, "skip-floor-check"),
+    ];
+}
+
+/// The defects that are switched on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Defects {
+    #[cfg(feature = "defects")]
+    active: Option<Defect>,
+}
+
+impl Defects {
+    /// Switches one defect on.
+    #[cfg(feature = "defects")]
+    pub fn only(defect: Defect) -> Self {
+        Defects {
+            active: Some(defect),
+        }
+    }
+
+    /// Whether `defect` is on.
+    #[cfg(feature = "defects")]
+    pub fn has(self, defect: Defect) -> bool {
+        self.active == Some(defect)
+    }
+
+    /// Whether `defect` is on: never, in a build without the feature.
+    #[cfg(not(feature = "defects"))]
+    #[inline(always)]
+    pub const fn has(self, _defect: Defect) -> bool {
+        false
+    }
+}

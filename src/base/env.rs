@@ -1,0 +1,63 @@
+//! Everything nondeterministic that an instance depends on, in one value.
+
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::compute::Compute;
+use crate::base::defect::Defects;
+use crate::base::metrics::Metrics;
+use crate::base::rng::{Rng, SeededRng};
+use crate::base::tasks::Tasks;
+use crate::base::{Result, ids};
+use std::sync::Arc;
+
+/// An instance's surroundings. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Env {
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// The instance's tasks.
+    pub tasks: Tasks,
+    /// Where CPU-heavy work runs.
+    pub compute: Compute,
+    /// The instance's counters.
+    pub metrics: Arc<Metrics>,
+    /// Deliberate faults; none outside the simulation.
+    pub defects: Defects,
+}
+
+impl Env {
+    /// The real machine, with `threads` compute threads (0: one per core).
+    pub fn system(threads: usize) -> Result<Self> {
+        Ok(Env {
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(SeededRng::from_os()),
+            tasks: Tasks::default(),
+            compute: Compute::pool(threads)?,
+            metrics: Arc::default(),
+            defects: Defects::default(),
+        })
+    }
+
+    /// A deterministic environment on tokio's (paused) time: tests and simulation.
+    pub fn deterministic(seed: u64, clock: Arc<dyn Clock>) -> Self {
+        Env {
+            clock,
+            rng: Arc::new(SeededRng::new(seed)),
+            tasks: Tasks::default(),
+            compute: Compute::Inline,
+            metrics: Arc::default(),
+            defects: Defects::default(),
+        }
+    }
+
+    /// A new time-ordered id for an object.
+    pub fn ulid(&self) -> ids::Ulid {
+        ids::ulid(self.clock.now(), &*self.rng)
+    }
+
+    /// A new time-ordered id for a record.
+    pub fn record_id(&self) -> String {
+        ids::uuid_v7(self.clock.now(), &*self.rng)
+    }
+}

@@ -1,0 +1,218 @@
+//! Counters of one instance, in Prometheus text.
+//!
+//! A registry per instance rather than a global one: tests and the simulation run many instances
+//! in one process. Every metric is named and explained here and nowhere else.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+
+/// Labels of a store request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StoreLabels {
+    /// `get`, `put`, `put_if`, `delete` or `list`.
+    pub op: &'static str,
+    /// `ok`, `missing`, `unmodified`, `won`, `lost`, `ambiguous` or `failed`.
+    pub outcome: &'static str,
+}
+
+/// Labels of an HTTP request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HttpLabels {
+    /// The route's pattern, never the concrete path.
+    pub route: String,
+    /// The HTTP method.
+    pub method: &'static str,
+    /// The status code.
+    pub status: u16,
+}
+
+/// The counters. Fields are public so that each layer counts what it does.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests to the object store.
+    pub store_requests: Family<StoreLabels, Counter>,
+    /// Bytes read from the object store.
+    pub store_bytes_read: Counter,
+    /// Bytes written to the object store.
+    pub store_bytes_written: Counter,
+    /// Seconds that store requests took.
+    pub store_seconds: Histogram,
+    /// Log entries appended by this instance.
+    pub wal_appends: Counter,
+    /// Conditional PUTs of log entries that lost a race.
+    pub wal_appends_lost: Counter,
+    /// Conditional PUTs of log entries whose outcome had to be read back.
+    pub wal_appends_ambiguous: Counter,
+    /// Entries appended again because their number had been collected.
+    pub wal_appends_below_floor: Counter,
+    /// Records acknowledged as durable.
+    pub records_written: Counter,
+    /// Log entries applied by readers.
+    pub wal_entries_applied: Counter,
+    /// Searches answered.
+    pub searches: Counter,
+    /// Seconds that searches took inside the engine.
+    pub search_seconds: Histogram,
+    /// HTTP requests answered.
+    pub http_requests: Family<HttpLabels, Counter>,
+    /// Seconds that HTTP requests took.
+    pub http_seconds: Histogram,
+    /// Live records over all open collections.
+    pub vector_count: Gauge,
+    /// Bytes of the tails held in memory.
+    pub tail_bytes: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("brainy");
+        let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.0, 20));
+        let metrics = Metrics {
+            store_requests: Family::default(),
+            store_bytes_read: Counter::default(),
+            store_bytes_written: Counter::default(),
+            store_seconds: seconds(),
+            wal_appends: Counter::default(),
+            wal_appends_lost: Counter::default(),
+            wal_appends_ambiguous: Counter::default(),
+            wal_appends_below_floor: Counter::default(),
+            records_written: Counter::default(),
+            wal_entries_applied: Counter::default(),
+            searches: Counter::default(),
+            search_seconds: seconds(),
+            http_requests: Family::default(),
+            http_seconds: seconds(),
+            vector_count: Gauge::default(),
+            tail_bytes: Gauge::default(),
+            registry: Registry::default(),
+        };
+        metrics.register(&mut registry);
+        Metrics {
+            registry,
+            ..metrics
+        }
+    }
+}
+
+impl Metrics {
+    fn register(&self, registry: &mut Registry) {
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(name, help, counter.clone());
+        };
+        counter(
+            "store_read_bytes",
+            "Bytes read from the object store",
+            &self.store_bytes_read,
+        );
+        counter(
+            "store_written_bytes",
+            "Bytes written to the object store",
+            &self.store_bytes_written,
+        );
+        counter(
+            "wal_appends",
+            "Log entries appended by this instance",
+            &self.wal_appends,
+        );
+        counter(
+            "wal_appends_lost",
+            "Conditional PUTs of log entries that lost a race",
+            &self.wal_appends_lost,
+        );
+        counter(
+            "wal_appends_ambiguous",
+            "Conditional PUTs of log entries whose outcome was read back",
+            &self.wal_appends_ambiguous,
+        );
+        counter(
+            "wal_appends_below_floor",
+            "Entries appended again because their number had been collected",
+            &self.wal_appends_below_floor,
+        );
+        counter(
+            "records_written",
+            "Records acknowledged as durable",
+            &self.records_written,
+        );
+        counter(
+            "wal_entries_applied",
+            "Log entries applied",
+            &self.wal_entries_applied,
+        );
+        counter("searches", "Searches answered", &self.searches);
+        registry.register(
+            "store_requests",
+            "Requests to the object store",
+            self.store_requests.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "HTTP requests answered",
+            self.http_requests.clone(),
+        );
+        registry.register(
+            "vector_count",
+            "Live records over all open collections",
+            self.vector_count.clone(),
+        );
+        registry.register(
+            "tail_bytes",
+            "Bytes of the log tails held in memory",
+            self.tail_bytes.clone(),
+        );
+        let mut histogram = |name: &str, help: &str, histogram: &Histogram| {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        };
+        histogram(
+            "store_request",
+            "Time that store requests took",
+            &self.store_seconds,
+        );
+        histogram(
+            "search",
+            "Time that searches took inside the engine",
+            &self.search_seconds,
+        );
+        histogram(
+            "http_request",
+            "Time that HTTP requests took",
+            &self.http_seconds,
+        );
+    }
+
+    /// The registry's content in Prometheus text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_names_every_metric_with_its_prefix() {
+        let metrics = Metrics::default();
+        metrics.searches.inc();
+        let text = metrics.encode();
+        assert!(text.contains("brainy_searches_total 1"), "{text}");
+        assert!(
+            text.contains("brainy_store_request_seconds_bucket"),
+            "{text}"
+        );
+    }
+}

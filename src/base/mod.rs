@@ -1,0 +1,19 @@
+//! What every layer may use: errors, ids, time, randomness, tasks, the compute pool, settings, metrics.
+//!
+//! Nothing here knows about stores, logs or HTTP. [`Env`] bundles the sources of nondeterminism
+//! (clock, randomness, tasks, threads), so that the simulation can replace all of them at once.
+
+pub mod clock;
+pub mod compute;
+pub mod defect;
+pub mod env;
+pub mod error;
+pub mod ids;
+pub mod metrics;
+pub mod rng;
+pub mod settings;
+pub mod tasks;
+
+pub use clock::{Clock, Timestamp};
+pub use env::Env;
+pub use error::{Code, Error, Result};

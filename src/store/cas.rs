@@ -1,0 +1,329 @@
+//! Compare-and-swap that can be trusted: ambiguous outcomes are resolved by reading back.
+//!
+//! Two shapes cover every use:
+//!
+//! - [`create`]: an object that is written once (log entries, manifest history). The caller says
+//!   how to recognise its own bytes.
+//! - [`Document`]: a JSON object that is changed in place (manifest, shared config, leases, state).
+//!   It carries a version that only grows and the ids of the last writes, so that a writer whose
+//!   PUT was cut off finds out whether it happened even when others have written since.
+//!
+//! Both are safe to repeat: an attempt is always the same bytes on the same condition, so at most
+//! one of the repeats takes effect.
+
+use crate::base::clock::Timestamp;
+use crate::base::ids::WriteId;
+use crate::base::{Code, Env, Error, Result};
+use crate::store::{Etag, Fetched, Key, Precondition, PutOutcome, Store, get};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How often an ambiguous attempt is repeated before the caller hears of it.
+const AMBIGUOUS_ATTEMPTS_MAX: u32 = 6;
+/// How often a lost update is tried again on the newer content.
+const UPDATE_ATTEMPTS_MAX: u32 = 64;
+/// The first and the longest pause between attempts; full jitter.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How many write ids a document remembers. A writer that is cut off can resolve its outcome as
+/// long as fewer others have won since; past that it reports the ambiguity.
+const RECENT_WRITES: usize = 64;
+
+/// How a [`create`] ended.
+#[derive(Debug)]
+#[must_use]
+pub enum Created {
+    /// Our bytes are the object's content.
+    Won,
+    /// Somebody else's bytes are: here they are.
+    Lost(Bytes),
+}
+
+/// Waits before attempt number `attempt` (from 1), with full jitter.
+pub async fn pause(env: &Env, attempt: u32) {
+    let longest = PAUSE_FIRST
+        .saturating_mul(1 << attempt.min(16))
+        .min(PAUSE_MAX);
+    tokio::time::sleep(env.rng.jitter(longest)).await;
+}
+
+/// Writes `body` at `key` unless something is there, until it is known who won.
+///
+/// `is_ours` recognises our bytes. An error that [`Error::is_ambiguous`] means that the store did
+/// not answer for so long that we gave up: the object may appear even later.
+pub async fn create(
+    store: &dyn Store,
+    env: &Env,
+    key: &Key,
+    body: Bytes,
+    is_ours: impl Fn(&[u8]) -> bool,
+) -> Result<Created> {
+    let mut last = None;
+    for attempt in 1..=AMBIGUOUS_ATTEMPTS_MAX {
+        match store.put_if(key, body.clone(), Precondition::Absent).await {
+            PutOutcome::Won(_) => return Ok(Created::Won),
+            PutOutcome::Failed(error) => {
+                // An earlier attempt may still have happened; only the first failure is certain.
+                return Err(if last.is_some() {
+                    error.ambiguous()
+                } else {
+                    error
+                });
+            }
+            PutOutcome::Lost => {}
+            PutOutcome::Ambiguous(error) => last = Some(error),
+        }
+        match get(store, key).await {
+            Ok(Fetched::Found(object)) if is_ours(&object.bytes) => return Ok(Created::Won),
+            Ok(Fetched::Found(object)) => return Ok(Created::Lost(object.bytes)),
+            // Nobody's yet: the same bytes under the same condition are safe to send again.
+            Ok(_) => {}
+            Err(error) => last = Some(error),
+        }
+        pause(env, attempt).await;
+    }
+    let error = last.unwrap_or_else(|| {
+        Error::unavailable(format!(
+            "the store kept answering with a conflict for {key}; try again"
+        ))
+    });
+    Err(error
+        .context(format!("could not find out whether {key} was written"))
+        .ambiguous())
+}
+
+/// What every document that is changed by compare-and-swap carries beside its content.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stamp {
+    /// Grows by one with every change and never repeats.
+    pub version: u64,
+    /// When the last change was made, by its writer's clock; for people only.
+    pub updated: Timestamp,
+    /// The ids of the last changes, newest last.
+    pub recent_writes: Vec<String>,
+}
+
+/// A JSON object that is changed by compare-and-swap.
+pub trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
+    /// The newest `formatVersion` that this build understands.
+    const FORMAT_VERSION: u64;
+
+    /// The document's stamp.
+    fn stamp(&self) -> &Stamp;
+
+    /// The document's stamp, to be advanced.
+    fn stamp_mut(&mut self) -> &mut Stamp;
+}
+
+/// A document as it was read.
+#[derive(Debug, Clone)]
+pub struct Loaded<T> {
+    /// Its content.
+    pub value: T,
+    /// Names this very content.
+    pub etag: Etag,
+    /// The bytes as they were read.
+    pub bytes: Bytes,
+}
+
+/// Parses a document, telling a newer format from a broken one.
+pub fn parse<T: Document>(key: &Key, bytes: &[u8]) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Format {
+        #[serde(rename = "formatVersion")]
+        format_version: u64,
+    }
+    let broken = |error: serde_json::Error| {
+        Error::corrupt(format!(
+            "{key} is not valid: {error}; restore it from its history or a backup"
+        ))
+        .with("line", error.line())
+        .with("column", error.column())
+    };
+    let format: Format = serde_json::from_slice(bytes).map_err(broken)?;
+    if format.format_version > T::FORMAT_VERSION {
+        return Err(Error::new(
+            Code::NewerFormat,
+            format!(
+                "{key} has format version {}, and this build knows up to {}; upgrade this instance",
+                format.format_version,
+                T::FORMAT_VERSION
+            ),
+        ));
+    }
+    serde_json::from_slice(bytes).map_err(broken)
+}
+
+/// Reads a document.
+pub async fn load<T: Document>(store: &dyn Store, key: &Key) -> Result<Option<Loaded<T>>> {
+    match get(store, key).await? {
+        Fetched::Found(object) => Ok(Some(Loaded {
+            value: parse(key, &object.bytes)?,
+            etag: object.etag,
+            bytes: object.bytes,
+        })),
+        _ => Ok(None),
+    }
+}
+
+/// What a change wants to do with the content it was shown.
+#[derive(Debug)]
+pub enum Change<T> {
+    /// Write this content.
+    Write(T),
+    /// Leave things as they are.
+    Keep,
+}
+
+/// How one attempt to replace a document ended.
+enum Attempt<T> {
+    /// The change is in; this is the content in force, which may hold later changes too.
+    Won(Loaded<T>),
+    Lost,
+}
+
+/// Changes a document until the change is in or declined. `change` sees the current content (or
+/// `None`), may be called several times, and decides each time anew. Returns the content in force.
+pub async fn update<T: Document>(
+    store: &dyn Store,
+    env: &Env,
+    key: &Key,
+    mut change: impl FnMut(Option<&Loaded<T>>) -> Result<Change<T>>,
+) -> Result<Option<Loaded<T>>> {
+    for attempt in 1..=UPDATE_ATTEMPTS_MAX {
+        let current = load::<T>(store, key).await?;
+        let Change::Write(next) = change(current.as_ref())? else {
+            return Ok(current);
+        };
+        let (next, id) = stamped(env, current.as_ref(), next);
+        let bytes = Bytes::from(encode(&next)?);
+        match replace(store, env, key, current.as_ref(), next, &bytes, &id).await? {
+            Attempt::Won(loaded) => return Ok(Some(loaded)),
+            Attempt::Lost => pause(env, attempt).await,
+        }
+    }
+    Err(Error::new(
+        Code::Overloaded,
+        format!("{key} is being changed by too many at once; try again"),
+    )
+    .retry_after_ms(1_000))
+}
+
+fn stamped<T: Document>(env: &Env, current: Option<&Loaded<T>>, mut next: T) -> (T, String) {
+    let id = WriteId::random(&*env.rng).to_string();
+    let base = current
+        .map(|loaded| loaded.value.stamp().clone())
+        .unwrap_or_default();
+    let mut recent_writes = base.recent_writes;
+    recent_writes.push(id.clone());
+    let excess = recent_writes.len().saturating_sub(RECENT_WRITES);
+    recent_writes.drain(..excess);
+    *next.stamp_mut() = Stamp {
+        version: base.version + 1,
+        updated: env.clock.now(),
+        recent_writes,
+    };
+    (next, id)
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::internal("could not write JSON").caused_by(error))
+}
+
+async fn replace<T: Document>(
+    store: &dyn Store,
+    env: &Env,
+    key: &Key,
+    current: Option<&Loaded<T>>,
+    next: T,
+    bytes: &Bytes,
+    id: &str,
+) -> Result<Attempt<T>> {
+    let condition = match current {
+        Some(loaded) => Precondition::Matches(loaded.etag.clone()),
+        None => Precondition::Absent,
+    };
+    let base = current.map_or(0, |loaded| loaded.value.stamp().version);
+    let mut last = None;
+    for attempt in 1..=AMBIGUOUS_ATTEMPTS_MAX {
+        match store.put_if(key, bytes.clone(), condition.clone()).await {
+            PutOutcome::Won(etag) => {
+                return Ok(Attempt::Won(Loaded {
+                    value: next,
+                    etag,
+                    bytes: bytes.clone(),
+                }));
+            }
+            PutOutcome::Failed(error) => {
+                return Err(if last.is_some() {
+                    error.ambiguous()
+                } else {
+                    error
+                });
+            }
+            // A clean loss on the first try needs no look: the content has moved on, or the store
+            // took none of several; the caller reads either way.
+            PutOutcome::Lost if last.is_none() => return Ok(Attempt::Lost),
+            PutOutcome::Lost => {}
+            PutOutcome::Ambiguous(error) => {
+                last = Some(error);
+                if env
+                    .defects
+                    .has(crate::base::defect::Defect::AmbiguousIsLost)
+                {
+                    return Ok(Attempt::Lost);
+                }
+            }
+        }
+        match load::<T>(store, key).await {
+            Ok(found) => match verdict(found, base, id) {
+                Verdict::Ours(loaded) => return Ok(Attempt::Won(loaded)),
+                Verdict::Theirs => return Ok(Attempt::Lost),
+                Verdict::Unchanged => {}
+                Verdict::Unknown => break,
+            },
+            Err(error) if error.is_transient() => last = Some(error),
+            Err(error) => return Err(error.ambiguous()),
+        }
+        pause(env, attempt).await;
+    }
+    let error = last.unwrap_or_else(|| Error::unavailable("the store did not answer"));
+    Err(error
+        .context(format!("could not find out whether {key} was written"))
+        .ambiguous())
+}
+
+/// What reading back says about our attempt.
+enum Verdict<T> {
+    Ours(Loaded<T>),
+    Theirs,
+    Unchanged,
+    Unknown,
+}
+
+fn verdict<T: Document>(found: Option<Loaded<T>>, base: u64, id: &str) -> Verdict<T> {
+    let Some(found) = found else {
+        return if base == 0 {
+            Verdict::Unchanged
+        } else {
+            Verdict::Theirs
+        };
+    };
+    let stamp = found.value.stamp();
+    if stamp.recent_writes.iter().any(|recent| recent == id) {
+        return Verdict::Ours(found);
+    }
+    if stamp.version <= base {
+        return Verdict::Unchanged;
+    }
+    // The list reaches back to our attempt only while fewer than its length have won since.
+    if stamp.version - base <= RECENT_WRITES as u64 {
+        Verdict::Theirs
+    } else {
+        Verdict::Unknown
+    }
+}

@@ -1,0 +1,129 @@
+//! The only place that builds or parses object keys.
+//!
+//! ```text
+//! _brainy/config.json                        shared config            compare-and-swap
+//! _brainy/probe/<ulid>                       start-up probe           removed by the prober
+//! collections/<c>/manifest.json              current manifest         compare-and-swap
+//! collections/<c>/manifests/<version>.json   manifest history         create-if-absent
+//! collections/<c>/wal/<seq, 20 digits>.wal   log entries              create-if-absent
+//! collections/<c>/wal/data/<ulid>.bin        bodies of large entries  immutable
+//! ```
+
+use crate::base::ids::{CollectionName, Seq, Ulid};
+use std::fmt;
+use std::sync::Arc;
+
+/// The key of one object, relative to the store's root.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<str>);
+
+/// What the keys of a listing start with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Prefix(Arc<str>);
+
+macro_rules! text {
+    ($name:ident) => {
+        impl $name {
+            /// The text, as the store sees it.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// Takes text that a store returned from a listing, or that a test made up.
+            pub(crate) fn raw(text: impl Into<Arc<str>>) -> Self {
+                $name(text.into())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text!(Key);
+text!(Prefix);
+
+const COLLECTIONS: &str = "collections/";
+
+/// The shared config.
+pub fn config() -> Key {
+    Key::raw("_brainy/config.json")
+}
+
+/// An object of the start-up probe; every prober has its own `run`.
+pub fn probe(run: Ulid, check: &str) -> Key {
+    Key::raw(format!("_brainy/probe/{run}/{check}"))
+}
+
+/// The objects of one run of the start-up probe.
+pub fn probe_run(run: Ulid) -> Prefix {
+    Prefix::raw(format!("_brainy/probe/{run}/"))
+}
+
+/// The folder that has one folder per collection.
+pub fn collections() -> Prefix {
+    Prefix::raw(COLLECTIONS)
+}
+
+/// A collection's manifest.
+pub fn manifest(collection: &CollectionName) -> Key {
+    Key::raw(format!("{COLLECTIONS}{collection}/manifest.json"))
+}
+
+/// An earlier version of a collection's manifest.
+pub fn manifest_history(collection: &CollectionName, version: u64) -> Key {
+    Key::raw(format!(
+        "{COLLECTIONS}{collection}/manifests/{version:020}.json"
+    ))
+}
+
+/// A log entry.
+pub fn wal_entry(collection: &CollectionName, seq: Seq) -> Key {
+    Key::raw(format!("{COLLECTIONS}{collection}/wal/{:020}.wal", seq.0))
+}
+
+/// What the keys of a collection's log entries start with. Their first digit is always 0 before
+/// 10^19 entries, which keeps `wal/data/` out of the listing.
+pub fn wal_entries(collection: &CollectionName) -> Prefix {
+    Prefix::raw(format!("{COLLECTIONS}{collection}/wal/0"))
+}
+
+/// The position that a log entry's key names.
+pub fn parse_wal_entry(key: &Key) -> Option<Seq> {
+    let name = key.as_str().rsplit('/').next()?;
+    let digits = name.strip_suffix(".wal")?;
+    (digits.len() == 20).then(|| digits.parse().ok().map(Seq))?
+}
+
+/// The body of a large log entry.
+pub fn wal_data(collection: &CollectionName, id: Ulid) -> Key {
+    Key::raw(format!("{COLLECTIONS}{collection}/wal/data/{id}.bin"))
+}
+
+/// What the keys of the bodies of a collection's large log entries start with.
+pub fn wal_data_all(collection: &CollectionName) -> Prefix {
+    Prefix::raw(format!("{COLLECTIONS}{collection}/wal/data/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_keys_sort_like_their_numbers_and_parse_back() {
+        let name = CollectionName::new("c").unwrap();
+        let (nine, ten) = (wal_entry(&name, Seq(9)), wal_entry(&name, Seq(10)));
+        assert!(nine < ten);
+        assert_eq!(parse_wal_entry(&ten), Some(Seq(10)));
+        assert_eq!(parse_wal_entry(&wal_data(&name, Ulid(1))), None);
+        assert!(nine.as_str().starts_with(wal_entries(&name).as_str()));
+        assert!(
+            !wal_data(&name, Ulid(1))
+                .as_str()
+                .starts_with(wal_entries(&name).as_str())
+        );
+    }
+}
