@@ -1,20 +1,83 @@
 //! Which records does a filter let through?
+//!
+//! A [`Filter`] is parsed once from JSON (`parse.rs`), becomes a small tree with paths split and
+//! `$in` lists indexed (`ast.rs`), and then decides about one metadata object after another
+//! without allocating (`eval.rs`). The language is documented in `docs/filters.md`; its rules in
+//! short:
+//!
+//! - A test on a missing field, or on a value of a type that it does not understand, is false.
+//! - `$ne`, `$nin` and `$not` are the exact negations of `$eq`, `$in` and what they enclose; hence
+//!   they are true for a missing field.
+//! - `$eq`, `$in` and `$contains` look at the elements of an array; no other test does.
+//! - Numbers compare by their exact value, whatever their notation; strings compare by bytes.
+//!
+//! Errors: everything that is not of the documented form is `invalid_filter`, and `details.path`
+//! names the place, for example `$.price.$gt`.
 
-use crate::base::Result;
+mod ast;
+mod eval;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use crate::base::{Code, Error, Result};
 use serde_json::Value;
+use std::fmt;
 
-/// A parsed filter.
+/// How deep a filter may be: a single test is 1, each `$and`, `$or`, `$not` or object with several
+/// conditions around it adds 1.
+pub const DEPTH_MAX: usize = 16;
+/// How many tests, `$and`, `$or` and `$not` a filter may have.
+pub const NODES_MAX: usize = 1_024;
+/// How many values one `$in` or `$nin` may list.
+pub const LIST_VALUES_MAX: usize = 10_000;
+/// Longest path of a field, in bytes.
+pub const PATH_BYTES_MAX: usize = 512;
+
+/// A parsed filter. Two filters are equal if they test the same in the same order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Filter {}
+pub struct Filter {
+    root: ast::Node,
+}
 
 impl Filter {
     /// Parses the JSON form; a fault is `invalid_filter` with `details.path`.
-    pub fn parse(_json: &Value) -> Result<Filter> {
-        todo!()
+    pub fn parse(json: &Value) -> Result<Filter> {
+        parse::parse(json).map(|root| Filter { root })
     }
 
-    /// Whether a record's metadata (a JSON object) passes.
-    pub fn matches(&self, _metadata: &Value) -> bool {
-        todo!()
+    /// Parses the JSON form from text.
+    pub fn from_json_str(text: &str) -> Result<Filter> {
+        let json: Value = serde_json::from_str(text).map_err(|error| {
+            Error::new(
+                Code::InvalidFilter,
+                format!("the filter is not valid JSON: {error}"),
+            )
+            .with("path", "$")
+        })?;
+        Self::parse(&json)
+    }
+
+    /// Whether a record's metadata (a JSON object) passes. A record without metadata is `null`
+    /// here: all its fields are missing.
+    pub fn matches(&self, metadata: &Value) -> bool {
+        eval::matches(&self.root, metadata)
+    }
+
+    /// The canonical JSON form, with every `$eq` and `$and` written out. Parsing it gives an equal
+    /// filter.
+    pub fn to_json(&self) -> Value {
+        self.root.to_json()
+    }
+
+    /// Whether this is the empty filter `{}`, which lets everything through.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.root, ast::Node::All)
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_json().fmt(f)
     }
 }

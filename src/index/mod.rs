@@ -1,4 +1,17 @@
 //! How close are two vectors, and which of many are closest?
+//!
+//! [`PreparedQuery`] measures one query against rows of vectors (`distance.rs`, with the machine
+//! code chosen at run time in `kernels.rs`); [`TopK`] keeps the closest (`topk.rs`).
+//!
+//! Error semantics: nothing here fails. Callers check lengths and reject NaN and infinities at the
+//! door; finite vectors, however large or small, always get a finite distance.
+
+mod distance;
+mod kernels;
+mod topk;
+
+pub use distance::{PreparedQuery, inverse_norm};
+pub use topk::TopK;
 
 use serde::{Deserialize, Serialize};
 
