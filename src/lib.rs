@@ -4,4 +4,6 @@ pub mod base;
 pub mod engine;
 pub mod filter;
 pub mod index;
+pub mod log;
+pub mod manifest;
 pub mod store;

@@ -38,6 +38,16 @@ impl fmt::Display for Seq {
     }
 }
 
+/// Running totals over the log up to a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// Operations in all entries so far.
+    pub records: u64,
+    /// Bytes of all entries and their data objects so far.
+    pub bytes: u64,
+}
+
 /// A collection's name: `[a-z0-9][a-z0-9_-]{0,62}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

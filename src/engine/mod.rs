@@ -1,6 +1,21 @@
 //! What happens between a request and the bucket?
+//!
+//! A write: [`brainy`] checks the role, [`validate`] the records, [`writer`] makes them durable. A
+//! search: [`brainy`] pins a snapshot that [`follower`] published, [`search`] scans its [`tail`].
+//! [`catalog`] creates and deletes collections, [`collector`] removes what nothing names any more.
 
 pub mod brainy;
+pub mod catalog;
+pub mod collection;
+pub mod collector;
+pub mod follower;
 pub mod model;
+pub mod records;
+pub mod search;
+pub mod tail;
+pub mod transfer;
+pub mod validate;
+pub mod view;
+pub mod writer;
 
 pub use brainy::Brainy;

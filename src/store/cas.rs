@@ -12,9 +12,12 @@
 //! one of the repeats takes effect.
 
 use crate::base::clock::Timestamp;
+use crate::base::defect::Defect;
 use crate::base::ids::WriteId;
 use crate::base::{Code, Env, Error, Result};
-use crate::store::{Etag, Fetched, Key, Precondition, PutOutcome, Store, get};
+use crate::store::{
+    ByteRange, Etag, Fetched, GetOptions, Key, Precondition, PutOutcome, Store, get,
+};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -37,8 +40,14 @@ const RECENT_WRITES: usize = 64;
 pub enum Created {
     /// Our bytes are the object's content.
     Won,
-    /// Somebody else's bytes are: here they are.
-    Lost(Bytes),
+    /// Somebody else's bytes are.
+    Lost {
+        /// The first of them.
+        head: Bytes,
+        /// Whether an attempt of ours was cut off and may still be under way: should the key be
+        /// deleted one day, our bytes might appear there.
+        lingering: bool,
+    },
 }
 
 /// Waits before attempt number `attempt` (from 1), with full jitter.
@@ -51,33 +60,50 @@ pub async fn pause(env: &Env, attempt: u32) {
 
 /// Writes `body` at `key` unless something is there, until it is known who won.
 ///
-/// `is_ours` recognises our bytes. An error that [`Error::is_ambiguous`] means that the store did
-/// not answer for so long that we gave up: the object may appear even later.
+/// `is_ours` recognises our bytes by the first `head` of them, which is all that is read back. An
+/// error that [`Error::is_ambiguous`] means that the store did not answer for so long that we gave
+/// up: the object may appear even later.
 pub async fn create(
     store: &dyn Store,
     env: &Env,
     key: &Key,
     body: Bytes,
+    head: u64,
     is_ours: impl Fn(&[u8]) -> bool,
 ) -> Result<Created> {
+    let look = GetOptions {
+        range: Some(ByteRange::Bounded(0..head)),
+        if_none_match: None,
+    };
     let mut last = None;
+    let mut lingering = false;
     for attempt in 1..=AMBIGUOUS_ATTEMPTS_MAX {
         match store.put_if(key, body.clone(), Precondition::Absent).await {
             PutOutcome::Won(_) => return Ok(Created::Won),
             PutOutcome::Failed(error) => {
-                // An earlier attempt may still have happened; only the first failure is certain.
-                return Err(if last.is_some() {
-                    error.ambiguous()
-                } else {
-                    error
-                });
+                // This attempt did nothing, but an earlier one may have.
+                return Err(perhaps(error, lingering));
             }
             PutOutcome::Lost => {}
-            PutOutcome::Ambiguous(error) => last = Some(error),
+            PutOutcome::Ambiguous(error) => {
+                last = Some(error);
+                lingering = true;
+                if env.defects.has(Defect::AmbiguousIsLost) {
+                    return Ok(Created::Lost {
+                        head: Bytes::new(),
+                        lingering: false,
+                    });
+                }
+            }
         }
-        match get(store, key).await {
+        match store.get(key, look.clone()).await {
             Ok(Fetched::Found(object)) if is_ours(&object.bytes) => return Ok(Created::Won),
-            Ok(Fetched::Found(object)) => return Ok(Created::Lost(object.bytes)),
+            Ok(Fetched::Found(object)) => {
+                return Ok(Created::Lost {
+                    head: object.bytes,
+                    lingering,
+                });
+            }
             // Nobody's yet: the same bytes under the same condition are safe to send again.
             Ok(_) => {}
             Err(error) => last = Some(error),
@@ -89,9 +115,15 @@ pub async fn create(
             "the store kept answering with a conflict for {key}; try again"
         ))
     });
-    Err(error
-        .context(format!("could not find out whether {key} was written"))
-        .ambiguous())
+    Err(perhaps(unresolved(key, error), lingering))
+}
+
+fn perhaps(error: Error, lingering: bool) -> Error {
+    if lingering { error.ambiguous() } else { error }
+}
+
+fn unresolved(key: &Key, error: Error) -> Error {
+    error.context(format!("could not find out whether {key} was written"))
 }
 
 /// What every document that is changed by compare-and-swap carries beside its content.
@@ -116,6 +148,11 @@ pub trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
 
     /// The document's stamp, to be advanced.
     fn stamp_mut(&mut self) -> &mut Stamp;
+
+    /// Where this version is kept before the next one replaces it, for documents with a history.
+    fn history_key(&self) -> Option<Key> {
+        None
+    }
 }
 
 /// A document as it was read.
@@ -198,6 +235,9 @@ pub async fn update<T: Document>(
         let Change::Write(next) = change(current.as_ref())? else {
             return Ok(current);
         };
+        if let Some(current) = &current {
+            keep(store, env, current).await?;
+        }
         let (next, id) = stamped(env, current.as_ref(), next);
         let bytes = Bytes::from(encode(&next)?);
         match replace(store, env, key, current.as_ref(), next, &bytes, &id).await? {
@@ -210,6 +250,30 @@ pub async fn update<T: Document>(
         format!("{key} is being changed by too many at once; try again"),
     )
     .retry_after_ms(1_000))
+}
+
+/// Writes a version into the document's history, unless it is there.
+async fn keep<T: Document>(store: &dyn Store, env: &Env, current: &Loaded<T>) -> Result<()> {
+    let Some(key) = current.value.history_key() else {
+        return Ok(());
+    };
+    let bytes = &current.bytes;
+    match create(
+        store,
+        env,
+        &key,
+        bytes.clone(),
+        bytes.len() as u64,
+        |found| found == bytes,
+    )
+    .await?
+    {
+        Created::Won => Ok(()),
+        Created::Lost { head, .. } if head == bytes => Ok(()),
+        Created::Lost { .. } => Err(Error::corrupt(format!(
+            "{key} differs from the document of that version; two stores may have been mixed"
+        ))),
+    }
 }
 
 fn stamped<T: Document>(env: &Env, current: Option<&Loaded<T>>, mut next: T) -> (T, String) {
@@ -259,11 +323,7 @@ async fn replace<T: Document>(
                 }));
             }
             PutOutcome::Failed(error) => {
-                return Err(if last.is_some() {
-                    error.ambiguous()
-                } else {
-                    error
-                });
+                return Err(perhaps(error, last.is_some()));
             }
             // A clean loss on the first try needs no look: the content has moved on, or the store
             // took none of several; the caller reads either way.
@@ -292,9 +352,7 @@ async fn replace<T: Document>(
         pause(env, attempt).await;
     }
     let error = last.unwrap_or_else(|| Error::unavailable("the store did not answer"));
-    Err(error
-        .context(format!("could not find out whether {key} was written"))
-        .ambiguous())
+    Err(unresolved(key, error).ambiguous())
 }
 
 /// What reading back says about our attempt.

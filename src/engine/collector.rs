@@ -1,0 +1,164 @@
+//! Removes what nothing can name any more: log entries below the floor and their data objects.
+//!
+//! Two steps a grace period apart close the forgotten-id hazard: first the floor is advanced in the
+//! manifest, then, once this instance has seen that floor for a whole grace period by its own
+//! clock, entries below it are deleted. Several collectors at once repeat work and break nothing.
+
+use crate::base::clock::Mark;
+use crate::base::ids::{CollectionName, Seq};
+use crate::base::{Env, Result};
+use crate::log::entry::{Entry, Part};
+use crate::manifest::{self, Manifest};
+use crate::store::cas::Change;
+use crate::store::{DynStore, Fetched, Key, get, paths};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Keys listed at a time.
+const LIST_PAGE: usize = 1_000;
+
+/// Collects, over all collections, from time to time.
+#[derive(Debug)]
+pub struct Collector {
+    store: DynStore,
+    env: Env,
+    grace: Duration,
+    floors: HashMap<CollectionName, Floor>,
+}
+
+/// What is known of one collection's floor.
+#[derive(Debug, Clone, Copy)]
+struct Floor {
+    floor: Seq,
+    first_seen: Mark,
+    is_clean: bool,
+}
+
+impl Collector {
+    /// A collector; see [`Collector::run`].
+    pub fn new(store: DynStore, env: Env, grace: Duration) -> Self {
+        Collector {
+            store,
+            env,
+            grace,
+            floors: HashMap::new(),
+        }
+    }
+
+    /// Collects every half grace period until the instance stops.
+    pub async fn run(mut self) {
+        let stop = self.env.tasks.stopping().clone();
+        loop {
+            let pause = self.grace / 2 + self.env.rng.jitter(self.grace / 4);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            if let Err(error) = self.pass().await {
+                tracing::warn!(%error, "collecting failed; trying again later");
+            }
+        }
+    }
+
+    /// One pass over all collections; returns how many objects were deleted.
+    pub async fn pass(&mut self) -> Result<u64> {
+        let mut deleted = 0;
+        for dir in self.store.list_dirs(&paths::collections()).await? {
+            if let Ok(name) = CollectionName::new(dir) {
+                deleted += self.collect(&name).await?;
+            }
+        }
+        Ok(deleted)
+    }
+
+    async fn collect(&mut self, name: &CollectionName) -> Result<u64> {
+        let looked = self.env.clock.mark();
+        let Some(loaded) = manifest::load(&self.store, name).await? else {
+            return Ok(0);
+        };
+        let manifest = loaded.value;
+        let known = self.floors.get(name).copied();
+        let known = known
+            .filter(|known| known.floor == manifest.wal_floor)
+            .unwrap_or(Floor {
+                floor: manifest.wal_floor,
+                first_seen: looked,
+                is_clean: false,
+            });
+        self.floors.insert(name.clone(), known);
+        let mut deleted = 0;
+        if !known.is_clean && self.env.clock.since(known.first_seen) >= self.grace {
+            deleted = self.delete_below(name, known.floor).await?;
+            self.floors.insert(
+                name.clone(),
+                Floor {
+                    is_clean: true,
+                    ..known
+                },
+            );
+        }
+        // Only a clean floor moves on: otherwise it might move faster than it is cleaned.
+        if self.floors[name].is_clean || manifest.wal_floor == Seq(1) {
+            self.advance(name, &manifest).await?;
+        }
+        Ok(deleted)
+    }
+
+    async fn advance(&self, name: &CollectionName, seen: &Manifest) -> Result<()> {
+        if seen.wal_floor > seen.wal_indexed {
+            return Ok(());
+        }
+        manifest::update(&self.store, &self.env, name, |current| match current {
+            Some(current) if current.wal_floor <= current.wal_indexed => {
+                Ok(Change::Write(Manifest {
+                    wal_floor: current.wal_indexed.next(),
+                    floor_totals: current.indexed,
+                    ..current.clone()
+                }))
+            }
+            _ => Ok(Change::Keep),
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn delete_below(&self, name: &CollectionName, floor: Seq) -> Result<u64> {
+        let mut deleted = 0;
+        let mut after: Option<Key> = None;
+        loop {
+            let prefix = paths::wal_entries(name);
+            let listing = self.store.list(&prefix, after.as_ref(), LIST_PAGE).await?;
+            for object in &listing.objects {
+                match paths::parse_wal_entry(&object.key) {
+                    Some(seq) if seq < floor => {
+                        deleted += self.delete_entry(name, &object.key).await?
+                    }
+                    Some(_) => return Ok(deleted),
+                    None => {}
+                }
+            }
+            after = listing.objects.last().map(|object| object.key.clone());
+            if !listing.more {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// Deletes an entry after the data objects that it names: cut off in between, the entry is
+    /// still there to name the rest.
+    async fn delete_entry(&self, name: &CollectionName, key: &Key) -> Result<u64> {
+        let mut deleted = 1;
+        if let Fetched::Found(object) = get(&*self.store, key).await? {
+            let entry = Entry::decode(&object.bytes).map_err(|error| error.context(key))?;
+            for part in &entry.parts {
+                if let Part::Object { id, .. } = part {
+                    self.store.delete(&paths::wal_data(name, *id)).await?;
+                    deleted += 1;
+                }
+            }
+        }
+        self.store.delete(key).await?;
+        Ok(deleted)
+    }
+}

@@ -1,0 +1,318 @@
+//! The read path's other half: one task per collection follows the log and publishes snapshots.
+//!
+//! 1. Snapshots that are published never go backward in version.
+//! 2. [`Follower::strong`] returns a snapshot that holds every write acknowledged before the call.
+//! 3. An entry is believed only if a look at the manifest, taken less than half a grace period
+//!    before the entry was read, or after, has the floor at or below it: below the floor a stalled
+//!    writer may have created an entry that nobody acknowledged.
+
+use crate::base::clock::Mark;
+use crate::base::ids::Seq;
+use crate::base::{Code, Env, Error, Result};
+use crate::engine::tail::{Snapshot, Tail};
+use crate::engine::view::ManifestView;
+use crate::log::append::gone;
+use crate::log::read::{Batch, LogReader};
+use crate::store::DynStore;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// Without reads for this long, the log is not polled; the next read looks first.
+const IDLE_AFTER: Duration = Duration::from_secs(60);
+/// How long an eventual read waits for a look before it is answered from what is there.
+const REFRESH_MAX: Duration = Duration::from_secs(2);
+/// How many requests for a look may wait.
+const SYNC_QUEUE: usize = 4_096;
+
+/// What the follower has published last.
+#[derive(Debug, Clone)]
+struct Published {
+    snapshot: Snapshot,
+    /// Taken before the look at the log that found nothing newer.
+    current_as_of: Mark,
+}
+
+type SyncReply = oneshot::Sender<Result<()>>;
+
+/// Answers reads from what it has applied.
+#[derive(Debug)]
+pub struct Follower {
+    env: Env,
+    poll: Duration,
+    published: watch::Receiver<Published>,
+    syncs: mpsc::Sender<SyncReply>,
+    last_read: Arc<Mutex<Instant>>,
+}
+
+impl Follower {
+    /// Starts following, and waits until the log has been read once.
+    pub async fn start(
+        store: DynStore,
+        env: Env,
+        view: Arc<ManifestView>,
+        poll: Duration,
+        grace: Duration,
+    ) -> Result<Self> {
+        let manifest = view.last().manifest;
+        let dimensions = manifest.settings.dimensions as usize;
+        let tail = Tail::new(dimensions, manifest.wal_indexed);
+        let (publish, published) = watch::channel(Published {
+            snapshot: tail.snapshot(),
+            current_as_of: env.clock.mark(),
+        });
+        let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
+        let last_read = Arc::new(Mutex::new(Instant::now()));
+        let task = FollowTask {
+            log: LogReader::new(store, manifest.name.clone()),
+            env: env.clone(),
+            view,
+            poll,
+            grace,
+            dimensions,
+            tail,
+            publish,
+            requests,
+            last_read: last_read.clone(),
+        };
+        env.tasks.spawn("follower", task.run());
+        let follower = Follower {
+            env,
+            poll,
+            published,
+            syncs,
+            last_read,
+        };
+        follower.sync().await?;
+        Ok(follower)
+    }
+
+    fn touch(&self) {
+        let mut last = self
+            .last_read
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        *last = Instant::now();
+    }
+
+    /// What has been applied, without a look.
+    pub fn applied(&self) -> Snapshot {
+        self.published.borrow().snapshot.clone()
+    }
+
+    /// What has been applied; looks first where the last look is older than two poll intervals. A
+    /// store that does not answer leaves what is there.
+    pub async fn eventual(&self) -> Result<Snapshot> {
+        self.touch();
+        let published = self.published.borrow().clone();
+        if self.env.clock.since(published.current_as_of) <= self.poll * 2 {
+            return Ok(published.snapshot);
+        }
+        match tokio::time::timeout(REFRESH_MAX, self.sync()).await {
+            Ok(Err(error)) if !error.is_transient() => return Err(error),
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!("the store does not answer; reading what is there")
+            }
+        }
+        Ok(self.applied())
+    }
+
+    /// Everything that was acknowledged before the call.
+    pub async fn strong(&self) -> Result<Snapshot> {
+        self.touch();
+        self.sync().await?;
+        Ok(self.applied())
+    }
+
+    /// Everything up to `version`, waiting for it until `deadline`.
+    pub async fn at_least(&self, version: Seq, deadline: Instant) -> Result<Snapshot> {
+        self.touch();
+        loop {
+            let applied = self.applied();
+            if applied.version >= version {
+                return Ok(applied);
+            }
+            let late = || {
+                Error::new(
+                    Code::VersionTimeout,
+                    format!(
+                        "version {version} was not applied in time, this instance is at {}; \
+                         wait longer or ask for less",
+                        applied.version
+                    ),
+                )
+                .with("minVersion", version.0)
+                .with("version", applied.version.0)
+            };
+            timeout_at(deadline, self.sync())
+                .await
+                .map_err(|_| late())??;
+            if self.applied().version < version {
+                // Nobody has written it yet: wait for the poll, not in a busy loop of looks.
+                let mut published = self.published.clone();
+                let reached = published.wait_for(|now| now.snapshot.version >= version);
+                let nap = deadline.min(Instant::now() + self.poll.min(Duration::from_millis(100)));
+                if timeout_at(nap, reached).await.is_err() && Instant::now() >= deadline {
+                    return Err(late());
+                }
+            }
+        }
+    }
+
+    /// Waits for a look that starts after this call.
+    async fn sync(&self) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = || {
+            Error::new(
+                Code::ShuttingDown,
+                "this instance no longer follows the log",
+            )
+        };
+        self.syncs.send(reply).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Whether the task has ended because the collection is gone.
+    pub fn has_ended(&self) -> bool {
+        self.syncs.is_closed()
+    }
+}
+
+struct FollowTask {
+    log: LogReader,
+    env: Env,
+    view: Arc<ManifestView>,
+    poll: Duration,
+    grace: Duration,
+    dimensions: usize,
+    tail: Tail,
+    publish: watch::Sender<Published>,
+    requests: mpsc::Receiver<SyncReply>,
+    last_read: Arc<Mutex<Instant>>,
+}
+
+impl FollowTask {
+    async fn run(mut self) {
+        let stop = self.env.tasks.stopping().clone();
+        let mut next_poll = Instant::now() + self.poll;
+        loop {
+            let mut waiting = Vec::new();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                request = self.requests.recv() => match request {
+                    Some(reply) => waiting.push(reply),
+                    None => break,
+                },
+                () = sleep_until(next_poll) => {
+                    next_poll = Instant::now() + self.poll;
+                    if self.is_idle() {
+                        continue;
+                    }
+                }
+            }
+            // One look answers everyone who asked before it began.
+            while let Ok(reply) = self.requests.try_recv() {
+                waiting.push(reply);
+            }
+            let result = self.advance().await;
+            next_poll = Instant::now() + self.poll;
+            if let Err(error) = &result {
+                tracing::warn!(%error, "following the log failed");
+            }
+            let is_gone = matches!(&result, Err(error) if error.code() == Code::CollectionNotFound);
+            if is_gone {
+                self.requests.close();
+            }
+            for reply in waiting {
+                let result = result.as_ref().map(|()| ()).map_err(Error::replicate);
+                drop(reply.send(result));
+            }
+            if is_gone {
+                break;
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        let last = self
+            .last_read
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        last.elapsed() > IDLE_AFTER
+    }
+
+    /// Applies everything that is in the log now, and publishes it.
+    async fn advance(&mut self) -> Result<()> {
+        let current_as_of = self.env.clock.mark();
+        self.view.look_now().await?;
+        loop {
+            if self.tail.version().next() < self.view.last().manifest.wal_floor {
+                self.restart();
+            }
+            let batches = self.log.next(self.tail.version()).await?;
+            if batches.is_empty() {
+                break;
+            }
+            if !self.is_believable(&batches).await? {
+                continue;
+            }
+            let (batches, sealed) = self.of_this_life(batches);
+            let count = batches.len() as u64;
+            if let Err(error) = self.tail.apply(batches, &self.env.compute).await {
+                self.restart();
+                return Err(error);
+            }
+            self.env.metrics.wal_entries_applied.inc_by(count);
+            if sealed {
+                return Err(gone(&self.view.last().manifest.name));
+            }
+        }
+        let snapshot = self.tail.snapshot();
+        self.publish.send_modify(|published| {
+            if snapshot.version >= published.snapshot.version {
+                *published = Published {
+                    snapshot,
+                    current_as_of,
+                };
+            }
+        });
+        Ok(())
+    }
+
+    /// Starts over behind what is indexed: the positions in between are no longer in the log.
+    fn restart(&mut self) {
+        self.tail = Tail::new(self.dimensions, self.view.last().manifest.wal_indexed);
+    }
+
+    /// See guarantee 3.
+    async fn is_believable(&self, batches: &[Batch]) -> Result<bool> {
+        let mut seen = self.view.last();
+        if self.env.clock.since(seen.looked) > self.grace / 2 {
+            seen = self.view.look_now().await?;
+        }
+        let first = batches.first().map(|batch| batch.header.seq);
+        Ok(first.is_none_or(|first| first >= seen.manifest.wal_floor))
+    }
+
+    /// Cuts the entries at the end of the collection's life.
+    fn of_this_life(&self, mut batches: Vec<Batch>) -> (Vec<Batch>, bool) {
+        let life = self.view.last().manifest.incarnation;
+        let end = batches.iter().position(|batch| {
+            batch.header.incarnation > life
+                || (batch.header.incarnation == life && batch.header.seal)
+        });
+        if let Some(end) = end {
+            batches.truncate(end);
+        }
+        for batch in &mut batches {
+            // A writer that had not heard of the deletion: its write is part of what was deleted.
+            if batch.header.incarnation < life {
+                batch.chunks.clear();
+            }
+        }
+        (batches, end.is_some())
+    }
+}

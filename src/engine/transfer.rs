@@ -1,0 +1,254 @@
+//! Import and export: NDJSON of any size in constant memory.
+
+use crate::base::ids::{CollectionName, Seq};
+use crate::base::{Code, Env, Error, Result};
+use crate::engine::brainy::Brainy;
+use crate::engine::model::{
+    Export, ImportFault, ImportReport, METADATA_BYTES_MAX, NewRecord, TEXT_BYTES_MAX,
+};
+use crate::engine::records;
+use crate::engine::tail::Snapshot;
+use crate::engine::validate::check_record;
+use crate::manifest::CollectionSettings;
+use base64::Engine as _;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::future::Future;
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+use tokio_util::io::StreamReader;
+
+/// The longest line of an import: a record at all its limits, with room for escapes.
+pub const LINE_BYTES_MAX: usize = 16 << 20;
+/// Records of one write of an import.
+const BATCH_RECORDS: usize = 1_000;
+/// Bytes of vectors and texts of one write of an import.
+const BATCH_BYTES: usize = 8 << 20;
+/// Writes of one import in flight.
+const WRITES_IN_FLIGHT: usize = 4;
+/// Faults that are reported in full.
+const FAULTS_MAX: usize = 100;
+/// Records of one piece of an export.
+const EXPORT_PAGE: usize = 256;
+
+const _: () = assert!(LINE_BYTES_MAX > 2 * (METADATA_BYTES_MAX + TEXT_BYTES_MAX));
+
+/// A vector as clients write it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum VectorText {
+    Numbers(Vec<f32>),
+    Base64(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    id: Option<String>,
+    vector: VectorText,
+    metadata: Option<Box<RawValue>>,
+    text: Option<String>,
+}
+
+/// Decodes base64 of little-endian f32.
+pub fn decode_base64(text: &str) -> Result<Vec<f32>> {
+    let invalid = |message: String| Error::new(Code::InvalidVector, message);
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .map_err(|error| invalid(format!("the vector is not valid base64: {error}")))?;
+    if bytes.len() % 4 != 0 {
+        return Err(invalid(format!(
+            "the vector has {} bytes, which is no whole number of 32-bit floats",
+            bytes.len()
+        )));
+    }
+    let values = bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    Ok(values.collect())
+}
+
+fn parse(line: &str) -> Result<NewRecord> {
+    let line: Line = serde_json::from_str(line)
+        .map_err(|error| Error::invalid(format!("the line is not a record: {error}")))?;
+    Ok(NewRecord {
+        id: line.id,
+        vector: match line.vector {
+            VectorText::Numbers(numbers) => numbers,
+            VectorText::Base64(text) => decode_base64(&text)?,
+        },
+        metadata: line.metadata.map(|metadata| metadata.get().to_owned()),
+        text: line.text,
+    })
+}
+
+/// All records of a snapshot, in pieces that are made when they are asked for.
+pub fn export(snapshot: Snapshot, env: Env, include_vector: bool) -> Export {
+    let version = snapshot.version;
+    // The state is the last id written, or None once everything is.
+    let lines = stream::unfold(Some(None::<String>), move |state| {
+        let (snapshot, env) = (snapshot.clone(), env.clone());
+        async move {
+            let after = state?;
+            let page = env
+                .compute
+                .run(move || page(&snapshot, after.as_deref(), include_vector));
+            match page.await {
+                Ok((bytes, _)) if bytes.is_empty() => None,
+                Ok((bytes, next)) => Some((Ok(bytes), next.map(Some))),
+                Err(error) => Some((Err(error), None)),
+            }
+        }
+    });
+    Export {
+        version,
+        lines: lines.boxed(),
+    }
+}
+
+fn page(snapshot: &Snapshot, after: Option<&str>, include_vector: bool) -> (Bytes, Option<String>) {
+    let mut out = Vec::new();
+    let mut last = None;
+    let more = records::visit(snapshot, after, EXPORT_PAGE, |block, row| {
+        records::write_line(&mut out, block, row, include_vector);
+        last = Some(block.id(row));
+    });
+    (out.into(), last.filter(|_| more).map(str::to_owned))
+}
+
+/// Stores the records of a stream of NDJSON.
+pub async fn import(
+    brainy: &Brainy,
+    name: &CollectionName,
+    body: BoxStream<'static, Result<Bytes>>,
+) -> Result<ImportReport> {
+    let body = body.map(|piece| piece.map_err(std::io::Error::other));
+    let codec = LinesCodec::new_with_max_length(LINE_BYTES_MAX);
+    let mut lines = FramedRead::new(StreamReader::new(body), codec);
+    let mut import = Import::default();
+    let mut writes = FuturesUnordered::new();
+    let mut settings: Option<CollectionSettings> = None;
+    let result = loop {
+        let line = match lines.next().await {
+            None => break Ok(()),
+            Some(Ok(line)) => line,
+            Some(Err(error)) => break Err(broken(import.line + 1, error)),
+        };
+        import.line += 1;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let record = match parse(&line) {
+            Ok(record) => record,
+            Err(error) => {
+                import.fault(&error);
+                continue;
+            }
+        };
+        if settings.is_none() {
+            match brainy.settings_for_write(name, &record.vector).await {
+                Ok(found) => settings = Some(found),
+                Err(error) => break Err(error),
+            }
+        }
+        if let Some(Err(error)) = settings.as_ref().map(|known| check_record(&record, known)) {
+            import.fault(&error);
+            continue;
+        }
+        import.add(record);
+        if import.is_full() {
+            writes.push(import.write(brainy, name));
+            if writes.len() >= WRITES_IN_FLIGHT
+                && let Some(Err(error)) = writes.next().await.map(|done| import.account(done))
+            {
+                break Err(error);
+            }
+        }
+    };
+    // What arrived in whole lines is stored, whatever ended the stream.
+    if !import.batch.is_empty() {
+        writes.push(import.write(brainy, name));
+    }
+    let mut outcome = result;
+    while let Some(done) = writes.next().await {
+        outcome = outcome.and(import.account(done));
+    }
+    match outcome {
+        Ok(()) => Ok(import.report),
+        Err(error) => Err(error
+            .with("imported", import.report.imported)
+            .with("failed", import.report.failed)
+            .with("version", import.report.version.0)),
+    }
+}
+
+fn broken(line: u64, error: LinesCodecError) -> Error {
+    match error {
+        LinesCodecError::MaxLineLengthExceeded => Error::new(
+            Code::PayloadTooLarge,
+            format!("line {line} is longer than {LINE_BYTES_MAX} bytes"),
+        ),
+        LinesCodecError::Io(error) => {
+            Error::invalid(format!("the upload ended or broke in line {line}: {error}"))
+        }
+    }
+}
+
+/// An import on its way.
+#[derive(Default)]
+struct Import {
+    line: u64,
+    batch: Vec<NewRecord>,
+    batch_bytes: usize,
+    report: ImportReport,
+}
+
+impl Import {
+    fn fault(&mut self, error: &Error) {
+        self.report.failed += 1;
+        if self.report.errors.len() < FAULTS_MAX {
+            self.report.errors.push(ImportFault {
+                line: self.line,
+                code: error.code().name(),
+                message: error.message().to_owned(),
+            });
+        }
+    }
+
+    fn add(&mut self, record: NewRecord) {
+        let strings = [&record.metadata, &record.text, &record.id];
+        let strings: usize = strings
+            .iter()
+            .map(|text| text.as_ref().map_or(0, String::len))
+            .sum();
+        self.batch_bytes += record.vector.len() * size_of::<f32>() + strings;
+        self.batch.push(record);
+    }
+
+    fn is_full(&self) -> bool {
+        self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES
+    }
+
+    /// Takes the batch; the future writes it.
+    fn write(
+        &mut self,
+        brainy: &Brainy,
+        name: &CollectionName,
+    ) -> impl Future<Output = Result<(u64, Seq)>> + use<> {
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let (brainy, name) = (brainy.clone(), name.clone());
+        async move {
+            let upserted = brainy.upsert(&name, batch).await?;
+            Ok((upserted.upserted as u64, upserted.version))
+        }
+    }
+
+    fn account(&mut self, written: Result<(u64, Seq)>) -> Result<()> {
+        let (records, version) = written?;
+        self.report.imported += records;
+        self.report.version = self.report.version.max(version);
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! What a record must be like before it enters the log. Nothing behind this point checks again.
+
+use crate::base::ids::check_record_id;
+use crate::base::{Code, Env, Error, Result};
+use crate::engine::model::{
+    METADATA_BYTES_MAX, Metric, NewRecord, RECORDS_PER_WRITE_MAX, TEXT_BYTES_MAX,
+};
+use crate::log::chunk::ChunkBuilder;
+use crate::manifest::CollectionSettings;
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// JSON with so few brackets cannot be nested deeper than its readers accept (128).
+const NESTING_CERTAINLY_FINE: usize = 100;
+
+/// A write, ready for the log.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The serialised records.
+    pub chunk: Bytes,
+    /// How many there are.
+    pub operations: u32,
+    /// All ids in order, when any was generated.
+    pub ids: Option<Vec<String>>,
+}
+
+/// Checks the number of records, ids or lines of one request.
+pub fn check_count(what: &str, count: usize, max: usize) -> Result<()> {
+    if (1..=max).contains(&count) {
+        return Ok(());
+    }
+    Err(
+        Error::invalid(format!("{what} must have 1 to {max} elements, not {count}"))
+            .with("count", count)
+            .with("max", max),
+    )
+}
+
+/// Checks records and serialises them. The first fault is reported with its index and id.
+pub fn prepare(
+    records: &[NewRecord],
+    settings: &CollectionSettings,
+    env: &Env,
+) -> Result<Prepared> {
+    check_count("vectors", records.len(), RECORDS_PER_WRITE_MAX)?;
+    let mut builder = ChunkBuilder::new(settings.dimensions);
+    let generates = records.iter().any(|record| record.id.is_none());
+    let mut ids = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        check_record(record, settings).map_err(|error| {
+            let id = record
+                .id
+                .as_deref()
+                .map(|id| id.chars().take(80).collect::<String>());
+            let error = error
+                .context(format!("vectors[{index}]"))
+                .with("index", index);
+            match id {
+                Some(id) => error.with("id", id),
+                None => error,
+            }
+        })?;
+        let id = record.id.clone().unwrap_or_else(|| env.record_id());
+        let metadata = record.metadata.as_deref().unwrap_or_default();
+        builder.upsert(&id, &record.vector, metadata, record.text.as_deref());
+        if generates {
+            ids.push(id);
+        }
+    }
+    Ok(Prepared {
+        operations: records.len() as u32,
+        chunk: builder.finish()?,
+        ids: generates.then_some(ids),
+    })
+}
+
+/// Checks one record.
+pub fn check_record(record: &NewRecord, settings: &CollectionSettings) -> Result<()> {
+    if let Some(id) = &record.id {
+        check_record_id(id)?;
+    }
+    check_vector(&record.vector, settings)?;
+    if let Some(metadata) = &record.metadata {
+        check_metadata(metadata)?;
+    }
+    match &record.text {
+        Some(text) if text.len() > TEXT_BYTES_MAX => Err(Error::invalid(format!(
+            "text has {} bytes, the limit is {TEXT_BYTES_MAX}; split it into several records",
+            text.len()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Checks a stored vector or a query.
+pub fn check_vector(vector: &[f32], settings: &CollectionSettings) -> Result<()> {
+    let dimensions = settings.dimensions as usize;
+    if vector.len() != dimensions {
+        return Err(Error::new(
+            Code::DimensionMismatch,
+            format!(
+                "the vector has {} dimensions, the collection has {dimensions}; \
+                 use the model that the collection was made with, or another collection",
+                vector.len()
+            ),
+        )
+        .with("expected", dimensions)
+        .with("found", vector.len()));
+    }
+    let invalid = |message: String| Err(Error::new(Code::InvalidVector, message));
+    if let Some(at) = vector.iter().position(|value| !value.is_finite()) {
+        return invalid(format!(
+            "the vector's element {at} is {}; every element must be a finite 32-bit number",
+            vector[at]
+        ));
+    }
+    if settings.metric == Metric::Cosine && vector.iter().all(|value| *value == 0.0) {
+        return invalid(
+            "the vector is all zeros, which has no direction; cosine needs a nonzero vector"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Checks that metadata is the JSON text of an object within the limit.
+pub fn check_metadata(metadata: &str) -> Result<()> {
+    let invalid = |message: String| Err(Error::new(Code::InvalidMetadata, message));
+    if metadata.len() > METADATA_BYTES_MAX {
+        return invalid(format!(
+            "metadata has {} bytes of JSON, the limit is {METADATA_BYTES_MAX}; \
+             keep large texts in `text` or outside",
+            metadata.len()
+        ));
+    }
+    // Values are skipped, not kept; but skipping ignores the nesting limit that reading has, so
+    // what may exceed it is read in full.
+    let brackets = metadata
+        .bytes()
+        .filter(|byte| matches!(byte, b'{' | b'['))
+        .count();
+    let object = if brackets <= NESTING_CERTAINLY_FINE {
+        serde_json::from_str::<BTreeMap<String, IgnoredAny>>(metadata).map(drop)
+    } else {
+        serde_json::from_str::<BTreeMap<String, Value>>(metadata).map(drop)
+    };
+    object.or_else(|error| invalid(format!("metadata must be a JSON object: {error}")))
+}

@@ -1,0 +1,107 @@
+//! An instance's view of one collection's manifest: read conditionally, shared by all its users.
+
+use crate::base::clock::Mark;
+use crate::base::ids::CollectionName;
+use crate::base::{Env, Result};
+use crate::log::append::gone;
+use crate::log::{Bounds, BoundsSource};
+use crate::manifest::{self, Manifest};
+use crate::store::{DynStore, Etag, Fetched, GetOptions, paths};
+use async_trait::async_trait;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What was seen at the last look.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The manifest.
+    pub manifest: Arc<Manifest>,
+    /// Taken before it was asked for.
+    pub looked: Mark,
+    etag: Etag,
+}
+
+/// The manifest as this instance last saw it.
+#[derive(Debug)]
+pub struct ManifestView {
+    store: DynStore,
+    env: Env,
+    name: CollectionName,
+    seen: Mutex<Seen>,
+}
+
+impl ManifestView {
+    /// Reads the manifest of a collection that exists.
+    pub async fn open(store: DynStore, env: Env, name: CollectionName) -> Result<Self> {
+        let looked = env.clock.mark();
+        let loaded = manifest::load(&store, &name).await?;
+        let loaded = loaded
+            .filter(|loaded| loaded.value.is_live())
+            .ok_or_else(|| gone(&name))?;
+        Ok(ManifestView {
+            seen: Mutex::new(Seen {
+                manifest: Arc::new(loaded.value),
+                looked,
+                etag: loaded.etag,
+            }),
+            store,
+            env,
+            name,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// What was seen at the last look.
+    pub fn last(&self) -> Seen {
+        self.lock().clone()
+    }
+
+    /// Looks now. `collection_not_found` where the collection is gone or began another life.
+    pub async fn look_now(&self) -> Result<Seen> {
+        let before = self.last();
+        let life = before.manifest.incarnation;
+        let looked = self.env.clock.mark();
+        let options = GetOptions {
+            range: None,
+            if_none_match: Some(before.etag.clone()),
+        };
+        let key = paths::manifest(&self.name);
+        let seen = match self.store.get(&key, options).await? {
+            Fetched::Unmodified => Seen { looked, ..before },
+            Fetched::Missing => return Err(gone(&self.name)),
+            Fetched::Found(object) => Seen {
+                manifest: Arc::new(manifest::parse(&self.name, &object.bytes)?),
+                looked,
+                etag: object.etag,
+            },
+        };
+        let mut current = self.lock();
+        // Looks may finish out of order; an older one must not take the newer one's place.
+        if seen.manifest.stamp.version >= current.manifest.stamp.version {
+            *current = seen;
+        }
+        let seen = current.clone();
+        drop(current);
+        if !seen.manifest.is_live() || seen.manifest.incarnation != life {
+            return Err(gone(&self.name));
+        }
+        Ok(seen)
+    }
+}
+
+#[async_trait]
+impl BoundsSource for ManifestView {
+    async fn look(&self) -> Result<Bounds> {
+        let seen = self.look_now().await?;
+        Ok(Bounds {
+            incarnation: seen.manifest.incarnation,
+            floor: seen.manifest.wal_floor,
+            base: seen.manifest.floor_totals,
+            looked: seen.looked,
+        })
+    }
+}

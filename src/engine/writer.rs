@@ -1,0 +1,410 @@
+//! The write path of one collection: requests become parts, one task puts parts into the log.
+//!
+//! Each request serialises its own records and, where they are many, uploads them as a data object;
+//! that runs in parallel. A single sequencer then takes a position in the log for everything that
+//! is ready: while one append is in flight, the next entry fills (group commit).
+
+use crate::base::ids::{Seq, Ulid};
+use crate::base::{Code, Env, Error, Result};
+use crate::engine::view::ManifestView;
+use crate::log::append::{Appended, Appender, Tried};
+use crate::log::entry::{PARTS_MAX, Part};
+use crate::store::{DynStore, paths};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+/// Memory of waiting writes is counted in these units, so that the count fits the semaphore's.
+const BUDGET_UNIT: u64 = 1 << 10;
+/// How long a client that meets a full queue should wait.
+const RETRY_AFTER_MS: u64 = 1_000;
+
+/// The write path's limits; see the settings of the same names.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Inline bytes and records of one entry.
+    pub batch_max_bytes: u64,
+    /// Records of one entry.
+    pub batch_max_records: u64,
+    /// How long an incomplete batch waits.
+    pub batch_linger: Duration,
+    /// Larger chunks become data objects while other writes are in flight.
+    pub inline_max_bytes: u64,
+    /// Data objects uploaded at a time.
+    pub upload_concurrency: usize,
+    /// Bytes that may wait.
+    pub queue_max_bytes: u64,
+    /// Bytes of log that may be unindexed.
+    pub tail_max_bytes: u64,
+    /// The collection grace period.
+    pub grace: Duration,
+}
+
+/// A write that waits for its position.
+struct Pending {
+    part: Part,
+    /// The chunk of a part that is a data object, should it have to be uploaded again.
+    chunk: Bytes,
+    reply: oneshot::Sender<Result<Appended>>,
+    /// Returned to the budget when the write is answered.
+    _budget: OwnedSemaphorePermit,
+}
+
+/// What requests and the sequencer tell each other without a queue.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Whether an append is in flight or others contend: then large writes upload meanwhile.
+    busy: AtomicBool,
+    /// Totals of the log's bytes at its last known end.
+    log_bytes: AtomicU64,
+    /// The last position that this writer knows of.
+    last: AtomicU64,
+}
+
+/// Accepts writes for one collection.
+#[derive(Debug)]
+pub struct Writer {
+    store: DynStore,
+    env: Env,
+    view: Arc<ManifestView>,
+    limits: Limits,
+    budget: Arc<Semaphore>,
+    uploads: Semaphore,
+    queue: mpsc::Sender<Pending>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    /// Starts the sequencer.
+    pub fn start(store: DynStore, env: Env, view: Arc<ManifestView>, limits: Limits) -> Self {
+        let (queue, requests) = mpsc::channel(PARTS_MAX);
+        let shared = Arc::new(Shared::default());
+        let sequencer = Sequencer {
+            store: store.clone(),
+            env: env.clone(),
+            view: view.clone(),
+            limits,
+            requests,
+            shared: shared.clone(),
+            appender: None,
+            waiting: None,
+        };
+        env.tasks.spawn("sequencer", sequencer.run());
+        Writer {
+            store,
+            env,
+            view,
+            limits,
+            budget: Arc::new(Semaphore::new(
+                (limits.queue_max_bytes / BUDGET_UNIT) as usize,
+            )),
+            uploads: Semaphore::new(limits.upload_concurrency),
+            queue,
+            shared,
+        }
+    }
+
+    /// The last position that this writer knows of.
+    pub fn last_version(&self) -> Seq {
+        Seq(self.shared.last.load(Ordering::Relaxed))
+    }
+
+    /// Makes a chunk durable; returns where it is in the log.
+    pub async fn write(&self, chunk: Bytes, operations: u32) -> Result<Appended> {
+        if self.env.tasks.stopping().is_cancelled() {
+            return Err(shutting_down());
+        }
+        self.check_tail().await?;
+        let units = (chunk.len() as u64).div_ceil(BUDGET_UNIT).max(1) as u32;
+        let budget = self
+            .budget
+            .clone()
+            .try_acquire_many_owned(units)
+            .map_err(|_| {
+                let limit = self.limits.queue_max_bytes;
+                Error::new(
+                    Code::Backpressure,
+                    format!("more than {limit} bytes of writes wait for the store; retry later"),
+                )
+                .retry_after_ms(RETRY_AFTER_MS)
+            })?;
+        let busy = self.shared.busy.swap(true, Ordering::Relaxed);
+        let inline_max = if busy {
+            self.limits.inline_max_bytes
+        } else {
+            self.limits.batch_max_bytes
+        };
+        let part = if chunk.len() as u64 <= inline_max {
+            Part::Inline {
+                operations,
+                chunk: chunk.clone(),
+            }
+        } else {
+            let _permit = self.uploads.acquire().await.map_err(|_| shutting_down())?;
+            upload(&self.store, &self.env, &self.view, &chunk, operations).await?
+        };
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending {
+            part,
+            chunk,
+            reply,
+            _budget: budget,
+        };
+        self.queue
+            .send(pending)
+            .await
+            .map_err(|_| shutting_down())?;
+        // The sequencer answers everything it takes; without an answer it was dropped half way.
+        let appended = answer.await.map_err(|_| shutting_down().ambiguous())??;
+        self.env
+            .metrics
+            .records_written
+            .inc_by(u64::from(operations));
+        Ok(appended)
+    }
+
+    /// Refuses writes while too much of the log is unindexed.
+    async fn check_tail(&self) -> Result<()> {
+        let unindexed = |indexed: u64| {
+            self.shared
+                .log_bytes
+                .load(Ordering::Relaxed)
+                .saturating_sub(indexed)
+        };
+        let limit = self.limits.tail_max_bytes;
+        if unindexed(self.view.last().manifest.indexed.bytes) <= limit {
+            return Ok(());
+        }
+        // The view may be old: indexing may have caught up since.
+        let bytes = unindexed(self.view.look_now().await?.manifest.indexed.bytes);
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Backpressure,
+            format!(
+                "{bytes} bytes of the log are not indexed yet, the limit is {limit}; retry later"
+            ),
+        )
+        .with("unindexedBytes", bytes)
+        .with("tailMaxBytes", limit)
+        .retry_after_ms(RETRY_AFTER_MS))
+    }
+}
+
+/// Puts a chunk into a data object of its own.
+async fn upload(
+    store: &DynStore,
+    env: &Env,
+    view: &ManifestView,
+    chunk: &Bytes,
+    operations: u32,
+) -> Result<Part> {
+    let id: Ulid = env.ulid();
+    let key = paths::wal_data(&view.last().manifest.name, id);
+    // Nothing names the object yet, so whatever happens to this PUT, nothing was written.
+    store.put(&key, chunk.clone()).await?;
+    Ok(Part::Object {
+        operations,
+        id,
+        length: chunk.len() as u64,
+        crc: crc32c::crc32c(chunk),
+    })
+}
+
+fn shutting_down() -> Error {
+    Error::new(
+        Code::ShuttingDown,
+        "this instance is shutting down; use another one",
+    )
+}
+
+/// Takes positions in the log for whatever is ready.
+struct Sequencer {
+    store: DynStore,
+    env: Env,
+    view: Arc<ManifestView>,
+    limits: Limits,
+    requests: mpsc::Receiver<Pending>,
+    shared: Arc<Shared>,
+    appender: Option<Appender>,
+    /// A request that did not fit into the last batch.
+    waiting: Option<Pending>,
+}
+
+/// Parts that go into one entry.
+#[derive(Default)]
+struct Group {
+    pending: Vec<Pending>,
+    inline_bytes: u64,
+    records: u64,
+}
+
+impl Group {
+    fn has_room_for(&self, part: &Part, limits: &Limits) -> bool {
+        self.pending.is_empty()
+            || (self.pending.len() < PARTS_MAX
+                && self.inline_bytes + inline_bytes(part) <= limits.batch_max_bytes
+                && self.records + u64::from(part.operations()) <= limits.batch_max_records)
+    }
+
+    fn add(&mut self, pending: Pending) {
+        self.inline_bytes += inline_bytes(&pending.part);
+        self.records += u64::from(pending.part.operations());
+        self.pending.push(pending);
+    }
+
+    fn answer(self, result: &Result<Appended>) {
+        for pending in self.pending {
+            let result = match result {
+                Ok(appended) => Ok(*appended),
+                Err(error) => Err(error.replicate()),
+            };
+            // A client that is gone does not need the answer.
+            drop(pending.reply.send(result));
+        }
+    }
+}
+
+fn inline_bytes(part: &Part) -> u64 {
+    match part {
+        Part::Inline { chunk, .. } => chunk.len() as u64,
+        Part::Object { .. } => 0,
+    }
+}
+
+impl Sequencer {
+    async fn run(mut self) {
+        let stop = self.env.tasks.stopping().clone();
+        loop {
+            let first = match self.waiting.take() {
+                Some(pending) => Some(pending),
+                None => {
+                    self.shared
+                        .busy
+                        .store(self.is_contended(), Ordering::Relaxed);
+                    tokio::select! {
+                        biased;
+                        pending = self.requests.recv() => pending,
+                        // What is queued is still written; new requests are refused by now.
+                        () = stop.cancelled() => self.requests.try_recv().ok(),
+                    }
+                }
+            };
+            let Some(first) = first else { break };
+            self.shared.busy.store(true, Ordering::Relaxed);
+            let mut group = Group::default();
+            group.add(first);
+            let linger = self.pause().max(self.limits.batch_linger);
+            self.collect(&mut group, linger).await;
+            self.commit(group).await;
+        }
+    }
+
+    fn is_contended(&self) -> bool {
+        self.appender
+            .as_ref()
+            .is_some_and(|appender| appender.pause().is_some())
+    }
+
+    fn pause(&self) -> Duration {
+        self.appender
+            .as_ref()
+            .and_then(Appender::pause)
+            .unwrap_or_default()
+    }
+
+    /// Adds what is ready, and what becomes ready within `linger`. A full group still waits: its
+    /// pause is what keeps races rare.
+    async fn collect(&mut self, group: &mut Group, linger: Duration) {
+        let until = Instant::now() + linger;
+        loop {
+            let next = match self.waiting.take() {
+                Some(pending) => Some(pending),
+                None if linger.is_zero() => self.requests.try_recv().ok(),
+                None => timeout_at(until, self.requests.recv()).await.ok().flatten(),
+            };
+            match next {
+                Some(pending) if group.has_room_for(&pending.part, &self.limits) => {
+                    group.add(pending);
+                }
+                Some(pending) => {
+                    self.waiting = Some(pending);
+                    if self.is_contended() {
+                        tokio::time::sleep_until(until).await;
+                    }
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Appends a group, adding to it after every lost race, and answers its requests.
+    async fn commit(&mut self, mut group: Group) {
+        let result = loop {
+            match self.append(&group).await {
+                Ok(Tried::Appended(appended)) => break Ok(appended),
+                Ok(Tried::Lost) => {}
+                Ok(Tried::Stray) => {
+                    if let Err(error) = self.rename_objects(&mut group).await {
+                        break Err(error);
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+            let pause = self.pause();
+            self.collect(&mut group, pause).await;
+        };
+        match &result {
+            Ok(appended) => {
+                self.shared
+                    .log_bytes
+                    .store(appended.totals.bytes, Ordering::Relaxed);
+                self.shared.last.store(appended.seq.0, Ordering::Relaxed);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "append failed");
+                // Where the log ends is unknown now; the next write finds out.
+                self.appender = None;
+            }
+        }
+        group.answer(&result);
+    }
+
+    /// Uploads data objects again under new names; see [`Tried::Stray`].
+    async fn rename_objects(&self, group: &mut Group) -> Result<()> {
+        for pending in &mut group.pending {
+            if let Part::Object { operations, .. } = pending.part {
+                let (store, env, chunk) = (&self.store, &self.env, &pending.chunk);
+                pending.part = upload(store, env, &self.view, chunk, operations).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, group: &Group) -> Result<Tried> {
+        let appender = match &mut self.appender {
+            Some(appender) => appender,
+            None => self.appender.insert(
+                Appender::open(
+                    self.store.clone(),
+                    self.env.clone(),
+                    self.view.last().manifest.name.clone(),
+                    self.view.clone(),
+                    self.limits.grace,
+                )
+                .await?,
+            ),
+        };
+        let parts: Vec<Part> = group
+            .pending
+            .iter()
+            .map(|pending| pending.part.clone())
+            .collect();
+        appender.append(&parts).await
+    }
+}

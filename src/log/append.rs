@@ -1,0 +1,309 @@
+//! The writer's side: one [`Appender`] per collection and process takes positions in the log.
+
+use crate::base::defect::Defect;
+use crate::base::ids::{CollectionName, Seq, Totals, WriteId};
+use crate::base::{Code, Env, Error, Result};
+use crate::log::entry::{Draft, HEADER_BYTES, Header, Part};
+use crate::log::pace::Pace;
+use crate::log::{Bounds, BoundsSource};
+use crate::store::cas::{self, Created};
+use crate::store::{ByteRange, DynStore, Fetched, GetOptions, Precondition, paths};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a seal may lose a race before the caller hears of it.
+const RACES_MAX: u32 = 1_000;
+
+/// Where an entry went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Its position.
+    pub seq: Seq,
+    /// Totals over the log up to and including it.
+    pub totals: Totals,
+}
+
+/// How a try to append ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Tried {
+    /// The entry is durable and will be read by everyone.
+    Appended(Appended),
+    /// Somebody else took the position, and no entry of ours exists or ever will.
+    Lost,
+    /// The entry does not count, but it may exist, or appear one day, where nobody reads it any
+    /// more. Data objects that it names must not be named again: the collector will delete them
+    /// with it.
+    Stray,
+}
+
+/// The last entry that an appender knows of.
+#[derive(Debug, Clone, Copy)]
+struct Tail {
+    seq: Seq,
+    totals: Totals,
+}
+
+/// Appends to one collection's log.
+#[derive(Debug)]
+pub struct Appender {
+    store: DynStore,
+    env: Env,
+    collection: CollectionName,
+    source: Arc<dyn BoundsSource>,
+    grace: Duration,
+    bounds: Bounds,
+    tail: Tail,
+    /// Whether somebody may have appended behind our back since the tail was found.
+    stale: bool,
+    /// Whether the tail is the seal of this life of the collection.
+    sealed: bool,
+    pace: Pace,
+}
+
+impl Appender {
+    /// Finds the end of the log, sealed or not. `grace` is the time between the floor's advance and the deletion
+    /// of what is below it; all instances must agree on it.
+    pub async fn open(
+        store: DynStore,
+        env: Env,
+        collection: CollectionName,
+        source: Arc<dyn BoundsSource>,
+        grace: Duration,
+    ) -> Result<Self> {
+        let bounds = source.look().await?;
+        let mut appender = Appender {
+            store,
+            env,
+            collection,
+            source,
+            grace,
+            tail: Tail::below(&bounds),
+            bounds,
+            stale: true,
+            sealed: false,
+            pace: Pace::default(),
+        };
+        appender.find_tail().await?;
+        Ok(appender)
+    }
+
+    /// Which life of the collection this appender writes to.
+    pub fn incarnation(&self) -> u64 {
+        self.bounds.incarnation
+    }
+
+    /// Where the log was sealed, if it was.
+    pub fn sealed(&self) -> Option<Appended> {
+        self.sealed.then(|| self.tail())
+    }
+
+    /// The last known position and the totals up to it.
+    pub fn tail(&self) -> Appended {
+        Appended {
+            seq: self.tail.seq,
+            totals: self.tail.totals,
+        }
+    }
+
+    /// How long to collect writes before the next append, where others are appending too.
+    pub fn pause(&self) -> Option<Duration> {
+        self.pace
+            .is_contended()
+            .then(|| self.pace.next(&*self.env.rng))
+    }
+
+    /// Tries once to append an entry of `parts`. Where it did not work, add what has arrived since
+    /// and try again after [`Appender::pause`].
+    pub async fn append(&mut self, parts: &[Part]) -> Result<Tried> {
+        let (id, now) = (WriteId::random(&*self.env.rng), self.env.clock.now());
+        self.append_once(&Draft::data(self.bounds.incarnation, id, now, parts))
+            .await
+    }
+
+    /// Appends the entry that ends the collection's life. Every write that was acknowledged is
+    /// before it; every later one is told that the collection is gone.
+    pub async fn seal(&mut self) -> Result<Appended> {
+        for _ in 0..RACES_MAX {
+            if let Some(sealed) = self.sealed() {
+                return Ok(sealed);
+            }
+            let (id, now) = (WriteId::random(&*self.env.rng), self.env.clock.now());
+            let draft = Draft::seal(self.bounds.incarnation, id, now);
+            match self.append_once(&draft).await {
+                Ok(Tried::Appended(sealed)) => return Ok(sealed),
+                Ok(Tried::Lost | Tried::Stray) => {}
+                // Somebody else sealed it in between.
+                Err(_) if self.sealed => continue,
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(self.pause().unwrap_or_default()).await;
+        }
+        Err(Error::new(
+            Code::Overloaded,
+            "too many writers append to this collection; try again",
+        )
+        .retry_after_ms(1_000))
+    }
+
+    async fn append_once(&mut self, draft: &Draft) -> Result<Tried> {
+        if self.env.clock.since(self.bounds.looked) > self.grace / 4 {
+            self.look().await?;
+        }
+        if self.stale || self.pace.is_contended() {
+            self.find_tail().await?;
+        }
+        if self.sealed {
+            return Err(gone(&self.collection));
+        }
+        let header = draft.header(self.tail.seq.next(), self.tail.totals);
+        if let Some(lingering) = self.put(draft, &header).await? {
+            return Ok(if lingering { Tried::Stray } else { Tried::Lost });
+        }
+        if self.is_below_floor(header.seq).await? {
+            self.env.metrics.wal_appends_below_floor.inc();
+            return Ok(Tried::Stray);
+        }
+        self.env.metrics.wal_appends.inc();
+        Ok(Tried::Appended(self.tail()))
+    }
+
+    /// One conditional PUT at the position after the tail. None: the entry is there. Some: somebody
+    /// else has the position; whether our PUT may still be under way.
+    async fn put(&mut self, draft: &Draft, header: &Header) -> Result<Option<bool>> {
+        let key = paths::wal_entry(&self.collection, header.seq);
+        let body = draft.encode(header);
+        if self.env.defects.has(Defect::AckBeforePut) {
+            let store = self.store.clone();
+            let put = async move { store.put_if(&key, body, Precondition::Absent).await };
+            drop(self.env.tasks.spawn("defect", put));
+            self.tail = Tail::of(header);
+            return Ok(None);
+        }
+        let started = self.env.clock.mark();
+        let ours = |bytes: &[u8]| {
+            Header::decode(bytes).is_ok_and(|found| found.write_id == draft.write_id())
+        };
+        // Until the outcome is known, the entry may be there or appear.
+        self.stale = true;
+        let created = cas::create(
+            &*self.store,
+            &self.env,
+            &key,
+            body,
+            HEADER_BYTES as u64,
+            ours,
+        );
+        match created.await {
+            Ok(Created::Won) => {
+                self.tail = Tail::of(header);
+                self.stale = false;
+                self.pace.won();
+                Ok(None)
+            }
+            Ok(Created::Lost { lingering, .. }) => {
+                self.env.metrics.wal_appends_lost.inc();
+                self.pace.lost(self.env.clock.since(started));
+                Ok(Some(lingering))
+            }
+            Err(error) => {
+                self.env.metrics.wal_appends_ambiguous.inc();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether an entry that we created may have been created at a position that was collected.
+    /// A look at the manifest that is younger than half the grace period rules it out: the entry
+    /// before ours was there then, and nothing is deleted sooner than a grace period later.
+    async fn is_below_floor(&mut self, seq: Seq) -> Result<bool> {
+        if self.env.clock.since(self.bounds.looked) <= self.grace / 2
+            || self.env.defects.has(Defect::SkipFloorCheck)
+        {
+            return Ok(false);
+        }
+        // An error here leaves a durable entry that may be read: the caller must not call it lost.
+        self.look().await.map_err(Error::ambiguous)?;
+        Ok(seq < self.bounds.floor)
+    }
+
+    /// Reads the manifest again and moves to the floor where it has passed our tail.
+    async fn look(&mut self) -> Result<()> {
+        let bounds = self.source.look().await?;
+        if bounds.incarnation != self.bounds.incarnation {
+            return Err(gone(&self.collection));
+        }
+        self.bounds = bounds;
+        if self.tail.seq.next() < bounds.floor {
+            self.tail = Tail::below(&bounds);
+            self.stale = true;
+        }
+        Ok(())
+    }
+
+    /// Moves to the end of the log: one read where nothing was appended, steps that double where
+    /// much was. Positions have no gaps, so existence is monotonic and can be searched.
+    async fn find_tail(&mut self) -> Result<()> {
+        let mut step = 1;
+        let mut missing: Option<u64> = None;
+        loop {
+            let from = self.tail.seq.0;
+            let probe = match missing {
+                Some(missing) if missing == from + 1 => break,
+                Some(missing) => (from + step).min(from + (missing - from) / 2),
+                None => from + step,
+            };
+            match self.header(Seq(probe)).await? {
+                Some(header) => {
+                    self.tail = Tail::of(&header);
+                    step *= 2;
+                    if header.incarnation > self.bounds.incarnation {
+                        return Err(gone(&self.collection));
+                    }
+                    self.sealed = header.seal && header.incarnation == self.bounds.incarnation;
+                }
+                None => missing = Some(probe),
+            }
+        }
+        self.stale = false;
+        Ok(())
+    }
+
+    async fn header(&self, seq: Seq) -> Result<Option<Header>> {
+        let key = paths::wal_entry(&self.collection, seq);
+        let options = GetOptions {
+            range: Some(ByteRange::Bounded(0..HEADER_BYTES as u64)),
+            if_none_match: None,
+        };
+        match self.store.get(&key, options).await? {
+            Fetched::Found(object) => Header::decode(&object.bytes)
+                .map(Some)
+                .map_err(|error| error.context(key)),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Tail {
+    fn of(header: &Header) -> Self {
+        Tail {
+            seq: header.seq,
+            totals: header.totals,
+        }
+    }
+
+    fn below(bounds: &Bounds) -> Self {
+        Tail {
+            seq: bounds.floor.previous(),
+            totals: bounds.base,
+        }
+    }
+}
+
+/// The error for a collection that was deleted under a writer.
+pub fn gone(collection: &CollectionName) -> Error {
+    Error::new(
+        Code::CollectionNotFound,
+        format!("collection {collection} does not exist; create it first"),
+    )
+}

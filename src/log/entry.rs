@@ -1,0 +1,333 @@
+//! The envelope of one log position: a header, a table of parts, and the inline parts.
+
+use crate::base::ids::{Seq, Totals, Ulid, WriteId};
+use crate::base::{Error, Result, Timestamp};
+use crate::log::chunk::newer;
+use crate::log::codec::Cursor;
+use bytes::Bytes;
+
+const MAGIC: &[u8; 8] = b"BRNYWAL1";
+const FORMAT_VERSION: u16 = 1;
+/// The header alone: what a writer reads of an entry that it does not apply.
+pub const HEADER_BYTES: usize = 80;
+const PART_BYTES: usize = 40;
+/// The most parts that one entry may have.
+pub const PARTS_MAX: usize = 4_096;
+
+const DATA: u16 = 1;
+const SEAL: u16 = 2;
+const INLINE: u32 = 1;
+const OBJECT: u32 = 2;
+
+/// What a writer needs to know of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The entry's position.
+    pub seq: Seq,
+    /// Which life of the collection's name the entry belongs to.
+    pub incarnation: u64,
+    /// Who wrote it, for the writer to recognise itself.
+    pub write_id: WriteId,
+    /// When it was made, by its writer's clock; for people only.
+    pub created: Timestamp,
+    /// Totals over the log up to and including this entry.
+    pub totals: Totals,
+    /// Whether this entry ends the collection's life.
+    pub seal: bool,
+    parts: u32,
+    body_crc: u32,
+}
+
+/// One client's write inside an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// The chunk itself.
+    Inline {
+        /// How many operations it has.
+        operations: u32,
+        /// The chunk's bytes.
+        chunk: Bytes,
+    },
+    /// The name of a data object that holds the chunk.
+    Object {
+        /// How many operations it has.
+        operations: u32,
+        /// The data object.
+        id: Ulid,
+        /// Its length in bytes.
+        length: u64,
+        /// Its checksum.
+        crc: u32,
+    },
+}
+
+impl Part {
+    /// How many operations it has.
+    pub fn operations(&self) -> u32 {
+        match self {
+            Part::Inline { operations, .. } | Part::Object { operations, .. } => *operations,
+        }
+    }
+
+    /// The bytes of its chunk.
+    pub fn length(&self) -> u64 {
+        match self {
+            Part::Inline { chunk, .. } => chunk.len() as u64,
+            Part::Object { length, .. } => *length,
+        }
+    }
+}
+
+/// An entry, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its header.
+    pub header: Header,
+    /// Its parts, in the order in which they apply.
+    pub parts: Vec<Part>,
+}
+
+/// Serialises entries of one content for whichever position turns out to be free.
+#[derive(Debug)]
+pub struct Draft {
+    incarnation: u64,
+    write_id: WriteId,
+    created: Timestamp,
+    seal: bool,
+    body: Vec<u8>,
+    parts: u32,
+    own: Totals,
+}
+
+impl Draft {
+    /// A draft of an entry with `parts`.
+    pub fn data(incarnation: u64, write_id: WriteId, created: Timestamp, parts: &[Part]) -> Self {
+        let mut body = Vec::new();
+        for part in parts {
+            let (kind, id, crc) = match part {
+                Part::Inline { chunk, .. } => (INLINE, Ulid(0), crc32c::crc32c(chunk)),
+                Part::Object { id, crc, .. } => (OBJECT, *id, *crc),
+            };
+            body.extend(kind.to_le_bytes());
+            body.extend(part.operations().to_le_bytes());
+            body.extend(part.length().to_le_bytes());
+            body.extend(crc.to_le_bytes());
+            body.extend(0u32.to_le_bytes());
+            body.extend(id.0.to_le_bytes());
+        }
+        for part in parts {
+            if let Part::Inline { chunk, .. } = part {
+                body.extend_from_slice(chunk);
+            }
+        }
+        let objects: u64 = parts
+            .iter()
+            .filter(|part| matches!(part, Part::Object { .. }))
+            .map(Part::length)
+            .sum();
+        Draft {
+            own: Totals {
+                records: parts.iter().map(|part| u64::from(part.operations())).sum(),
+                bytes: (HEADER_BYTES + body.len()) as u64 + objects,
+            },
+            incarnation,
+            write_id,
+            created,
+            seal: false,
+            parts: parts.len() as u32,
+            body,
+        }
+    }
+
+    /// A draft of the entry that ends the collection's life.
+    pub fn seal(incarnation: u64, write_id: WriteId, created: Timestamp) -> Self {
+        Draft {
+            seal: true,
+            ..Draft::data(incarnation, write_id, created, &[])
+        }
+    }
+
+    /// Who writes.
+    pub fn write_id(&self) -> WriteId {
+        self.write_id
+    }
+
+    /// The header that this entry has at `seq` after a log with `before`.
+    pub fn header(&self, seq: Seq, before: Totals) -> Header {
+        Header {
+            seq,
+            incarnation: self.incarnation,
+            write_id: self.write_id,
+            created: self.created,
+            totals: Totals {
+                records: before.records + self.own.records,
+                bytes: before.bytes + self.own.bytes,
+            },
+            seal: self.seal,
+            parts: self.parts,
+            body_crc: crc32c::crc32c(&self.body),
+        }
+    }
+
+    /// The entry's bytes under `header`.
+    pub fn encode(&self, header: &Header) -> Bytes {
+        let mut out = Vec::with_capacity(HEADER_BYTES + self.body.len());
+        out.extend(MAGIC);
+        out.extend(FORMAT_VERSION.to_le_bytes());
+        out.extend(if header.seal { SEAL } else { DATA }.to_le_bytes());
+        out.extend(header.parts.to_le_bytes());
+        out.extend(header.seq.0.to_le_bytes());
+        out.extend(header.incarnation.to_le_bytes());
+        out.extend(header.write_id.0);
+        out.extend(header.created.0.to_le_bytes());
+        out.extend(header.totals.records.to_le_bytes());
+        out.extend(header.totals.bytes.to_le_bytes());
+        out.extend(header.body_crc.to_le_bytes());
+        let crc = crc32c::crc32c(&out);
+        out.extend(crc.to_le_bytes());
+        out.extend_from_slice(&self.body);
+        out.into()
+    }
+}
+
+impl Header {
+    /// Decodes the first [`HEADER_BYTES`] of an entry.
+    pub fn decode(bytes: &[u8]) -> Result<Header> {
+        let mut cursor = Cursor::new("a log entry", bytes);
+        if &cursor.array::<8>()? != MAGIC {
+            return Err(Error::corrupt("a log entry does not start with its magic"));
+        }
+        let version = cursor.u16()?;
+        if version > FORMAT_VERSION {
+            return Err(newer("a log entry", version, FORMAT_VERSION));
+        }
+        let kind = cursor.u16()?;
+        let header = Header {
+            parts: cursor.u32()?,
+            seq: Seq(cursor.u64()?),
+            incarnation: cursor.u64()?,
+            write_id: WriteId(cursor.array()?),
+            created: Timestamp(cursor.u64()?),
+            totals: Totals {
+                records: cursor.u64()?,
+                bytes: cursor.u64()?,
+            },
+            body_crc: cursor.u32()?,
+            seal: kind == SEAL,
+        };
+        let crc = cursor.u32()?;
+        if crc32c::crc32c(&bytes[..HEADER_BYTES - 4]) != crc {
+            return Err(Error::corrupt("a log entry's header fails its checksum"));
+        }
+        if !matches!(kind, DATA | SEAL) || header.parts as usize > PARTS_MAX {
+            return Err(Error::corrupt(
+                "a log entry has an unknown kind or too many parts",
+            ));
+        }
+        Ok(header)
+    }
+}
+
+impl Entry {
+    /// Decodes a whole entry. Chunks inside it are checked when they are opened.
+    pub fn decode(bytes: &Bytes) -> Result<Entry> {
+        let header = Header::decode(bytes)?;
+        let body = bytes.slice(HEADER_BYTES..);
+        if crc32c::crc32c(&body) != header.body_crc {
+            return Err(Error::corrupt("a log entry's body fails its checksum"));
+        }
+        let mut table = Cursor::new("a log entry", &body);
+        let mut at = header.parts as usize * PART_BYTES;
+        let mut parts = Vec::with_capacity(header.parts as usize);
+        for _ in 0..header.parts {
+            let kind = table.u32()?;
+            let operations = table.u32()?;
+            let length = table.u64()?;
+            let crc = table.u32()?;
+            table.u32()?;
+            let id = Ulid(u128::from_le_bytes(table.array()?));
+            parts.push(match kind {
+                INLINE => {
+                    let end = usize::try_from(length)
+                        .ok()
+                        .and_then(|length| at.checked_add(length));
+                    let end = end.filter(|end| *end <= body.len());
+                    let end = end.ok_or_else(|| Error::corrupt("a log entry is cut short"))?;
+                    let chunk = body.slice(at..end);
+                    at = end;
+                    Part::Inline { operations, chunk }
+                }
+                OBJECT => Part::Object {
+                    operations,
+                    id,
+                    length,
+                    crc,
+                },
+                _ => return Err(Error::corrupt("a log entry has an unknown kind of part")),
+            });
+        }
+        if at != body.len() {
+            return Err(Error::corrupt(
+                "a log entry has bytes that belong to no part",
+            ));
+        }
+        Ok(Entry { header, parts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn draft() -> Draft {
+        let inline = Part::Inline {
+            operations: 2,
+            chunk: Bytes::from_static(b"chunk"),
+        };
+        let object = Part::Object {
+            operations: 3,
+            id: Ulid(7),
+            length: 100,
+            crc: 9,
+        };
+        Draft::data(1, WriteId([3; 16]), Timestamp(5), &[inline, object])
+    }
+
+    #[test]
+    fn an_entry_round_trips_with_running_totals() {
+        let draft = draft();
+        let header = draft.header(
+            Seq(4),
+            Totals {
+                records: 10,
+                bytes: 1_000,
+            },
+        );
+        let bytes = draft.encode(&header);
+        let entry = Entry::decode(&bytes).unwrap();
+        assert_eq!(entry.header, header);
+        assert_eq!(entry.header.totals.records, 15);
+        assert_eq!(entry.header.totals.bytes, 1_000 + bytes.len() as u64 + 100);
+        assert_eq!(entry.parts.len(), 2);
+        assert_eq!(Header::decode(&bytes[..HEADER_BYTES]).unwrap(), header);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let draft = draft();
+        let good = draft.encode(&draft.header(Seq(1), Totals::default()));
+        for at in 0..good.len() * 8 {
+            let mut bad = good.to_vec();
+            bad[at / 8] ^= 1 << (at % 8);
+            assert!(Entry::decode(&bad.into()).is_err(), "bit {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Entry::decode(&bytes.into());
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What was written, and in which order?
+//!
+//! A collection's log is a sequence of objects `wal/<seq>.wal` without gaps. Guarantees:
+//!
+//! 1. One position has one entry: it is created if absent and never changed.
+//! 2. Whoever appends position n+1 has seen the header of n (or n+1 is the floor). So nobody
+//!    appends behind a *seal* without knowing, and the running totals in the headers are exact.
+//! 3. What [`Appender::append`] returns is durable and will be read by everyone: an entry whose
+//!    position turned out to be below the floor is appended again (the forgotten-id hazard).
+//! 4. An error that is not ambiguous means that the entry is not and will not be in the log.
+//! 5. A data object is named by at most one entry that exists or may still appear, so whoever
+//!    collects an entry may delete what it names.
+//!
+//! [`chunk`] is the columnar batch of operations, [`entry`] the envelope, [`append`] the writer's
+//! side, [`read`] the reader's, [`pace`] keeps lost races rare. docs/format.md has every byte.
+
+pub mod append;
+pub mod chunk;
+pub mod codec;
+pub mod entry;
+pub mod pace;
+pub mod read;
+
+use crate::base::Result;
+use crate::base::clock::Mark;
+use crate::base::ids::{Seq, Totals};
+use async_trait::async_trait;
+
+pub use append::{Appended, Appender, Tried};
+pub use chunk::{Chunk, ChunkBuilder, Operation};
+pub use entry::{Entry, Header, Part};
+
+/// What the manifest says of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Which life of the collection's name this is; grows when it is deleted and created again.
+    pub incarnation: u64,
+    /// Positions below this one may be gone and must not be believed.
+    pub floor: Seq,
+    /// The entry before the floor, as far as an appender needs it.
+    pub base: Totals,
+    /// Taken before the manifest was asked.
+    pub looked: Mark,
+}
+
+/// Asks the manifest. The log does not know how: the engine does.
+#[async_trait]
+pub trait BoundsSource: std::fmt::Debug + Send + Sync + 'static {
+    /// Reads the manifest now. `collection_not_found` where the collection is gone.
+    async fn look(&self) -> Result<Bounds>;
+}

@@ -1,0 +1,165 @@
+//! What is a collection made of right now?
+//!
+//! `manifest.json` is the collection's one mutable object, changed only by compare-and-swap
+//! ([`crate::store::cas`]). Guarantees:
+//!
+//! 1. Versions grow by one and never repeat, over deletion and re-creation too: a deleted
+//!    collection leaves its manifest behind, so positions of its log are never used twice.
+//! 2. Before version n+1 is written, `manifests/<n>.json` holds version n (time travel).
+//! 3. `walFloor` and `walIndexed` only grow, and `walFloor <= walIndexed + 1`.
+
+use crate::base::ids::{CollectionName, Seq, Totals};
+use crate::base::{Env, Error, Result, Timestamp};
+use crate::index::Metric;
+use crate::store::cas::{self, Change, Document, Loaded, Stamp};
+use crate::store::{DynStore, Key, paths};
+use serde::{Deserialize, Serialize};
+
+/// Whether the collection's name is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It can be written and read.
+    Live,
+    /// It was deleted; the manifest stays to keep its log positions from being used again.
+    Deleted,
+}
+
+/// What cannot change during a collection's life.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CollectionSettings {
+    /// Length of every vector.
+    pub dimensions: u32,
+    /// How distance is measured.
+    pub metric: Metric,
+    /// Number of hash ranges at the start.
+    pub partition_count: u32,
+    /// Free text for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// The manifest's content.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// The format of this object.
+    pub format_version: u64,
+    /// Version and write ids.
+    pub stamp: Stamp,
+    /// The collection's name: a manifest that was copied to another folder is noticed.
+    pub name: CollectionName,
+    /// Whether the name is in use.
+    pub state: State,
+    /// Which life of the name this is, from 1.
+    pub incarnation: u64,
+    /// When this life began.
+    pub created_at: Timestamp,
+    /// What cannot change during it.
+    pub settings: CollectionSettings,
+    /// Log positions below this one may be deleted and must not be believed.
+    pub wal_floor: Seq,
+    /// Log entries up to this position are in segments.
+    pub wal_indexed: Seq,
+    /// Totals over the log up to `walIndexed`.
+    pub indexed: Totals,
+    /// Totals over the log up to just below `walFloor`.
+    pub floor_totals: Totals,
+}
+
+impl Document for Manifest {
+    const FORMAT_VERSION: u64 = 1;
+
+    fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    fn stamp_mut(&mut self) -> &mut Stamp {
+        &mut self.stamp
+    }
+
+    fn history_key(&self) -> Option<Key> {
+        Some(paths::manifest_history(&self.name, self.stamp.version))
+    }
+}
+
+impl Manifest {
+    /// The first manifest of a name, or of its next life after `earlier`.
+    pub fn create(
+        name: &CollectionName,
+        settings: CollectionSettings,
+        now: Timestamp,
+        earlier: Option<&Manifest>,
+    ) -> Self {
+        Manifest {
+            format_version: Self::FORMAT_VERSION,
+            stamp: Stamp::default(),
+            name: name.clone(),
+            state: State::Live,
+            incarnation: earlier.map_or(1, |earlier| earlier.incarnation + 1),
+            created_at: now,
+            settings,
+            wal_floor: earlier.map_or(Seq(1), |earlier| earlier.wal_floor),
+            wal_indexed: earlier.map_or(Seq(0), |earlier| earlier.wal_indexed),
+            indexed: earlier.map_or_else(Totals::default, |earlier| earlier.indexed),
+            floor_totals: earlier.map_or_else(Totals::default, |earlier| earlier.floor_totals),
+        }
+    }
+
+    /// Whether the collection can be used.
+    pub fn is_live(&self) -> bool {
+        self.state == State::Live
+    }
+
+    fn check(&self, name: &CollectionName) -> Result<()> {
+        let fault = if self.name != *name {
+            format!("belongs to collection {}", self.name)
+        } else if self.wal_floor > self.wal_indexed.next() {
+            "has a floor above its indexed position".to_owned()
+        } else if self.settings.dimensions == 0 || self.settings.partition_count == 0 {
+            "has no dimensions or no partitions".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Error::corrupt(format!("{} {fault}", paths::manifest(name))))
+    }
+}
+
+/// Reads a collection's manifest, deleted ones included.
+pub async fn load(store: &DynStore, name: &CollectionName) -> Result<Option<Loaded<Manifest>>> {
+    let loaded = cas::load::<Manifest>(&**store, &paths::manifest(name)).await?;
+    if let Some(loaded) = &loaded {
+        loaded.value.check(name)?;
+    }
+    Ok(loaded)
+}
+
+/// Parses a manifest that was read by other means.
+pub fn parse(name: &CollectionName, bytes: &[u8]) -> Result<Manifest> {
+    let manifest: Manifest = cas::parse(&paths::manifest(name), bytes)?;
+    manifest.check(name)?;
+    Ok(manifest)
+}
+
+/// Changes a collection's manifest. `change` may be called several times; returns the manifest in
+/// force.
+pub async fn update(
+    store: &DynStore,
+    env: &Env,
+    name: &CollectionName,
+    mut change: impl FnMut(Option<&Manifest>) -> Result<Change<Manifest>>,
+) -> Result<Option<Loaded<Manifest>>> {
+    cas::update(
+        &**store,
+        env,
+        &paths::manifest(name),
+        |current: Option<&Loaded<Manifest>>| {
+            if let Some(current) = current {
+                current.value.check(name)?;
+            }
+            change(current.map(|loaded| &loaded.value))
+        },
+    )
+    .await
+}
