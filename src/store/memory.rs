@@ -126,6 +126,8 @@ impl Store for MemoryStore {
             .filter_map(|key| key.as_str().strip_prefix(prefix.as_str())?.split_once('/'));
         let mut dirs: Vec<String> = below.map(|(dir, _)| dir.to_owned()).collect();
         dirs.dedup();
+        // In the order of the keys, "a-b/" comes before "a/".
+        dirs.sort_unstable();
         Ok(dirs)
     }
 }

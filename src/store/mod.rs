@@ -14,7 +14,10 @@
 //! Features are composed as wrappers around the trait: [`layers`].
 
 pub mod cas;
+pub mod layers;
+pub mod local;
 pub mod memory;
+pub mod open;
 pub mod paths;
 
 use crate::base::{Error, Result};

@@ -1,0 +1,176 @@
+//! Counts requests, bytes and time, per instance and per query.
+
+use crate::base::Result;
+use crate::base::metrics::{Metrics, StoreLabels};
+use crate::store::{
+    DynStore, Etag, Fetched, GetOptions, Key, Listing, Precondition, Prefix, PutOutcome, Store,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::time::Instant;
+
+tokio::task_local! {
+    static CURRENT: Usage;
+}
+
+/// What one piece of work asked of the store. Cloning shares the counters.
+///
+/// [`Usage::scope`] makes it current for a future; requests made through any [`Count`] below are
+/// added to it. Spawned tasks do not inherit it: give them a clone and let them open a scope.
+#[derive(Debug, Clone, Default)]
+pub struct Usage(Arc<Totals>);
+
+#[derive(Debug, Default)]
+struct Totals {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Usage {
+    /// Runs `work` and adds what it asks of the store.
+    pub async fn scope<F: Future>(&self, work: F) -> F::Output {
+        CURRENT.scope(self.clone(), work).await
+    }
+
+    /// The current one, to be carried into a spawned task.
+    pub fn current() -> Option<Usage> {
+        CURRENT.try_with(Usage::clone).ok()
+    }
+
+    /// Requests so far, failed and repeated ones included.
+    pub fn requests(&self) -> u64 {
+        self.0.requests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes read and written so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: u64) {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A store whose requests are counted.
+#[derive(Debug)]
+pub struct Count {
+    inner: DynStore,
+    metrics: Arc<Metrics>,
+}
+
+/// What a request came to.
+struct Outcome {
+    name: &'static str,
+    read: u64,
+    written: u64,
+}
+
+impl Outcome {
+    fn ok<T>(result: &Result<T>) -> Self {
+        Outcome {
+            name: if result.is_ok() { "ok" } else { "failed" },
+            read: 0,
+            written: 0,
+        }
+    }
+}
+
+impl Count {
+    /// Counts into `metrics`.
+    pub fn new(inner: DynStore, metrics: Arc<Metrics>) -> Self {
+        Count { inner, metrics }
+    }
+
+    async fn measure<T>(
+        &self,
+        op: &'static str,
+        work: impl Future<Output = T>,
+        outcome: impl FnOnce(&T) -> Outcome,
+    ) -> T {
+        let start = Instant::now();
+        let result = work.await;
+        let Outcome {
+            name: outcome,
+            read,
+            written,
+        } = outcome(&result);
+        let metrics = &self.metrics;
+        metrics
+            .store_requests
+            .get_or_create(&StoreLabels { op, outcome })
+            .inc();
+        metrics.store_bytes_read.inc_by(read);
+        metrics.store_bytes_written.inc_by(written);
+        metrics.store_seconds.observe(start.elapsed().as_secs_f64());
+        let _ = CURRENT.try_with(|usage| usage.add(read + written));
+        result
+    }
+}
+
+#[async_trait]
+impl Store for Count {
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Fetched> {
+        let work = self.inner.get(key, options);
+        self.measure("get", work, |fetched| {
+            let (name, read) = match fetched {
+                Ok(Fetched::Found(object)) => ("ok", object.bytes.len() as u64),
+                Ok(Fetched::Missing) => ("missing", 0),
+                Ok(Fetched::Unmodified) => ("unmodified", 0),
+                Err(_) => ("failed", 0),
+            };
+            Outcome {
+                name,
+                read,
+                written: 0,
+            }
+        })
+        .await
+    }
+
+    async fn put(&self, key: &Key, body: Bytes) -> Result<Etag> {
+        let written = body.len() as u64;
+        let work = self.inner.put(key, body);
+        self.measure("put", work, |result| Outcome {
+            written,
+            ..Outcome::ok(result)
+        })
+        .await
+    }
+
+    async fn put_if(&self, key: &Key, body: Bytes, condition: Precondition) -> PutOutcome {
+        let written = body.len() as u64;
+        let work = self.inner.put_if(key, body, condition);
+        self.measure("put_if", work, |outcome| Outcome {
+            name: match outcome {
+                PutOutcome::Won(_) => "won",
+                PutOutcome::Lost => "lost",
+                PutOutcome::Ambiguous(_) => "ambiguous",
+                PutOutcome::Failed(_) => "failed",
+            },
+            read: 0,
+            written,
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        let work = self.inner.delete(key);
+        self.measure("delete", work, Outcome::ok).await
+    }
+
+    async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
+        let work = self.inner.list(prefix, after, limit);
+        self.measure("list", work, Outcome::ok).await
+    }
+
+    /// Counts as one listing, also where the store needs several pages.
+    async fn list_dirs(&self, prefix: &Prefix) -> Result<Vec<String>> {
+        let work = self.inner.list_dirs(prefix);
+        self.measure("list", work, Outcome::ok).await
+    }
+}

@@ -1,0 +1,348 @@
+//! The file operations below [`LocalStore`](super::LocalStore); all of them block.
+
+use super::{OWN, failed, resolve};
+use crate::base::clock::Timestamp;
+use crate::base::ids::WriteId;
+use crate::base::rng::SeededRng;
+use crate::base::{Code, Error, Result};
+use crate::store::memory::{digest, slice};
+use crate::store::{ByteRange, Etag, Fetched, GetOptions, Object};
+use bytes::Bytes;
+use std::collections::HashSet;
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
+
+/// Temporary files older than this belong to nobody.
+const STALE_MS: u64 = 3_600_000;
+/// Ranged reads of files up to this size read all of it, for its digest.
+const DIGEST_MAX_BYTES: u64 = 256 << 10;
+/// How many folders are remembered as flushed.
+const KNOWN_FOLDERS_MAX: usize = 10_000;
+
+/// Where a write stopped.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It did not and will not take effect.
+    Before(Error),
+    /// It took effect, but may not survive a power failure.
+    After(Error),
+}
+
+#[derive(Debug)]
+pub(super) struct Files {
+    root: PathBuf,
+    fsync: bool,
+    rng: SeededRng,
+    /// Folders whose own entry this process has seen flushed.
+    known: Mutex<HashSet<PathBuf>>,
+}
+
+pub(super) fn is_weak(etag: &Etag) -> bool {
+    etag.0.starts_with("W/")
+}
+
+/// Whether `error` says that the file is not there: a component may be missing, or be an object.
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+impl Files {
+    pub(super) fn open(root: PathBuf, fsync: bool, now: Timestamp, rng: SeededRng) -> Result<Self> {
+        let shown = root.display().to_string();
+        fs::create_dir_all(&root).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists | ErrorKind::NotADirectory => Error::new(
+                Code::StoreNotFound,
+                format!("the store {shown} is not a folder; name a folder or a new path"),
+            ),
+            _ => failed(error, "create the store's folder", &shown),
+        })?;
+        let root = root
+            .canonicalize()
+            .map_err(|error| failed(error, "open", &shown))?;
+        fs::read_dir(&root).map_err(|error| failed(error, "list", &shown))?;
+        let files = Files {
+            root,
+            fsync,
+            rng,
+            known: Mutex::default(),
+        };
+        files.remove_stale(now);
+        Ok(files)
+    }
+
+    /// A folder of the store's own.
+    pub(super) fn own(&self, name: &str) -> PathBuf {
+        self.root.join(OWN).join(name)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn path(&self, key: &str) -> Result<PathBuf> {
+        resolve(&self.root, key)
+    }
+
+    /// Removes what killed processes left behind. Whoever stalled for an hour finds its temporary
+    /// file gone and fails, without any effect. Failing here does no harm.
+    fn remove_stale(&self, now: Timestamp) {
+        let Ok(entries) = fs::read_dir(self.own("tmp")) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = modified.ok().and_then(|time| {
+                let since = time.duration_since(UNIX_EPOCH).ok()?.as_millis();
+                now.0.checked_sub(u64::try_from(since).ok()?)
+            });
+            if age.is_some_and(|age| age > STALE_MS) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    pub(super) fn read(&self, path: &Path, options: &GetOptions) -> Result<Fetched> {
+        let io_failed = |error| failed(error, "read", path.display());
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if is_missing(&error) => return self.missing(),
+            Err(error) => return Err(io_failed(error)),
+        };
+        let metadata = file.metadata().map_err(io_failed)?;
+        if metadata.is_dir() {
+            return Ok(Fetched::Missing);
+        }
+        // A file is never changed once it has its name, so what we opened is one version.
+        let size = metadata.len();
+        let range = options.range.as_ref();
+        let strong = range.is_none() || size <= DIGEST_MAX_BYTES;
+        let whole = |file: &mut File| -> Result<Bytes> {
+            file.rewind().map_err(io_failed)?;
+            read_exactly(file, size).map_err(io_failed)
+        };
+        let known = options.if_none_match.as_ref();
+        if !strong {
+            let etag = match known {
+                Some(known) if !is_weak(known) => digest(&whole(&mut file)?),
+                _ => weak_etag(&metadata),
+            };
+            if known == Some(&etag) {
+                return Ok(Fetched::Unmodified);
+            }
+            let (start, end) = bounds(range, size);
+            file.seek(SeekFrom::Start(start)).map_err(io_failed)?;
+            let bytes = read_exactly(&mut file, end - start).map_err(io_failed)?;
+            return Ok(Fetched::Found(Object { bytes, etag, size }));
+        }
+        let bytes = whole(&mut file)?;
+        let etag = digest(&bytes);
+        if known.is_some_and(|known| *known == etag || *known == weak_etag(&metadata)) {
+            return Ok(Fetched::Unmodified);
+        }
+        Ok(Fetched::Found(Object {
+            bytes: slice(&bytes, range),
+            etag,
+            size,
+        }))
+    }
+
+    /// No file: in a store that is there, or because the whole folder has gone?
+    fn missing(&self) -> Result<Fetched> {
+        self.check_root()?;
+        Ok(Fetched::Missing)
+    }
+
+    pub(super) fn check_root(&self) -> Result<()> {
+        if self.root.is_dir() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::StoreNotFound,
+            format!(
+                "the store's folder {} is gone; restore or mount it",
+                self.root.display()
+            ),
+        ))
+    }
+
+    /// The digest of a file's content; the caller holds the lock.
+    pub(super) fn digest(&self, path: &Path) -> Result<Option<Etag>> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(Some(digest(&bytes))),
+            Err(error) if is_missing(&error) || error.kind() == ErrorKind::IsADirectory => Ok(None),
+            Err(error) => Err(failed(error, "read", path.display())),
+        }
+    }
+
+    /// Writes `body` at `path` unless something is there (`None`).
+    pub(super) fn create(&self, path: &Path, body: &[u8]) -> Result<Option<Etag>, Stop> {
+        // Only saves the work: the link below decides.
+        if path.exists() {
+            return Ok(None);
+        }
+        let temporary = self.prepare(path, body).map_err(Stop::Before)?;
+        let linked = self.place(path, || fs::hard_link(&temporary, path));
+        let _ = fs::remove_file(&temporary);
+        match linked {
+            Ok(()) => self.flushed(path, body).map(Some),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(Stop::Before(failed(error, "create", path.display()))),
+        }
+    }
+
+    /// Writes `body` at `path`, whatever is there; the caller holds the lock.
+    pub(super) fn replace(&self, path: &Path, body: &[u8]) -> Result<Etag, Stop> {
+        let temporary = self.prepare(path, body).map_err(Stop::Before)?;
+        if let Err(error) = self.place(path, || fs::rename(&temporary, path)) {
+            let _ = fs::remove_file(&temporary);
+            return Err(Stop::Before(failed(error, "replace", path.display())));
+        }
+        self.flushed(path, body)
+    }
+
+    /// Removes `path`; the caller holds the lock.
+    pub(super) fn remove(&self, path: &Path) -> Result<()> {
+        match fs::remove_file(path) {
+            Ok(()) => self
+                .flush_parent(path)
+                .map_err(|error| failed(error, "flush the folder of", path.display())),
+            Err(error) if is_missing(&error) => self.check_root(),
+            Err(_) if path.is_dir() => Ok(()),
+            Err(error) => Err(failed(error, "delete", path.display())),
+        }
+    }
+
+    /// A flushed temporary file with `body`, and the folder that it goes to.
+    fn prepare(&self, path: &Path, body: &[u8]) -> Result<PathBuf> {
+        self.check_root()?;
+        let folder = self.own("tmp");
+        let name = format!("{}-{}", std::process::id(), WriteId::random(&self.rng));
+        let temporary = folder.join(name);
+        let write = || -> io::Result<()> {
+            let mut file = match File::create_new(&temporary) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    fs::create_dir_all(&folder)?;
+                    File::create_new(&temporary)?
+                }
+                opened => opened?,
+            };
+            file.write_all(body)?;
+            if self.fsync {
+                file.sync_all()?;
+            }
+            self.ensure_parent(path)
+        };
+        write().map(|()| temporary.clone()).map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            failed(error, "write", path.display())
+        })
+    }
+
+    /// Does `work`, and once more where the folder that we remember was removed by somebody.
+    fn place(&self, path: &Path, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        match work() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.known().clear();
+                self.ensure_parent(path)?;
+                work()
+            }
+            result => result,
+        }
+    }
+
+    fn flushed(&self, path: &Path, body: &[u8]) -> Result<Etag, Stop> {
+        match self.flush_parent(path) {
+            Ok(()) => Ok(digest(body)),
+            Err(error) => {
+                let what = "flush the folder of";
+                Err(Stop::After(failed(error, what, path.display())))
+            }
+        }
+    }
+
+    fn flush_parent(&self, path: &Path) -> io::Result<()> {
+        match path.parent() {
+            Some(parent) if self.fsync => flush_folder(parent),
+            _ => Ok(()),
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the folders above `path`. Each is flushed once by every process that writes there,
+    /// also where another made it: that one may be killed before it gets to it.
+    fn ensure_parent(&self, path: &Path) -> io::Result<()> {
+        let parent = path.parent().unwrap_or(&self.root);
+        if self.known().contains(parent) {
+            return Ok(());
+        }
+        let mut folder = self.root.clone();
+        for part in parent.strip_prefix(&self.root).unwrap_or(parent) {
+            let above = folder.clone();
+            folder.push(part);
+            match fs::create_dir(&folder) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                _ if self.fsync => flush_folder(&above)?,
+                _ => {}
+            }
+        }
+        let mut known = self.known();
+        if known.len() >= KNOWN_FOLDERS_MAX {
+            known.clear();
+        }
+        known.insert(parent.to_owned());
+        Ok(())
+    }
+}
+
+fn flush_folder(folder: &Path) -> io::Result<()> {
+    // Only Unix lets a folder be opened and flushed; elsewhere the file system journals names.
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()
+    } else {
+        Ok(())
+    }
+}
+
+fn bounds(range: Option<&ByteRange>, size: u64) -> (u64, u64) {
+    let (start, end) = match range {
+        None => (0, size),
+        Some(ByteRange::Bounded(range)) => (range.start.min(size), range.end.min(size)),
+        Some(ByteRange::Suffix(length)) => (size.saturating_sub(*length), size),
+    };
+    (start, end.max(start))
+}
+
+fn read_exactly(file: &mut File, length: u64) -> io::Result<Bytes> {
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    file.take(length).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 != length {
+        return Err(io::Error::new(
+            ErrorKind::UnexpectedEof,
+            "the file is shorter than it was",
+        ));
+    }
+    Ok(bytes.into())
+}
+
+fn weak_etag(metadata: &Metadata) -> Etag {
+    let modified = metadata.modified().ok();
+    let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let nanos = since.unwrap_or_default().as_nanos();
+    Etag(format!("W/{:x}-{nanos:x}-{:x}", metadata.len(), inode(metadata)).into())
+}
+
+#[cfg(unix)]
+fn inode(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_metadata: &Metadata) -> u64 {
+    0
+}

@@ -1,0 +1,151 @@
+//! From a URL in the settings to a store with every layer around it.
+
+use crate::base::settings::Settings;
+use crate::base::{Code, Env, Error, Result};
+use crate::store::DynStore;
+use crate::store::layers::{Count, Limit, Retry, Timeout};
+use crate::store::local::LocalStore;
+use crate::store::memory::MemoryStore;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Where a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// `memory:` (a new, private one) or `memory:name` (shared by everything in this process).
+    Memory(Option<String>),
+    /// `file:///folder`, `file://./folder` or a plain path.
+    Folder(PathBuf),
+    /// `s3://bucket` or `s3://bucket/prefix`.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// What the keys are put behind; empty, or without a `/` at either end.
+        prefix: String,
+    },
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Location::Memory(name) => write!(f, "memory:{}", name.as_deref().unwrap_or("")),
+            Location::Folder(path) => write!(f, "file://{}", path.display()),
+            Location::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Location::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+const SUPPORTED: &str = "use s3://bucket/prefix, file:///folder, a folder's path, or memory:";
+
+/// Reads a store's URL.
+pub fn parse(url: &str) -> Result<Location> {
+    let invalid = |fault: String| {
+        Error::new(Code::InvalidSettings, format!("{fault}; {SUPPORTED}")).with("setting", "store")
+    };
+    let url = url.trim();
+    if url.is_empty() {
+        return Err(invalid("the store's URL is empty".to_owned()));
+    }
+    if let Some(name) = url.strip_prefix("memory:") {
+        let name = name.trim_start_matches('/');
+        return Ok(Location::Memory(
+            (!name.is_empty()).then(|| name.to_owned()),
+        ));
+    }
+    let folder = |path: &str| Ok(Location::Folder(PathBuf::from(path)));
+    let Some((scheme, rest)) = url.split_once("://") else {
+        // A relative path may hold a colon, but "s3:bucket" is a slip.
+        return match url.split_once(':') {
+            Some((scheme @ ("s3" | "file"), _)) => Err(invalid(format!(
+                "the store's URL {url:?} lacks the // behind {scheme}:"
+            ))),
+            _ => folder(url),
+        };
+    };
+    match scheme {
+        "file" if rest.is_empty() => Err(invalid(format!("the store's URL {url:?} has no folder"))),
+        "file" => folder(rest.strip_prefix("localhost").unwrap_or(rest)),
+        "s3" => {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            let prefix = prefix.trim_matches('/');
+            check_s3(bucket, prefix)
+                .map_err(|fault| invalid(format!("in the store's URL {url:?} {fault}")))?;
+            Ok(Location::S3 {
+                bucket: bucket.to_owned(),
+                prefix: prefix.to_owned(),
+            })
+        }
+        // The rest may hold credentials: name only the scheme.
+        other => Err(invalid(format!(
+            "the store's URL has the scheme {other:?}, which is not supported"
+        ))),
+    }
+}
+
+fn check_s3(bucket: &str, prefix: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(plain) {
+        return Err("the bucket's name is not 3 to 63 letters, digits, dots and dashes".to_owned());
+    }
+    let fault = prefix
+        .split('/')
+        .find(|part| !prefix.is_empty() && matches!(*part, "" | "." | ".."));
+    if fault.is_some() || prefix.contains(|c: char| c.is_control() || "?#%\\".contains(c)) {
+        return Err(
+            "the prefix has an empty part, a dot part, or one of ? # % \\ in it".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Opens the store that `settings` name, ready for use.
+pub async fn open(settings: &Settings, env: &Env) -> Result<DynStore> {
+    let location = parse(&settings.store)?;
+    let raw = raw(&location, settings, env).await?;
+    Ok(layered(raw, settings, env))
+}
+
+/// The bare store.
+async fn raw(location: &Location, settings: &Settings, env: &Env) -> Result<DynStore> {
+    Ok(match location {
+        Location::Memory(None) => Arc::new(MemoryStore::default()),
+        Location::Memory(Some(name)) => shared(name),
+        Location::Folder(path) => {
+            Arc::new(LocalStore::open(path, settings.fsync, &*env.clock).await?)
+        }
+        Location::S3 { .. } => {
+            return Err(Error::new(
+                Code::InvalidSettings,
+                "this build has no s3 support yet",
+            ));
+        }
+    })
+}
+
+/// Puts the layers that `settings` describe around `raw`.
+pub fn layered(raw: DynStore, settings: &Settings, env: &Env) -> DynStore {
+    let timed = Timeout::new(
+        raw,
+        Duration::from_millis(settings.store_timeout_ms),
+        Duration::from_millis(settings.store_cas_timeout_ms),
+    );
+    let counted = Count::new(Arc::new(timed), env.metrics.clone());
+    let limited = Limit::new(Arc::new(counted), settings.store_concurrency);
+    Arc::new(Retry::new(
+        Arc::new(limited),
+        env.rng.clone(),
+        settings.store_retries,
+    ))
+}
+
+/// The store in memory that everything in this process shares under `name`.
+fn shared(name: &str) -> DynStore {
+    static SHARED: LazyLock<Mutex<BTreeMap<String, Arc<MemoryStore>>>> =
+        LazyLock::new(Mutex::default);
+    let mut stores = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    stores.entry(name.to_owned()).or_default().clone()
+}
