@@ -121,6 +121,22 @@ pub struct FaultCounts {
     pub partitioned: u64,
 }
 
+impl FaultCounts {
+    /// All faults together.
+    pub fn total(&self) -> u64 {
+        let Self {
+            cut_before,
+            cut_after,
+            delayed,
+            unavailable,
+            error_after,
+            conflict,
+            partitioned,
+        } = *self;
+        cut_before + cut_after + delayed + unavailable + error_after + conflict + partitioned
+    }
+}
+
 /// One client's connection to a store. Cloning shares it, so that a test can keep a handle to
 /// change the weather.
 #[derive(Clone)]
