@@ -1,6 +1,7 @@
 //! Brainy: a vector store whose only shared infrastructure is one object-storage bucket.
 
 pub mod base;
+pub mod embed;
 pub mod engine;
 pub mod filter;
 pub mod index;
