@@ -1,6 +1,27 @@
 //! Settings are data: one struct with documented defaults, filled in layers.
+//!
+//! [`Settings`] is the struct, [`load`] fills it (defaults < file < environment < flags) and keeps
+//! where each value came from in [`Effective`], [`Settings::validate`] holds every limit, and
+//! [`resolve_role`] decides what this instance is. The environment comes in as data.
+//!
+//! Error semantics: everything that is wrong with settings is `invalid_settings`, names the key,
+//! the source and what was expected, and carries `details.key`.
+
+mod check;
+mod layers;
+mod redact;
+mod role;
+mod value;
+
+pub use check::range;
+pub use layers::{Effective, FlagValue, Source, load};
+pub use redact::{is_secret, redact};
+pub use role::{RoleSource, resolve_role};
+pub use value::keys;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
 
 /// What an instance does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,7 +68,7 @@ pub enum LogFormat {
 
 /// Everything that can be set. Names are the same in files (TOML or JSON) and, in upper case
 /// behind `BRAINY_`, in the environment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// URL of the store: `s3://bucket/prefix`, `file:///folder`, a folder, or `memory:`.
@@ -58,59 +79,65 @@ pub struct Settings {
     pub read_only: Option<bool>,
     /// Without a role: `true` makes this instance a writer.
     pub write_only: Option<bool>,
-    /// This instance's name in the cluster; made up where none is given.
+    /// This instance's name in the cluster, 1 to 128 characters of a-z, A-Z, 0-9, `.`, `_` and
+    /// `-`; made up where none is given.
     pub instance_id: Option<String>,
     /// Address and port to listen on; port 0 picks a free one.
     pub listen: String,
-    /// URL under which others reach this instance (`SERVICE_ENDPOINT`).
+    /// `http://` or `https://` URL under which others reach this instance (`SERVICE_ENDPOINT`).
     pub service_endpoint: Option<String>,
     /// Whether a write to an unknown collection creates it.
     pub create_collections: bool,
 
     /// How often a reader looks for new log entries, in milliseconds (10..=3,600,000).
     pub poll_interval_ms: u64,
-    /// Longest time that a search may wait for `minVersion`, in milliseconds.
+    /// Longest time that a search may wait for `minVersion`, in milliseconds (0..=3,600,000).
     pub wait_ms_max: u64,
 
-    /// A batch is sent when it holds this many bytes of records.
+    /// A batch is sent when it holds this many bytes of records; at least 1 and at most
+    /// `write_queue_max_bytes`.
     pub batch_max_bytes: u64,
-    /// A batch is sent when it holds this many records.
+    /// A batch is sent when it holds this many records (1..=10,000,000).
     pub batch_max_records: u64,
-    /// How long an incomplete batch waits for more, in milliseconds; 0 sends at once.
+    /// How long an incomplete batch waits for more, in milliseconds (0..=60,000); 0 sends at once.
     pub batch_linger_ms: u64,
     /// Records of up to this many bytes are written into the log entry itself; more become data
-    /// objects that are uploaded before the entry.
+    /// objects that are uploaded before the entry (0..=1,073,741,824).
     pub wal_inline_max_bytes: u64,
-    /// How many data objects one collection uploads at a time.
+    /// How many data objects one collection uploads at a time (1..=1,024).
     pub upload_concurrency: usize,
-    /// Writes that wait in memory, in bytes per collection, before clients get `backpressure`.
+    /// Writes that wait in memory, in bytes per collection, before clients get `backpressure`;
+    /// at least 1.
     pub write_queue_max_bytes: u64,
-    /// Bytes of log that may be unindexed, per collection, before clients get `backpressure`.
+    /// Bytes of log that may be unindexed, per collection, before clients get `backpressure`;
+    /// at least 1.
     pub tail_max_bytes: u64,
     /// How long a collected log entry stays before it is deleted, in milliseconds; also bounds how
-    /// stale a writer's view of the manifest may be. At least 10,000.
+    /// stale a writer's view of the manifest may be (10,000..=2,592,000,000).
     pub gc_grace_ms: u64,
 
-    /// Requests to the store in flight at a time.
+    /// Requests to the store in flight at a time (1..=65,536).
     pub store_concurrency: usize,
-    /// Time limit of one store request, in milliseconds.
+    /// Time limit of one store request, in milliseconds (1..=3,600,000).
     pub store_timeout_ms: u64,
-    /// Time limit of one conditional PUT, in milliseconds; at least 30,000 on S3.
+    /// Time limit of one conditional PUT, in milliseconds (1..=3,600,000); at least 30,000 on S3,
+    /// where the losers of a race may wait long for their answer.
     pub store_cas_timeout_ms: u64,
-    /// How often a failed store request (never a conditional PUT) is repeated.
+    /// How often a failed store request (never a conditional PUT) is repeated (0..=100).
     pub store_retries: u32,
     /// Whether a `file://` store flushes every write to the disk before it is acknowledged.
     pub fsync: bool,
 
-    /// Largest request body after decompression, in bytes; import streams and has no limit.
+    /// Largest request body after decompression, in bytes, at least 1,024; import streams and has
+    /// no limit.
     pub max_body_bytes: u64,
-    /// Requests in flight at a time before clients get `overloaded`.
+    /// Requests in flight at a time before clients get `overloaded` (1..=1,000,000).
     pub max_concurrent_requests: usize,
-    /// Time limit of one HTTP request, in milliseconds; import and export have none.
+    /// Time limit of one HTTP request, in milliseconds (1..=86,400,000); import and export have none.
     pub request_timeout_ms: u64,
-    /// How long a shutdown may take, in milliseconds, before the rest is dropped.
+    /// How long a shutdown may take, in milliseconds (0..=3,600,000), before the rest is dropped.
     pub shutdown_timeout_ms: u64,
-    /// Threads for searches; 0 means one per core.
+    /// Threads for searches (0..=1,024); 0 means one per core.
     pub compute_threads: usize,
 
     /// How log lines look.
@@ -153,5 +180,35 @@ impl Default for Settings {
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
         }
+    }
+}
+
+impl Settings {
+    /// All settings under their names, as they would stand in a JSON file; unset ones are `null`.
+    pub fn to_map(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => map,
+            // A struct of numbers, strings and flags always becomes an object.
+            _ => Map::new(),
+        }
+    }
+
+    /// Whether the store is an S3 bucket.
+    pub fn store_is_s3(&self) -> bool {
+        self.store
+            .get(..5)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3://"))
+    }
+}
+
+/// Secrets are redacted, because settings end up in logs.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Settings");
+        let map = self.to_map();
+        for key in keys() {
+            out.field(key, &redact(key, map.get(*key).unwrap_or(&Value::Null)));
+        }
+        out.finish()
     }
 }

@@ -1,0 +1,181 @@
+//! Which values make sense? Every limit stands here and nowhere else.
+
+use super::{Effective, Settings, Source};
+use crate::base::{Code, Error, Result};
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+/// The least a conditional PUT needs on S3: losers of a hot race may wait this long.
+const S3_CAS_TIMEOUT_MS_MIN: u64 = 30_000;
+const HOUR_MS: u64 = 3_600_000;
+/// Larger than any store; keeps sums of sizes far from overflow.
+const BYTES_MAX: u64 = 1 << 50;
+
+struct Limit {
+    key: &'static str,
+    min: u64,
+    max: u64,
+    get: fn(&Settings) -> u64,
+}
+
+macro_rules! limits {
+    ($($key:ident: $min:expr, $max:expr;)*) => {
+        &[$(Limit {
+            key: stringify!($key),
+            min: $min,
+            max: $max,
+            get: |settings| settings.$key as u64,
+        },)*]
+    };
+}
+
+const LIMITS: &[Limit] = limits! {
+    poll_interval_ms: 10, HOUR_MS;
+    wait_ms_max: 0, HOUR_MS;
+    batch_max_bytes: 1, BYTES_MAX;
+    batch_max_records: 1, 10_000_000;
+    batch_linger_ms: 0, 60_000;
+    wal_inline_max_bytes: 0, 1 << 30;
+    upload_concurrency: 1, 1_024;
+    write_queue_max_bytes: 1, BYTES_MAX;
+    tail_max_bytes: 1, BYTES_MAX;
+    gc_grace_ms: 10_000, 30 * 24 * HOUR_MS;
+    store_concurrency: 1, 65_536;
+    store_timeout_ms: 1, HOUR_MS;
+    store_cas_timeout_ms: 1, HOUR_MS;
+    store_retries: 0, 100;
+    max_body_bytes: 1_024, BYTES_MAX;
+    max_concurrent_requests: 1, 1_000_000;
+    request_timeout_ms: 1, 24 * HOUR_MS;
+    shutdown_timeout_ms: 0, HOUR_MS;
+    compute_threads: 0, 1_024;
+};
+
+/// Least and greatest value of a setting that is a number.
+pub fn range(key: &str) -> Option<(u64, u64)> {
+    let limit = LIMITS.iter().find(|limit| limit.key == key)?;
+    Some((limit.min, limit.max))
+}
+
+impl Settings {
+    /// Checks every limit and every rule between settings; the error names all faults.
+    pub fn validate(&self) -> Result<()> {
+        validate(&Effective::from(self.clone()))
+    }
+}
+
+/// As [`Settings::validate`], and says where each faulty value came from.
+pub(super) fn validate(effective: &Effective) -> Result<()> {
+    let faults = faults(&effective.settings);
+    let mut errors = faults
+        .iter()
+        .map(|(key, fault)| invalid(key, effective.source(key), fault));
+    let Some(first) = errors.next() else {
+        return Ok(());
+    };
+    let mut message = first.message().to_owned();
+    for error in errors {
+        message.push_str("; ");
+        message.push_str(error.message());
+    }
+    Err(Error::new(Code::InvalidSettings, message).with("key", faults[0].0))
+}
+
+/// The error about one setting.
+pub(super) fn invalid(key: &str, source: &Source, fault: &str) -> Error {
+    let message = match source {
+        Source::Default => format!("setting {key} {fault}"),
+        source => format!("setting {key} ({source}) {fault}"),
+    };
+    Error::new(Code::InvalidSettings, message)
+        .with("key", key)
+        .with("source", source.to_string())
+}
+
+type Faults = Vec<(&'static str, String)>;
+
+fn faults(settings: &Settings) -> Faults {
+    let mut faults = Faults::new();
+    for limit in LIMITS {
+        let value = (limit.get)(settings);
+        if value < limit.min || value > limit.max {
+            let (min, max) = (limit.min, limit.max);
+            faults.push((limit.key, format!("is {value}: use {min} to {max}")));
+        }
+    }
+    let mut check = |key, fault: Option<String>| faults.extend(fault.map(|fault| (key, fault)));
+    check("store", store_fault(&settings.store));
+    check("listen", listen_fault(&settings.listen));
+    let endpoint = settings.service_endpoint.as_deref();
+    check("service_endpoint", endpoint.and_then(endpoint_fault));
+    let instance = settings.instance_id.as_deref();
+    check("instance_id", instance.and_then(instance_fault));
+    check("log_level", log_level_fault(&settings.log_level));
+    check("batch_max_bytes", batch_fault(settings));
+    check("store_cas_timeout_ms", cas_timeout_fault(settings));
+    faults
+}
+
+fn batch_fault(settings: &Settings) -> Option<String> {
+    let (batch, queue) = (settings.batch_max_bytes, settings.write_queue_max_bytes);
+    (batch > queue).then(|| {
+        format!("is {batch}: use at most write_queue_max_bytes ({queue}), or no batch ever fills")
+    })
+}
+
+fn cas_timeout_fault(settings: &Settings) -> Option<String> {
+    let value = settings.store_cas_timeout_ms;
+    (settings.store_is_s3() && value < S3_CAS_TIMEOUT_MS_MIN).then(|| {
+        format!("is {value}: use at least {S3_CAS_TIMEOUT_MS_MIN} on S3, where a conditional PUT may wait that long")
+    })
+}
+
+fn store_fault(store: &str) -> Option<String> {
+    let advice = "use s3://bucket/prefix, file:///folder, a folder or memory:";
+    if store.trim().is_empty() {
+        return Some(format!("is empty: {advice}"));
+    }
+    let (scheme, rest) = store.split_once("://")?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "s3" if rest.split('/').next().is_none_or(str::is_empty) => {
+            Some(format!("names no bucket: {advice}"))
+        }
+        "file" if rest.is_empty() => Some(format!("names no folder: {advice}")),
+        "s3" | "file" | "memory" => None,
+        other => Some(format!("has the unknown scheme {other:?}: {advice}")),
+    }
+}
+
+fn listen_fault(listen: &str) -> Option<String> {
+    let port = listen
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty())
+        .and_then(|(_, port)| port.parse::<u16>().ok());
+    port.is_none()
+        .then(|| format!("is {listen:?}: use ADDRESS:PORT, for example 0.0.0.0:3000"))
+}
+
+fn endpoint_fault(endpoint: &str) -> Option<String> {
+    let valid = Url::parse(endpoint)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    (!valid).then(|| "must be a URL such as http://reader-01:3000".to_owned())
+}
+
+fn instance_fault(id: &str) -> Option<String> {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let valid = (1..=128).contains(&id.len())
+        && id.bytes().all(letter)
+        && id.as_bytes()[0].is_ascii_alphanumeric();
+    (!valid).then(|| {
+        format!(
+            "is {id:?}: use 1 to 128 characters of a-z, A-Z, 0-9, '.', '_' and '-', \
+             starting with a letter or digit"
+        )
+    })
+}
+
+fn log_level_fault(level: &str) -> Option<String> {
+    EnvFilter::try_new(level)
+        .err()
+        .map(|error| format!("is {level:?}: use for example info or brainy=debug ({error})"))
+}
