@@ -1,5 +1,6 @@
 //! Brainy: a vector store whose only shared infrastructure is one object-storage bucket.
 
+pub mod api;
 pub mod base;
 pub mod embed;
 pub mod engine;

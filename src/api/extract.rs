@@ -1,0 +1,284 @@
+//! From an HTTP request to the engine's values, with faults that name where they are.
+//!
+//! A body is parsed twice at most: first at full speed, and only where that fails a second time to
+//! learn the path of the fault. Large bodies are parsed on the compute pool, so that they do not
+//! stall the threads that serve others.
+
+use crate::api::Shared;
+use crate::api::error::ApiError;
+use crate::api::types::{Decode, Limits};
+use crate::base::ids::CollectionName;
+use crate::base::{Code, Error, Result};
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use futures::StreamExt;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_path_to_error::{Path, Segment};
+use utoipa::IntoParams;
+
+/// Bodies of more bytes than this are parsed on the compute pool.
+const PARSE_INLINE_BYTES_MAX: usize = 64 << 10;
+/// Room that is made for a body before any of it has arrived.
+const BODY_GUESS_BYTES_MAX: usize = 1 << 20;
+
+/// A JSON body.
+pub struct Input<T>(pub T);
+
+impl<T: Decode> FromRequest<Shared> for Input<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Shared) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        check_type(&parts.headers, &["application/json"])?;
+        let limits = app.limits;
+        let bytes = read(&parts.headers, body, limits.body_bytes_max).await?;
+        let value = if bytes.len() > PARSE_INLINE_BYTES_MAX {
+            let compute = &app.brainy.env().compute;
+            compute.run(move || decode(&bytes, &limits)).await??
+        } else {
+            decode(&bytes, &limits)?
+        };
+        Ok(Input(value))
+    }
+}
+
+/// Refuses bodies that say that they are something else. What a browser sends to another site
+/// without asking (forms, plain text) is never among `accepted`.
+pub fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<()> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let text = value.to_str().unwrap_or_default();
+    let essence = text
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    if accepted.contains(&essence.as_str()) {
+        return Ok(());
+    }
+    let shown: String = text.chars().take(80).collect();
+    Err(Error::new(
+        Code::UnsupportedMediaType,
+        format!(
+            "the content-type {shown:?} is not supported; send {}",
+            accepted[0]
+        ),
+    )
+    .with("accepted", accepted))
+}
+
+async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Vec<u8>> {
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    let declared = declared
+        .and_then(|text| text.parse::<usize>().ok())
+        .unwrap_or(0);
+    if declared > max {
+        return Err(too_large(max));
+    }
+    let mut bytes = Vec::with_capacity(declared.min(BODY_GUESS_BYTES_MAX));
+    let mut stream = body.into_data_stream();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|error| broken_body(&error))?;
+        if piece.len() > max - bytes.len() {
+            return Err(too_large(max));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+fn too_large(max: usize) -> Error {
+    Error::new(
+        Code::PayloadTooLarge,
+        format!(
+            "the body has more than max_body_bytes ({max}) bytes; send less at a time, or import"
+        ),
+    )
+    .with("maxBytes", max)
+}
+
+/// A body that ended early, or that is not what its content-encoding says.
+pub fn broken_body(error: &axum::Error) -> Error {
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        reason = cause.to_string();
+        source = cause.source();
+    }
+    Error::invalid(format!(
+        "the body could not be read to its end ({reason}); send it again, complete and in the \
+         content-encoding that the header names"
+    ))
+}
+
+fn decode<T: Decode>(bytes: &[u8], limits: &Limits) -> Result<T> {
+    match serde_json::from_slice::<T::Wire<'_>>(bytes) {
+        Ok(wire) => T::decode(wire, limits),
+        Err(error) => Err(explain::<T>(bytes, error)),
+    }
+}
+
+/// Says where a body is wrong.
+fn explain<T: Decode>(bytes: &[u8], error: serde_json::Error) -> Error {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Error::invalid("the body is empty; send a JSON object");
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let fault = match serde_path_to_error::deserialize::<_, T::Wire<'_>>(&mut json) {
+        Err(fault) => fault,
+        // The value itself is right, so something follows it.
+        Ok(_) => return Error::invalid(format!("the body is not one JSON value: {error}")),
+    };
+    let path = fault.path().clone();
+    let shown = path.to_string();
+    let code = if in_vector(&path) && is_number_fault(bytes, fault.inner()) {
+        Code::InvalidVector
+    } else {
+        Code::InvalidRequest
+    };
+    let place = if shown == "." {
+        "the body".to_owned()
+    } else {
+        shown.clone()
+    };
+    let error = Error::new(code, format!("{place}: {}", fault.inner())).with("path", shown);
+    match path.iter().find_map(index) {
+        Some(at) => {
+            let error = error.with("index", at);
+            match id_of(bytes, at) {
+                Some(id) => error.with("id", id),
+                None => error,
+            }
+        }
+        None => error,
+    }
+}
+
+fn index(segment: &Segment) -> Option<usize> {
+    match segment {
+        Segment::Seq { index } => Some(*index),
+        _ => None,
+    }
+}
+
+/// Whether the fault is inside a vector. Metadata and filters are not parsed by then, so a field
+/// of theirs cannot be meant.
+fn in_vector(path: &Path) -> bool {
+    path.iter()
+        .any(|segment| matches!(segment, Segment::Map { key } if key == "vector"))
+}
+
+/// Whether a vector holds something that is not a finite number, as opposed to broken JSON. Some
+/// clients write NaN and Infinity, which JSON does not have.
+fn is_number_fault(bytes: &[u8], error: &serde_json::Error) -> bool {
+    if error.is_data() || error.to_string().starts_with("number out of range") {
+        return true;
+    }
+    let line_start = bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .take(error.line().saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum::<usize>();
+    let at = line_start + error.column();
+    let near = at.saturating_sub(3)..=at;
+    near.filter_map(|start| bytes.get(start..)).any(|rest| {
+        ["NaN", "nan", "Inf", "inf"]
+            .iter()
+            .any(|word| rest.starts_with(word.as_bytes()))
+    })
+}
+
+/// The id of the record at `at`, for the error's details.
+fn id_of(bytes: &[u8], at: usize) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Body {
+        vectors: Vec<Named>,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(default)]
+        id: Option<String>,
+        #[serde(flatten)]
+        _rest: std::collections::BTreeMap<String, IgnoredAny>,
+    }
+    let body: Body = serde_json::from_slice(bytes).ok()?;
+    body.vectors.into_iter().nth(at)?.id
+}
+
+/// The query string.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+        match axum::extract::Query::<T>::from_request_parts(parts, app).await {
+            Ok(axum::extract::Query(value)) => Ok(Query(value)),
+            Err(QueryRejection::FailedToDeserializeQueryString(error)) => {
+                let reason = error.body_text();
+                Err(Error::invalid(format!("the query string is not valid: {reason}")).into())
+            }
+            Err(_) => Err(Error::invalid("the query string is not valid").into()),
+        }
+    }
+}
+
+/// The collection that a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path, names("collection"))]
+pub struct InCollection(
+    /// The collection's name.
+    #[param(pattern = "^[a-z0-9][a-z0-9_-]{0,62}$", value_type = String, example = "articles")]
+    pub CollectionName,
+);
+
+impl FromRequestParts<Shared> for InCollection {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+        let name = parameter(parts, app, "collection").await?;
+        Ok(InCollection(CollectionName::new(name)?))
+    }
+}
+
+/// The record that a path names; percent-decoded, so that an id may hold any character.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path, names("id"))]
+pub struct RecordId(
+    /// The record's id, percent-encoded (`/` as `%2F`).
+    #[param(min_length = 1, max_length = 512, example = "doc-1")]
+    pub String,
+);
+
+impl FromRequestParts<Shared> for RecordId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+        Ok(RecordId(parameter(parts, app, "id").await?))
+    }
+}
+
+async fn parameter(parts: &mut Parts, app: &Shared, name: &str) -> Result<String> {
+    let all = RawPathParams::from_request_parts(parts, app)
+        .await
+        .map_err(|_| {
+            Error::invalid("the path is not UTF-8; percent-encode the bytes of its UTF-8 form")
+        })?;
+    match all.iter().find(|(key, _)| *key == name) {
+        Some((_, value)) => Ok(value.to_owned()),
+        None => Err(Error::internal(format!(
+            "the route has no parameter {name}"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! Is this instance alive, ready, healthy?
+//!
+//! `live` asks the process only: an orchestrator restarts what is not alive, and no restart cures
+//! an unreachable store. `ready` asks the store as well: a load balancer leaves out what is not
+//! ready. The store is asked at most once every few seconds, however many ask for health.
+
+use crate::api::process::Sampler;
+use crate::api::types::health::{HealthBody, HealthMetrics, HealthStatus, LiveBody};
+use crate::api::{App, Reply, Shared, json};
+use crate::base::{Error, Timestamp};
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an answer of the store is believed.
+const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(3);
+/// How long the store may take to answer.
+const STORE_CHECK_LIMIT: Duration = Duration::from_secs(2);
+/// Share of failed requests from which people should look.
+const FAILURE_SHARE_WARNING: f64 = 0.05;
+/// Fewer requests than this say nothing about a share.
+const FAILURE_REQUESTS_MIN: u64 = 20;
+
+/// What is kept between questions.
+#[derive(Debug)]
+pub struct Health {
+    started: Timestamp,
+    sampler: Sampler,
+    /// When the store was asked last, and what was wrong with it. Who holds the lock asks; others
+    /// that come meanwhile wait for the same answer.
+    store: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
+}
+
+impl Health {
+    /// Health of an instance that started at `started`.
+    pub fn new(started: Timestamp) -> Self {
+        Health {
+            started,
+            sampler: Sampler::default(),
+            store: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// What is wrong with the store, by an answer that is a few seconds old at most.
+    async fn store_fault<F>(&self, check: impl FnOnce() -> F) -> Option<String>
+    where
+        F: Future<Output = Result<(), Error>>,
+    {
+        let mut last = self.store.lock().await;
+        if let Some((asked, fault)) = &*last
+            && asked.elapsed() < STORE_CHECK_INTERVAL
+        {
+            return fault.clone();
+        }
+        let fault = match tokio::time::timeout(STORE_CHECK_LIMIT, check()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("the store fails: {error}")),
+            Err(_) => Some(format!(
+                "the store did not answer within {} ms",
+                STORE_CHECK_LIMIT.as_millis()
+            )),
+        };
+        *last = Some((Instant::now(), fault.clone()));
+        fault
+    }
+}
+
+impl App {
+    fn alive(&self) -> bool {
+        !self.brainy.env().tasks.has_panicked()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled() || self.brainy.env().tasks.stopping().is_cancelled()
+    }
+
+    /// Why this instance should get no requests.
+    async fn not_ready(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.is_stopping() {
+            faults.push("this instance is shutting down".to_owned());
+        }
+        faults.extend(self.health.store_fault(|| self.brainy.check_store()).await);
+        faults
+    }
+}
+
+fn panicked_warning() -> String {
+    "a background task panicked; restart this instance and report the log".to_owned()
+}
+
+/// Whether the process runs
+///
+/// 503 once a background task has panicked: restart the instance.
+#[utoipa::path(get, path = "/health/live", tag = "operations",
+    responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
+pub async fn live(State(app): State<Shared>) -> Reply {
+    if app.alive() {
+        return json(
+            StatusCode::OK,
+            &LiveBody {
+                status: "alive",
+                warnings: Vec::new(),
+            },
+        );
+    }
+    let warnings = vec![panicked_warning()];
+    json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &LiveBody {
+            status: "failed",
+            warnings,
+        },
+    )
+}
+
+/// Whether the instance should get requests
+///
+/// 503 while the store does not answer and once the instance is shutting down.
+#[utoipa::path(get, path = "/health/ready", tag = "operations",
+    responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
+pub async fn ready(State(app): State<Shared>) -> Reply {
+    let mut warnings = app.not_ready().await;
+    if !app.alive() {
+        warnings.push(panicked_warning());
+    }
+    if warnings.is_empty() {
+        return json(
+            StatusCode::OK,
+            &LiveBody {
+                status: "ready",
+                warnings,
+            },
+        );
+    }
+    json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &LiveBody {
+            status: "not ready",
+            warnings,
+        },
+    )
+}
+
+/// Health, with figures for people
+///
+/// 200 healthy; 503 degraded: the store does not answer, or the instance is shutting down;
+/// 500 unhealthy: a background task has panicked.
+#[utoipa::path(get, path = "/health", tag = "operations",
+    responses(
+        (status = 200, description = "Healthy", body = HealthBody),
+        (status = 503, description = "Degraded", body = HealthBody),
+        (status = 500, description = "Unhealthy", body = HealthBody)))]
+pub async fn report(State(app): State<Shared>) -> Reply {
+    let mut warnings = app.not_ready().await;
+    let (code, status) = if !app.alive() {
+        warnings.push(panicked_warning());
+        (StatusCode::INTERNAL_SERVER_ERROR, HealthStatus::Unhealthy)
+    } else if !warnings.is_empty() {
+        (StatusCode::SERVICE_UNAVAILABLE, HealthStatus::Degraded)
+    } else {
+        (StatusCode::OK, HealthStatus::Healthy)
+    };
+    let traffic = app.traffic.summary();
+    if traffic.requests >= FAILURE_REQUESTS_MIN && traffic.failure_share >= FAILURE_SHARE_WARNING {
+        let percent = traffic.failure_share * 100.0;
+        warnings.push(format!(
+            "{percent:.1} % of the requests of the last minute failed"
+        ));
+    }
+    let env = app.brainy.env();
+    let usage = app.health.sampler.usage();
+    let uptime_ms = env.clock.now().0.saturating_sub(app.health.started.0);
+    let body = HealthBody {
+        status,
+        instance_id: app.brainy.instance_id(),
+        role: app.brainy.role().name(),
+        uptime: uptime_ms as f64 / 1_000.0,
+        metrics: HealthMetrics {
+            vector_count: u64::try_from(env.metrics.vector_count.get()).unwrap_or(0),
+            cache_hit_rate: None,
+            memory_usage_mb: usage.memory_bytes as f64 / 1e6,
+            cpu_usage_percent: usage.cpu_percent,
+            requests_per_second: traffic.per_second,
+            average_latency_ms: traffic.latency_ms,
+            error_rate: traffic.failure_share,
+        },
+        warnings,
+    };
+    json(code, &body)
+}
+
+/// Counters in Prometheus text
+#[utoipa::path(get, path = "/metrics", tag = "operations",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
+pub async fn metrics(State(app): State<Shared>) -> Response {
+    const TEXT: HeaderValue =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    (
+        [(header::CONTENT_TYPE, TEXT)],
+        app.brainy.env().metrics.encode(),
+    )
+        .into_response()
+}

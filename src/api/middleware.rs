@@ -1,0 +1,276 @@
+//! What happens to every request around its handler.
+//!
+//! From the outside in: request id, observation (span, metrics, traffic, the JSON form of errors
+//! that layers raise), panics, compression of answers; then for `/v1` only load shedding, the time
+//! limit (not for import and export) and decompression of bodies. The size limit of a body is the
+//! extractor's, because it counts what decompression yields.
+
+use crate::api::error::{ApiError, Told};
+use crate::api::traffic::Traffic;
+use crate::base::env::Env;
+use crate::base::metrics::HttpLabels;
+use crate::base::{Code, Error};
+use axum::Router;
+use axum::body::Body;
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::LoadShedLayer;
+use tower::util::MapRequestLayer;
+use tower::{BoxError, ServiceBuilder};
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::decompression::DecompressionBody;
+use tower_http::decompression::RequestDecompressionLayer;
+use tower_http::request_id::{
+    MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
+};
+use tower_http::timeout::TimeoutLayer;
+use tracing::Instrument;
+
+/// Answers of at least this many bytes are compressed where the client accepts it.
+const COMPRESS_BYTES_MIN: u64 = 1_024;
+/// The metrics' label for a path that is no route: never the path itself, of which there is no end.
+const NO_ROUTE: &str = "unmatched";
+
+/// What the outer layers need to know.
+#[derive(Clone)]
+pub struct Observer(Arc<Observed>);
+
+struct Observed {
+    env: Env,
+    traffic: Arc<Traffic>,
+    timeout_ms: u64,
+}
+
+impl Observer {
+    /// Observes into `traffic` and the metrics of `env`.
+    pub fn new(env: Env, traffic: Arc<Traffic>, timeout_ms: u64) -> Self {
+        Observer(Arc::new(Observed {
+            env,
+            traffic,
+            timeout_ms,
+        }))
+    }
+}
+
+impl MakeRequestId for Observer {
+    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
+        HeaderValue::try_from(self.0.env.record_id())
+            .ok()
+            .map(RequestId::new)
+    }
+}
+
+/// Wraps all routes.
+pub fn outer(router: Router, observer: Observer) -> Router {
+    let compression = CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(COMPRESS_BYTES_MIN));
+    router.layer(
+        ServiceBuilder::new()
+            .layer(SetRequestIdLayer::x_request_id(observer.clone()))
+            .layer(PropagateRequestIdLayer::x_request_id())
+            .layer(from_fn_with_state(observer, observe))
+            .layer(compression)
+            .layer(CatchPanicLayer::custom(panicked)),
+    )
+}
+
+/// Bounds how long a request may take.
+pub fn timed<S: Clone + Send + Sync + 'static>(router: Router<S>, limit: Duration) -> Router<S> {
+    router.layer(TimeoutLayer::with_status_code(
+        StatusCode::GATEWAY_TIMEOUT,
+        limit,
+    ))
+}
+
+/// Bounds how many requests are in flight, over all routes that it guards.
+pub struct Gate {
+    permits: Arc<Semaphore>,
+}
+
+impl Gate {
+    /// Lets `limit` requests in at a time and turns the others away at once.
+    pub fn new(limit: usize) -> Self {
+        Gate {
+            permits: Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))),
+        }
+    }
+
+    /// Puts the gate, and behind it decompression of bodies, in front of the routes.
+    pub fn guard<S: Clone + Send + Sync + 'static>(&self, router: Router<S>) -> Router<S> {
+        router.layer(
+            ServiceBuilder::new()
+                .layer(HandleErrorLayer::new(async |_: BoxError| {
+                    ApiError(Error::new(
+                        Code::Overloaded,
+                        "this instance is answering as many requests as it takes; retry later or \
+                         ask another instance",
+                    ))
+                }))
+                .layer(LoadShedLayer::new())
+                .layer(GlobalConcurrencyLimitLayer::with_semaphore(
+                    self.permits.clone(),
+                ))
+                .layer(RequestDecompressionLayer::new())
+                .layer(MapRequestLayer::new(
+                    |request: axum::http::Request<DecompressionBody<Body>>| request.map(Body::new),
+                )),
+        )
+    }
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = (panic.downcast_ref::<String>().map(String::as_str))
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    tracing::error!(panic = text, "a request panicked");
+    ApiError(Error::internal(
+        "this request met a defect; please report it with the request id",
+    ))
+    .into_response()
+}
+
+/// The method as a label; methods that HTTP does not name share one.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "OTHER",
+    }
+}
+
+async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let method = request.method().clone();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    let path = matched.is_none().then(|| request.uri().path().to_owned());
+    let id = request.extensions().get::<RequestId>().cloned();
+    let id = id
+        .as_ref()
+        .and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default();
+    let span = tracing::debug_span!("request", id, method = method.as_str(), route);
+
+    let mut response = next.run(request).instrument(span).await;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        if response.extensions().get::<Told>().is_none() {
+            let path = path.as_deref().unwrap_or(route);
+            response = told(response, &method, path, observer.0.timeout_ms);
+        }
+        let code = response
+            .extensions()
+            .get::<Told>()
+            .map(|told| told.0.name());
+        let took_ms = start.elapsed().as_millis();
+        if status.is_server_error() {
+            let status = status.as_u16();
+            tracing::warn!(
+                id,
+                method = method.as_str(),
+                route,
+                status,
+                code,
+                took_ms,
+                "failed"
+            );
+        } else {
+            tracing::debug!(
+                id,
+                method = method.as_str(),
+                route,
+                code,
+                took_ms,
+                "refused"
+            );
+        }
+    }
+    let took = start.elapsed();
+    let metrics = &observer.0.env.metrics;
+    let labels = HttpLabels {
+        route: route.to_owned(),
+        method: method_label(&method),
+        status: status.as_u16(),
+    };
+    metrics.http_requests.get_or_create(&labels).inc();
+    metrics.http_seconds.observe(took.as_secs_f64());
+    if route.starts_with("/v1/") {
+        observer.0.traffic.record(took, status.is_server_error());
+    }
+    response
+}
+
+/// Gives an error of a layer or of the router our JSON form.
+fn told(response: Response, method: &Method, path: &str, timeout_ms: u64) -> Response {
+    let error = match response.status() {
+        StatusCode::NOT_FOUND => Error::new(
+            Code::RouteNotFound,
+            format!("there is no route {method} {path}; /docs lists the routes"),
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => Error::new(
+            Code::MethodNotAllowed,
+            format!("{path} does not take {method}; the header allow names what it takes"),
+        ),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Error::new(
+            Code::UnsupportedMediaType,
+            "the body's content-encoding is not supported; use gzip, zstd or none",
+        ),
+        StatusCode::GATEWAY_TIMEOUT => timed_out(method, path, timeout_ms),
+        StatusCode::PAYLOAD_TOO_LARGE => Error::new(
+            Code::PayloadTooLarge,
+            "the body is too large; send less at a time",
+        ),
+        status if status.is_client_error() => {
+            Error::invalid(format!("the request could not be read ({status})"))
+        }
+        status => Error::internal(format!(
+            "the request failed with {status}; please report it"
+        )),
+    };
+    let status = response.status();
+    let mut told = ApiError(error).into_response();
+    *told.status_mut() = status;
+    for name in [header::ALLOW, header::ACCEPT_ENCODING] {
+        if let Some(value) = response.headers().get(&name) {
+            told.headers_mut().insert(name, value.clone());
+        }
+    }
+    told
+}
+
+fn timed_out(method: &Method, path: &str, timeout_ms: u64) -> Error {
+    let error = Error::new(
+        Code::RequestTimeout,
+        format!(
+            "the request took longer than request_timeout_ms ({timeout_ms}); retry, or send less at \
+             a time"
+        ),
+    );
+    let writes = method == Method::DELETE
+        || (method == Method::POST
+            && ["/collections", "/vectors", "/vectors/delete"]
+                .iter()
+                .any(|end| path.ends_with(end)));
+    if writes { error.ambiguous() } else { error }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! What may a client ask over HTTP, and what does it get back?
+//!
+//! The only place that knows status codes and JSON names. A request passes the layers of
+//! [`middleware`], an extractor of [`extract`] that turns it into the engine's values (`types`),
+//! one call of the engine's facade, and a reply. Every failure, also of a layer, has the JSON form
+//! of [`error`].
+
+mod collections;
+mod error;
+mod extract;
+mod health;
+mod middleware;
+mod openapi;
+mod process;
+mod records;
+mod search;
+mod traffic;
+mod transfer;
+mod types;
+
+use crate::base::{Error, Result};
+use crate::engine::Brainy;
+use axum::Router;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use error::status;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What every handler may use.
+struct App {
+    brainy: Brainy,
+    limits: types::Limits,
+    traffic: Arc<traffic::Traffic>,
+    health: health::Health,
+    /// Cancelled when the server stops taking requests.
+    stopping: CancellationToken,
+}
+
+type Shared = Arc<App>;
+
+/// What a handler returns.
+type Reply = Result<Response, error::ApiError>;
+
+/// A JSON answer.
+fn json(status: StatusCode, body: &impl Serialize) -> Reply {
+    let bytes = serde_json::to_vec(body).map_err(|error| {
+        Error::internal("an answer could not be written as JSON").caused_by(error)
+    })?;
+    Ok((status, [(header::CONTENT_TYPE, JSON)], bytes).into_response())
+}
+
+/// All routes of an instance.
+pub fn router(brainy: Brainy) -> Router {
+    build(brainy, CancellationToken::new())
+}
+
+/// The OpenAPI description of all routes, as JSON.
+pub fn openapi_json() -> Result<String> {
+    let (_, description) = described();
+    openapi::render(description)
+}
+
+/// Answers requests until `stop`; then takes no more, finishes those in flight within
+/// `shutdown_timeout_ms`, and returns.
+pub async fn serve(brainy: Brainy, listener: TcpListener, stop: CancellationToken) -> Result<()> {
+    let bound = Duration::from_millis(brainy.settings().shutdown_timeout_ms);
+    let router = build(brainy, stop.clone());
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "could not set TCP_NODELAY");
+        }
+    });
+    let server =
+        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let too_long = async {
+        stop.cancelled().await;
+        tokio::time::sleep(bound).await;
+    };
+    tokio::select! {
+        biased;
+        result = server => {
+            result.map_err(|error| Error::internal("the HTTP server failed").caused_by(error))
+        }
+        () = too_long => {
+            tracing::warn!(bound_ms = bound.as_millis(), "requests in flight were dropped");
+            Ok(())
+        }
+    }
+}
+
+/// The routes by how they are protected.
+struct Routes {
+    /// Bounded in time and number.
+    data: OpenApiRouter<Shared>,
+    /// Bounded in number only: they last as long as the client sends or takes.
+    streams: OpenApiRouter<Shared>,
+    /// Answered also by an instance that sheds load.
+    operations: OpenApiRouter<Shared>,
+}
+
+/// The routes and their description.
+fn described() -> (Routes, utoipa::openapi::OpenApi) {
+    let mut routes = Routes {
+        data: OpenApiRouter::new()
+            .routes(routes!(collections::create, collections::list))
+            .routes(routes!(collections::get, collections::delete))
+            .routes(routes!(collections::stats))
+            .routes(routes!(records::upsert, records::list))
+            .routes(routes!(records::get))
+            .routes(routes!(records::fetch))
+            .routes(routes!(records::delete))
+            .routes(routes!(search::search))
+            .routes(routes!(search::batch)),
+        streams: OpenApiRouter::new()
+            .routes(routes!(transfer::export))
+            .routes(routes!(transfer::import)),
+        operations: OpenApiRouter::new()
+            .routes(routes!(health::report))
+            .routes(routes!(health::live))
+            .routes(routes!(health::ready))
+            .routes(routes!(health::metrics)),
+    };
+    let mut description = openapi::base();
+    for part in [
+        &mut routes.data,
+        &mut routes.streams,
+        &mut routes.operations,
+    ] {
+        description.merge(part.to_openapi());
+    }
+    openapi::complete(&mut description);
+    (routes, description)
+}
+
+fn build(brainy: Brainy, stopping: CancellationToken) -> Router {
+    let settings = brainy.settings().clone();
+    let env = brainy.env().clone();
+    let traffic = Arc::new(traffic::Traffic::default());
+    let app = Arc::new(App {
+        limits: types::Limits::from(&settings),
+        traffic: traffic.clone(),
+        health: health::Health::new(env.clock.now()),
+        stopping,
+        brainy,
+    });
+    let (routes, description) = described();
+    let gate = middleware::Gate::new(settings.max_concurrent_requests);
+    let data = Router::from(routes.data).merge(records::shadowed_ids());
+    let data = middleware::timed(data, Duration::from_millis(settings.request_timeout_ms));
+    let gated = gate.guard(data.merge(Router::from(routes.streams)));
+    let router = gated
+        .merge(Router::from(routes.operations))
+        .with_state(app)
+        .merge(openapi::pages(description));
+    middleware::outer(
+        router,
+        middleware::Observer::new(env, traffic, settings.request_timeout_ms),
+    )
+}

@@ -1,0 +1,127 @@
+//! The description of the API: generated from the handlers, completed here with what all share.
+
+use crate::api::JSON;
+use crate::api::error::{ErrorBody, status};
+use crate::base::{Code, Error, Result};
+use axum::Router;
+use axum::http::header;
+use axum::routing;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use utoipa::openapi::path::{HttpMethod, Operation};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Brainy",
+        description = "A vector store whose only shared infrastructure is one object-storage \
+                       bucket. Field names are camelCase, times are RFC 3339 UTC, durations carry \
+                       their unit in the name. Every failure has the form of ErrorBody."
+    ),
+    components(schemas(ErrorBody)),
+    tags(
+        (name = "collections", description = "Create, describe and delete collections"),
+        (name = "vectors", description = "Write, read and delete records"),
+        (name = "search", description = "Find the closest records"),
+        (name = "transfer", description = "Move whole collections"),
+        (name = "operations", description = "Health and counters")
+    )
+)]
+struct Base;
+
+/// What is known before any route.
+pub fn base() -> OpenApi {
+    <Base as utoipa::OpenApi>::openapi()
+}
+
+/// Adds to every call the failures that it may answer with.
+pub fn complete(api: &mut OpenApi) {
+    for (path, item) in &mut api.paths.paths {
+        let operations = [
+            (HttpMethod::Get, item.get.as_mut()),
+            (HttpMethod::Post, item.post.as_mut()),
+            (HttpMethod::Delete, item.delete.as_mut()),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                add_failures(operation, path, &method);
+            }
+        }
+    }
+}
+
+fn add_failures(operation: &mut Operation, path: &str, method: &HttpMethod) {
+    let has_body = operation.request_body.is_some();
+    let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+    for code in Code::ALL {
+        if may_answer(*code, path, method, has_body) {
+            by_status
+                .entry(status(*code).as_u16())
+                .or_default()
+                .push(code.name());
+        }
+    }
+    for (status, codes) in by_status {
+        let response = ResponseBuilder::new()
+            .description(format!("`{}`", codes.join("`, `")))
+            .content(
+                "application/json",
+                ContentBuilder::new()
+                    .schema(Some(Ref::from_schema_name("ErrorBody")))
+                    .build(),
+            );
+        let responses = &mut operation.responses.responses;
+        responses
+            .entry(status.to_string())
+            .or_insert(RefOr::T(response.build()));
+    }
+}
+
+/// Whether a call may fail with a code.
+fn may_answer(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bool {
+    if !path.starts_with("/v1/") {
+        return code == Code::Internal;
+    }
+    let writes = *method == HttpMethod::Delete
+        || (*method == HttpMethod::Post
+            && ["/collections", "/vectors", "/vectors/delete", "/import"]
+                .iter()
+                .any(|end| path.ends_with(end)));
+    let in_collection = path.contains("{collection}");
+    match code {
+        Code::RouteNotFound | Code::MethodNotAllowed | Code::InvalidSettings => false,
+        Code::SettingsConflict => path.ends_with("/collections") && writes,
+        Code::ReadOnlyInstance | Code::Backpressure => writes,
+        Code::WriteOnlyInstance => !writes || path.ends_with("/vectors/delete"),
+        Code::VersionTimeout => path.contains("/search"),
+        Code::PayloadTooLarge => has_body && !path.ends_with("/import"),
+        Code::UnsupportedMediaType => has_body,
+        Code::CollectionNotFound => in_collection,
+        Code::VectorNotFound => path.ends_with("/{id}") || path.contains("/search"),
+        Code::DimensionMismatch | Code::InvalidVector => {
+            path.ends_with("/vectors") || path.contains("/search")
+        }
+        Code::InvalidId => path.contains("/vectors") || path.contains("/search"),
+        Code::InvalidMetadata => path.ends_with("/vectors"),
+        Code::InvalidFilter => path.contains("/search") || path.ends_with("/delete"),
+        _ => true,
+    }
+}
+
+/// The description as JSON.
+pub fn render(api: OpenApi) -> Result<String> {
+    api.to_pretty_json()
+        .map_err(|error| Error::internal("the description is not valid").caused_by(error))
+}
+
+/// `/openapi.json` and `/docs`.
+pub fn pages(api: OpenApi) -> Router {
+    // It was built from constants; a test renders it.
+    let text = Bytes::from(render(api).unwrap_or_default());
+    let document = routing::get(async move || ([(header::CONTENT_TYPE, JSON)], text));
+    let ui =
+        SwaggerUi::new("/docs").config(Config::new(["/openapi.json"]).try_it_out_enabled(true));
+    Router::new().route("/openapi.json", document).merge(ui)
+}

@@ -1,0 +1,120 @@
+//! Calls about records.
+
+use crate::api::extract::{InCollection, Input, Query, RecordId};
+use crate::api::types::records::{
+    DeleteBody, DeletedBody, FetchBody, FetchedBody, ListQuery, RecordBody, RecordPageBody,
+    Records, UpsertBody, UpsertedBody,
+};
+use crate::api::{Reply, Shared, json};
+use crate::base::ids::CollectionName;
+use crate::engine::model::DeleteTarget;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing;
+
+/// Store records
+///
+/// Answered once the records are durable in the store. A record with an id that exists replaces
+/// the one that is there. A collection that does not exist is created (cosine) unless the setting
+/// `create_collections` is false.
+#[utoipa::path(post, path = "/v1/collections/{collection}/vectors", tag = "vectors",
+    params(InCollection), request_body = UpsertBody,
+    responses((status = 200, body = UpsertedBody)))]
+pub async fn upsert(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    Input(Records(records)): Input<Records>,
+) -> Reply {
+    let done = app.brainy.upsert(&name, records).await?;
+    let body = UpsertedBody {
+        version: done.version.0,
+        upserted: done.upserted,
+        ids: done.ids,
+    };
+    json(StatusCode::OK, &body)
+}
+
+/// List records, ordered by id
+#[utoipa::path(get, path = "/v1/collections/{collection}/vectors", tag = "vectors",
+    params(InCollection, ListQuery),
+    responses((status = 200, body = RecordPageBody)))]
+pub async fn list(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    Query(query): Query<ListQuery>,
+) -> Reply {
+    let include_vector = query.include_vector;
+    let (limit, cursor) = query.page()?;
+    let page = app
+        .brainy
+        .list(&name, limit, cursor, include_vector)
+        .await?;
+    json(StatusCode::OK, &RecordPageBody::from(&page))
+}
+
+/// One record, with its vector
+#[utoipa::path(get, path = "/v1/collections/{collection}/vectors/{id}", tag = "vectors",
+    params(InCollection, RecordId),
+    responses((status = 200, body = RecordBody)))]
+pub async fn get(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    RecordId(id): RecordId,
+) -> Reply {
+    one(&app, &name, &id).await
+}
+
+async fn one(app: &Shared, name: &CollectionName, id: &str) -> Reply {
+    let record = app.brainy.get(name, id).await?;
+    json(StatusCode::OK, &RecordBody::from(&record))
+}
+
+/// The ids `fetch` and `delete`, which the paths of the two calls below would hide.
+pub fn shadowed_ids() -> Router<Shared> {
+    let get = |id: &'static str| {
+        routing::get(
+            async move |State(app): State<Shared>, InCollection(name): InCollection| {
+                one(&app, &name, id).await
+            },
+        )
+    };
+    Router::new()
+        .route("/v1/collections/{collection}/vectors/fetch", get("fetch"))
+        .route("/v1/collections/{collection}/vectors/delete", get("delete"))
+}
+
+/// Several records by id
+#[utoipa::path(post, path = "/v1/collections/{collection}/vectors/fetch", tag = "vectors",
+    params(InCollection), request_body = FetchBody,
+    responses((status = 200, body = FetchedBody)))]
+pub async fn fetch(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    Input(body): Input<FetchBody>,
+) -> Reply {
+    let fetched = app
+        .brainy
+        .fetch(&name, &body.ids, body.include_vector)
+        .await?;
+    json(StatusCode::OK, &FetchedBody::from(&fetched))
+}
+
+/// Delete records, by id or by filter
+///
+/// Answered once the delete is durable in the store. A filter is applied to the records that are
+/// there when the request is read; later writes are not affected.
+#[utoipa::path(post, path = "/v1/collections/{collection}/vectors/delete", tag = "vectors",
+    params(InCollection), request_body = DeleteBody,
+    responses((status = 200, body = DeletedBody)))]
+pub async fn delete(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    Input(target): Input<DeleteTarget>,
+) -> Reply {
+    let done = app.brainy.delete(&name, target).await?;
+    json(
+        StatusCode::OK,
+        &DeletedBody::new(done.version, done.deleted),
+    )
+}

@@ -1,0 +1,49 @@
+//! Calls that search.
+
+use crate::api::extract::{InCollection, Input};
+use crate::api::types::search::{
+    BatchBody, Search, SearchBatchBody, SearchBody, SearchedBody, Searches,
+};
+use crate::api::{Reply, Shared, json};
+use crate::engine::model::SearchResponse;
+use axum::extract::State;
+use axum::http::StatusCode;
+use tokio::time::Instant;
+
+/// Search
+///
+/// The records whose vectors are closest to `vector`, or to that of the record `id`.
+#[utoipa::path(post, path = "/v1/collections/{collection}/search", tag = "search",
+    params(InCollection), request_body = SearchBody,
+    responses((status = 200, body = SearchedBody)))]
+pub async fn search(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    Input(search): Input<Search>,
+) -> Reply {
+    let floor = search.floor();
+    let response = app.brainy.search(&name, search.request).await?;
+    floor.check(response.version)?;
+    json(StatusCode::OK, &SearchedBody::from(&response))
+}
+
+/// Search several times at once
+///
+/// All searches see the same version of the collection.
+#[utoipa::path(post, path = "/v1/collections/{collection}/search/batch", tag = "search",
+    params(InCollection), request_body = SearchBatchBody,
+    responses((status = 200, body = BatchBody)))]
+pub async fn batch(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    Input(Searches(searches)): Input<Searches>,
+) -> Reply {
+    let start = Instant::now();
+    let floors: Vec<_> = searches.iter().map(Search::floor).collect();
+    let requests = searches.into_iter().map(|search| search.request).collect();
+    let responses: Vec<SearchResponse> = app.brainy.search_batch(&name, requests).await?;
+    for (floor, response) in floors.iter().zip(&responses) {
+        floor.check(response.version)?;
+    }
+    json(StatusCode::OK, &BatchBody::new(&responses, start.elapsed()))
+}

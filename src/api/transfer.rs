@@ -1,0 +1,89 @@
+//! Calls that stream a whole collection in or out, in constant memory.
+
+use crate::api::extract::{InCollection, Query, broken_body, check_type};
+use crate::api::types::records::{ExportQuery, ImportBody, ImportFaultBody};
+use crate::api::{Reply, Shared, json};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use futures::StreamExt;
+
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const VERSION: HeaderName = HeaderName::from_static("x-brainy-version");
+
+/// What an import may say that it is.
+const IMPORT_TYPES: &[&str] = &[
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/json",
+    "application/octet-stream",
+];
+
+/// Export all records as NDJSON
+///
+/// One record a line, ordered by id, all at the version that the header `x-brainy-version` names.
+/// An export that fails on the way ends without the end of the chunked body, which clients see as
+/// a cut connection.
+#[utoipa::path(get, path = "/v1/collections/{collection}/export", tag = "transfer",
+    params(InCollection, ExportQuery),
+    responses((status = 200, description = "One record a line", body = String,
+        content_type = "application/x-ndjson",
+        headers(("x-brainy-version" = u64, description = "The version that is exported")))))]
+pub async fn export(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    Query(query): Query<ExportQuery>,
+) -> Reply {
+    let export = app.brainy.export(&name, query.include_vector).await?;
+    let lines = export.lines.inspect(|piece| {
+        if let Err(error) = piece {
+            tracing::error!(
+                code = error.code().name(),
+                "an export was cut: {}",
+                error.message()
+            );
+        }
+    });
+    let headers = [
+        (header::CONTENT_TYPE, NDJSON),
+        (VERSION, HeaderValue::from(export.version.0)),
+    ];
+    Ok((headers, Body::from_stream(lines)).into_response())
+}
+
+/// Import NDJSON, of any size
+///
+/// One record a line, in the form of the records of an upsert. Lines that are not valid are
+/// counted and the first 100 of them reported. A body that ends early stores the complete lines
+/// that arrived and answers `invalid_request` with `details.imported`.
+#[utoipa::path(post, path = "/v1/collections/{collection}/import", tag = "transfer",
+    params(InCollection),
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses((status = 200, body = ImportBody)))]
+pub async fn import(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    request: Request,
+) -> Reply {
+    check_type(request.headers(), IMPORT_TYPES)?;
+    let body = request.into_body().into_data_stream();
+    let pieces = body
+        .map(|piece| piece.map_err(|error| broken_body(&error)))
+        .boxed();
+    let report = app.brainy.import(&name, pieces).await?;
+    let errors = report.errors.iter().map(|fault| ImportFaultBody {
+        line: fault.line,
+        code: fault.code,
+        message: &fault.message,
+    });
+    let body = ImportBody {
+        imported: report.imported,
+        failed: report.failed,
+        version: report.version.0,
+        errors: errors.collect(),
+    };
+    json(StatusCode::OK, &body)
+}

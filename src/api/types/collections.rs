@@ -1,0 +1,225 @@
+//! Collections on the wire.
+
+use crate::api::types::{Decode, Limits, in_range};
+use crate::base::ids::CollectionName;
+use crate::base::{Result, Timestamp};
+use crate::engine::model::{
+    CollectionInfo, CollectionPage, CollectionSpec, CollectionStats, DIMENSIONS_MAX, Metric,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// Largest page of collections.
+const COLLECTIONS_PAGE_MAX: u64 = 1_000;
+/// Largest number of partitions to begin with.
+const PARTITIONS_MAX: u64 = 4_096;
+
+/// How distance is measured; lower is closer.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Metric)]
+pub enum MetricName {
+    /// 1 - cosine similarity; a zero vector has none and is refused.
+    #[default]
+    Cosine,
+    /// L2 distance, not squared.
+    Euclidean,
+    /// Minus the inner product.
+    Dot,
+}
+
+impl From<MetricName> for Metric {
+    fn from(name: MetricName) -> Self {
+        match name {
+            MetricName::Cosine => Metric::Cosine,
+            MetricName::Euclidean => Metric::Euclidean,
+            MetricName::Dot => Metric::Dot,
+        }
+    }
+}
+
+impl From<Metric> for MetricName {
+    fn from(metric: Metric) -> Self {
+        match metric {
+            Metric::Cosine => MetricName::Cosine,
+            Metric::Euclidean => MetricName::Euclidean,
+            Metric::Dot => MetricName::Dot,
+        }
+    }
+}
+
+/// A collection to create.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateBody {
+    /// 1 to 63 characters of a-z, 0-9, _ and -, starting with a letter or digit.
+    #[schema(pattern = "^[a-z0-9][a-z0-9_-]{0,62}$", example = "articles")]
+    pub name: String,
+    /// Length of every vector.
+    #[schema(minimum = 1, maximum = 4096, example = 384)]
+    pub dimensions: u64,
+    /// How distance is measured.
+    #[serde(default)]
+    pub metric: MetricName,
+    /// Number of hash ranges to begin with; the instance chooses where it is not given.
+    #[schema(minimum = 1, maximum = 4096)]
+    pub partition_count: Option<u64>,
+    /// Free text for people.
+    pub description: Option<String>,
+}
+
+impl Decode for CollectionSpec {
+    type Wire<'a> = CreateBody;
+
+    fn decode(wire: CreateBody, _: &Limits) -> Result<Self> {
+        in_range("dimensions", wire.dimensions, 1..=u64::from(DIMENSIONS_MAX))?;
+        if let Some(count) = wire.partition_count {
+            in_range("partitionCount", count, 1..=PARTITIONS_MAX)?;
+        }
+        Ok(CollectionSpec {
+            name: CollectionName::new(wire.name)?,
+            // Both are within their ranges.
+            dimensions: wire.dimensions as u32,
+            metric: wire.metric.into(),
+            partition_count: wire.partition_count.map(|count| count as u32),
+            description: wire.description,
+        })
+    }
+}
+
+/// A collection.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectionBody<'a> {
+    /// Its name.
+    #[schema(example = "articles")]
+    pub name: &'a str,
+    /// Length of every vector.
+    #[schema(example = 384)]
+    pub dimensions: u32,
+    /// How distance is measured.
+    pub metric: MetricName,
+    /// Number of hash ranges.
+    pub partition_count: u32,
+    /// Free text for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<&'a str>,
+    /// Live records; null on an instance that does not read (role `writer`).
+    pub vector_count: Option<u64>,
+    /// The last position of the log that this instance knows of.
+    pub version: u64,
+    /// Up to where the log is in segments.
+    pub indexed_version: u64,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+}
+
+impl<'a> From<&'a CollectionInfo> for CollectionBody<'a> {
+    fn from(info: &'a CollectionInfo) -> Self {
+        CollectionBody {
+            name: info.name.as_str(),
+            dimensions: info.dimensions,
+            metric: info.metric.into(),
+            partition_count: info.partition_count,
+            description: info.description.as_deref(),
+            vector_count: info.vector_count,
+            version: info.version.0,
+            indexed_version: info.indexed_version.0,
+            created_at: info.created_at,
+        }
+    }
+}
+
+/// How to page through collections.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CollectionsQuery {
+    /// Size of the page.
+    #[serde(default = "page_default")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: u64,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+fn page_default() -> u64 {
+    100
+}
+
+impl CollectionsQuery {
+    /// The page's size and its start.
+    pub fn page(self) -> Result<(usize, Option<String>)> {
+        in_range("limit", self.limit, 1..=COLLECTIONS_PAGE_MAX)?;
+        Ok((self.limit as usize, self.cursor))
+    }
+}
+
+/// One page of collections, ordered by name.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectionPageBody<'a> {
+    /// The collections.
+    pub collections: Vec<CollectionBody<'a>>,
+    /// Pass it as `cursor` to get the next page; null at the end.
+    pub next_cursor: Option<&'a str>,
+}
+
+impl<'a> From<&'a CollectionPage> for CollectionPageBody<'a> {
+    fn from(page: &'a CollectionPage) -> Self {
+        CollectionPageBody {
+            collections: page.collections.iter().map(CollectionBody::from).collect(),
+            next_cursor: page.next_cursor.as_deref(),
+        }
+    }
+}
+
+/// The answer to the deletion of a collection.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CollectionDeletedBody {
+    /// Always true.
+    pub deleted: bool,
+}
+
+/// Counts and sizes of a collection.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StatsBody<'a> {
+    /// The collection.
+    #[serde(flatten)]
+    pub collection: CollectionBody<'a>,
+    /// The oldest log position that is kept.
+    pub wal_floor: u64,
+    /// What is not in segments yet.
+    pub tail: TailBody,
+}
+
+/// The part of the log that is not in segments yet.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TailBody {
+    /// Log entries.
+    pub entries: u64,
+    /// Rows in memory, dead ones included.
+    pub rows: u64,
+    /// Bytes in memory.
+    pub bytes: u64,
+    /// Bytes as stored in the bucket.
+    pub stored_bytes: u64,
+}
+
+impl<'a> From<&'a CollectionStats> for StatsBody<'a> {
+    fn from(stats: &'a CollectionStats) -> Self {
+        StatsBody {
+            collection: CollectionBody::from(&stats.info),
+            wal_floor: stats.wal_floor.0,
+            tail: TailBody {
+                entries: stats.tail_entries,
+                rows: stats.tail_rows,
+                bytes: stats.tail_bytes,
+                stored_bytes: stats.unindexed_bytes,
+            },
+        }
+    }
+}

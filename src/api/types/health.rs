@@ -1,0 +1,67 @@
+//! Health on the wire.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Whether an instance is alive or ready.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LiveBody {
+    /// `alive` or `failed`; `ready` or `not ready`.
+    #[schema(example = "ready")]
+    pub status: &'static str,
+    /// What is wrong, for people.
+    pub warnings: Vec<String>,
+}
+
+/// How an instance is.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// It answers, and so does its store.
+    Healthy,
+    /// Its store does not answer, or it is shutting down.
+    Degraded,
+    /// A defect stopped a part of it: restart it.
+    Unhealthy,
+}
+
+/// How an instance is, with figures.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthBody<'a> {
+    /// The verdict.
+    pub status: HealthStatus,
+    /// The instance's name.
+    #[schema(example = "writer-01")]
+    pub instance_id: &'a str,
+    /// `writer`, `reader` or `hybrid`.
+    #[schema(example = "hybrid")]
+    pub role: &'a str,
+    /// Seconds since the start.
+    pub uptime: f64,
+    /// Figures.
+    pub metrics: HealthMetrics,
+    /// What people should look at.
+    pub warnings: Vec<String>,
+}
+
+/// Figures of an instance. Rates are over the calls of `/v1` in the last 60 seconds.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthMetrics {
+    /// Live records over all collections that this instance has open.
+    pub vector_count: u64,
+    /// Share of reads that the cache answered, 0..=1; null while there is no cache.
+    pub cache_hit_rate: Option<f64>,
+    /// Resident memory, in megabytes (10^6 bytes).
+    #[serde(rename = "memoryUsageMB")]
+    pub memory_usage_mb: f64,
+    /// CPU time over wall time since the look before, in percent of one core.
+    pub cpu_usage_percent: f64,
+    /// Calls answered a second.
+    pub requests_per_second: f64,
+    /// Mean time to an answer, in milliseconds; 0 without calls.
+    pub average_latency_ms: f64,
+    /// Share of answers with a status of 500 or more, 0..=1; 0 without calls.
+    pub error_rate: f64,
+}

@@ -1,0 +1,318 @@
+//! Records on the wire.
+
+use crate::api::types::vector::{VectorInput, VectorSchema};
+use crate::api::types::{Decode, Limits, in_range, raw, value};
+use crate::base::ids::Seq;
+use crate::base::{Code, Error, Result};
+use crate::engine::model::{
+    DeleteTarget, FetchedRecords, NewRecord, PAGE_MAX, RECORDS_PER_WRITE_MAX, Record, RecordPage,
+};
+use crate::filter::Filter;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+/// Records to store.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpsertBody<'a> {
+    /// 1 to 10,000 records. Of several with one id the last one stays.
+    #[serde(borrow)]
+    #[schema(min_items = 1, max_items = 10000)]
+    pub vectors: Vec<RecordInput<'a>>,
+}
+
+/// A record to store.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordInput<'a> {
+    /// 1 to 512 bytes of UTF-8 without control characters; a UUIDv7 is made where there is none.
+    #[schema(min_length = 1, max_length = 512, example = "doc-1")]
+    pub id: Option<String>,
+    /// As many numbers as the collection has dimensions.
+    #[schema(value_type = VectorSchema)]
+    pub vector: VectorInput,
+    /// A JSON object of up to 40 KiB.
+    #[serde(borrow)]
+    #[schema(value_type = Option<Object>, example = json!({"lang": "en", "year": 2024}))]
+    pub metadata: Option<&'a RawValue>,
+    /// Up to 1 MiB of UTF-8; kept and returned, not searched.
+    pub text: Option<String>,
+}
+
+/// Records for the engine.
+#[derive(Debug)]
+pub struct Records(pub Vec<NewRecord>);
+
+impl Decode for Records {
+    type Wire<'a> = UpsertBody<'a>;
+
+    fn decode(wire: UpsertBody<'_>, _: &Limits) -> Result<Self> {
+        in_range(
+            "vectors",
+            wire.vectors.len() as u64,
+            1..=RECORDS_PER_WRITE_MAX as u64,
+        )?;
+        let records = wire.vectors.into_iter().enumerate().map(|(index, record)| {
+            let vector = match record.vector.0 {
+                Ok(vector) => vector,
+                Err(fault) => return Err(vector_fault(index, record.id, fault)),
+            };
+            Ok(NewRecord {
+                id: record.id,
+                vector,
+                metadata: record.metadata.map(|metadata| metadata.get().to_owned()),
+                text: record.text,
+            })
+        });
+        Ok(Records(records.collect::<Result<_>>()?))
+    }
+}
+
+fn vector_fault(index: usize, id: Option<String>, fault: String) -> Error {
+    let error = Error::new(Code::InvalidVector, format!("vectors[{index}]: {fault}"))
+        .with("index", index)
+        .with("path", format!("vectors[{index}].vector"));
+    match id {
+        Some(id) => error.with("id", id),
+        None => error,
+    }
+}
+
+/// The answer to an upsert.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UpsertedBody {
+    /// The log position that holds the write; pass it as `minVersion` to read it anywhere.
+    #[schema(example = 42)]
+    pub version: u64,
+    /// How many records were written.
+    #[schema(example = 1)]
+    pub upserted: usize,
+    /// All ids in the order of the request; only when any was made here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+}
+
+/// A record that was read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecordBody<'a> {
+    /// Its id.
+    #[schema(example = "doc-1")]
+    pub id: &'a str,
+    /// Its vector, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vector: Option<&'a [f32]>,
+    /// Its metadata; `{}` where it has none.
+    #[serde(serialize_with = "raw")]
+    #[schema(value_type = Object)]
+    pub metadata: &'a str,
+    /// Its text, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<&'a str>,
+    /// The log position that wrote it.
+    pub version: u64,
+}
+
+impl<'a> From<&'a Record> for RecordBody<'a> {
+    fn from(record: &'a Record) -> Self {
+        RecordBody {
+            id: &record.id,
+            vector: record.vector.as_deref(),
+            metadata: &record.metadata,
+            text: record.text.as_deref(),
+            version: record.version.0,
+        }
+    }
+}
+
+/// How to page through records.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Size of the page.
+    #[serde(default = "page_default")]
+    #[param(minimum = 1, maximum = 10000, default = 100)]
+    limit: u64,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+    /// Whether records carry their vectors.
+    #[serde(default)]
+    pub include_vector: bool,
+}
+
+fn page_default() -> u64 {
+    100
+}
+
+impl ListQuery {
+    /// The page's size and its start.
+    pub fn page(self) -> Result<(usize, Option<String>)> {
+        in_range("limit", self.limit, 1..=PAGE_MAX as u64)?;
+        Ok((self.limit as usize, self.cursor))
+    }
+}
+
+/// What an export holds.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ExportQuery {
+    /// Whether records carry their vectors; without them the export cannot be imported.
+    #[serde(default = "yes")]
+    #[param(default = true)]
+    pub include_vector: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One page of records, ordered by id (bytes of UTF-8).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordPageBody<'a> {
+    /// The records.
+    pub vectors: Vec<RecordBody<'a>>,
+    /// Pass it as `cursor` to get the next page; null at the end.
+    pub next_cursor: Option<&'a str>,
+    /// The log position that was read.
+    pub version: u64,
+}
+
+impl<'a> From<&'a RecordPage> for RecordPageBody<'a> {
+    fn from(page: &'a RecordPage) -> Self {
+        RecordPageBody {
+            vectors: page.records.iter().map(RecordBody::from).collect(),
+            next_cursor: page.next_cursor.as_deref(),
+            version: page.version.0,
+        }
+    }
+}
+
+/// Which records to fetch.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FetchBody {
+    /// 1 to 10,000 ids.
+    #[schema(min_items = 1, max_items = 10000, example = json!(["doc-1", "doc-2"]))]
+    pub ids: Vec<String>,
+    /// Whether records carry their vectors.
+    #[serde(default)]
+    pub include_vector: bool,
+}
+
+impl Decode for FetchBody {
+    type Wire<'a> = FetchBody;
+
+    fn decode(wire: FetchBody, _: &Limits) -> Result<Self> {
+        in_range("ids", wire.ids.len() as u64, 1..=PAGE_MAX as u64)?;
+        Ok(wire)
+    }
+}
+
+/// The records that were asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FetchedBody<'a> {
+    /// Those that exist, in the order of the request.
+    pub vectors: Vec<RecordBody<'a>>,
+    /// The ids that do not.
+    pub missing: &'a [String],
+    /// The log position that was read.
+    pub version: u64,
+}
+
+impl<'a> From<&'a FetchedRecords> for FetchedBody<'a> {
+    fn from(fetched: &'a FetchedRecords) -> Self {
+        FetchedBody {
+            vectors: fetched.records.iter().map(RecordBody::from).collect(),
+            missing: &fetched.missing,
+            version: fetched.version.0,
+        }
+    }
+}
+
+/// Which records to delete: exactly one of `ids` and `filter`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteBody<'a> {
+    /// 1 to 10,000 ids; those that do not exist are no error.
+    #[schema(min_items = 1, max_items = 10000, example = json!(["doc-1"]))]
+    pub ids: Option<Vec<String>>,
+    /// Every record whose metadata passes this filter.
+    #[serde(borrow)]
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<&'a RawValue>,
+}
+
+impl Decode for DeleteTarget {
+    type Wire<'a> = DeleteBody<'a>;
+
+    fn decode(wire: DeleteBody<'_>, _: &Limits) -> Result<Self> {
+        match (wire.ids, wire.filter) {
+            (Some(ids), None) => {
+                in_range("ids", ids.len() as u64, 1..=PAGE_MAX as u64)?;
+                Ok(DeleteTarget::Ids(ids))
+            }
+            (None, Some(filter)) => Ok(DeleteTarget::Filter(parse_filter(filter)?)),
+            _ => Err(Error::invalid("send exactly one of ids and filter")),
+        }
+    }
+}
+
+/// Parses a filter; what JSON itself cannot hold (too deep) is a fault of the filter too.
+pub fn parse_filter(raw: &RawValue) -> Result<Filter> {
+    let json = value(raw).map_err(|error| {
+        Error::new(
+            Code::InvalidFilter,
+            format!("the filter could not be read: {error}"),
+        )
+        .with("path", "")
+    })?;
+    Filter::parse(&json)
+}
+
+/// The answer to a delete.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletedBody {
+    /// The log position that holds the delete; the current one where there was nothing to do.
+    pub version: u64,
+    /// How many of the records were there.
+    pub deleted: usize,
+}
+
+impl DeletedBody {
+    /// The answer for a delete at `version`.
+    pub fn new(version: Seq, deleted: usize) -> Self {
+        DeletedBody {
+            version: version.0,
+            deleted,
+        }
+    }
+}
+
+/// The answer to an import.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ImportBody<'a> {
+    /// Records stored.
+    pub imported: u64,
+    /// Lines that were not.
+    pub failed: u64,
+    /// The last log position that holds a record of this import.
+    pub version: u64,
+    /// The first 100 faults.
+    pub errors: Vec<ImportFaultBody<'a>>,
+}
+
+/// A line that was not stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ImportFaultBody<'a> {
+    /// The line's number, from 1.
+    #[schema(example = 17)]
+    pub line: u64,
+    /// The error's stable code.
+    #[schema(example = "invalid_vector")]
+    pub code: &'a str,
+    /// The error's message.
+    pub message: &'a str,
+}
