@@ -44,7 +44,7 @@ servers ACTION="start":
 
 # The S3 suite and the black-box flows on one server: just s3 seaweedfs
 s3 NAME="seaweedfs":
-    scripts/with-s3 {{NAME}} cargo test --test s3 --test blackbox
+    scripts/s3-server with {{NAME}} cargo test --test s3 --test blackbox
 
 # Vectors per second and dollars per million, against LanceDB on one S3 server
 bench-ingest *ARGS:
