@@ -1,0 +1,63 @@
+# Every command of the project. `just` lists them; `scripts/tool just` installs it.
+
+# List the commands
+default:
+    @just --list --unsorted
+
+# Search in one minute: sample data, three searches, a server to try
+demo *ARGS:
+    cargo run --release --bin brainy -- demo {{ARGS}}
+
+# Unit, conformance, property, crash and black-box tests; S3 tests say that they were skipped
+test *ARGS:
+    cargo test {{ARGS}}
+
+# Format the code
+fmt:
+    cargo fmt
+
+# Formatting and clippy, warnings are errors, with and without the broken builds
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    cargo clippy --all-targets --features defects -- -D warnings
+
+# API documentation, warnings are errors
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+# Licences, bans and sources of every dependency
+deny:
+    "$(scripts/tool cargo-deny)" check bans licenses sources
+
+# The engine under faults, one seed after another: just sim --seeds 200
+sim *ARGS:
+    cargo run --release --bin sim -- {{ARGS}}
+
+# Every fuzz target for so many seconds (nightly toolchain)
+fuzz SECONDS="60":
+    scripts/fuzz {{SECONDS}}
+
+# Start all S3 servers that are installed; `just servers stop` ends them
+servers ACTION="start":
+    for name in seaweedfs ministack minio; do scripts/s3-server {{ACTION}} $name; done
+
+# The S3 suite and the black-box flows on one server: just s3 seaweedfs
+s3 NAME="seaweedfs":
+    scripts/s3-server with {{NAME}} cargo test --test s3 --test blackbox
+
+# Vectors per second and dollars per million, against LanceDB on one S3 server
+bench-ingest *ARGS:
+    benches/ingest.py {{ARGS}}
+
+# Share of log PUTs that lose their race at 1, 2, 4 and 8 writers
+bench-contention *ARGS:
+    cargo bench --bench contention -- {{ARGS}}
+
+# p50 and p99 of a search of an empty collection at 1 and 32 connections
+bench-http *ARGS:
+    benches/http_overhead.py {{ARGS}}
+
+# Everything that CI runs, from a bare machine
+ci *STAGES:
+    .ci/run {{STAGES}}
