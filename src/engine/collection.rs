@@ -157,6 +157,12 @@ impl Collection {
             tail_entries: info.version.0.saturating_sub(info.indexed_version.0),
             tail_rows: snapshot.map_or(0, Snapshot::rows),
             tail_bytes: snapshot.map_or(0, Snapshot::bytes),
+            unindexed_bytes: snapshot.map_or(0, |snapshot| {
+                snapshot
+                    .totals
+                    .bytes
+                    .saturating_sub(self.manifest().indexed.bytes)
+            }),
             wal_floor: self.manifest().wal_floor,
             info,
         }

@@ -57,7 +57,7 @@ impl Follower {
     ) -> Result<Self> {
         let manifest = view.last().manifest;
         let dimensions = manifest.settings.dimensions as usize;
-        let tail = Tail::new(dimensions, manifest.wal_indexed);
+        let tail = Tail::new(dimensions, manifest.wal_indexed, manifest.indexed);
         let (publish, published) = watch::channel(Published {
             snapshot: tail.snapshot(),
             current_as_of: env.clock.mark(),
@@ -284,7 +284,8 @@ impl FollowTask {
 
     /// Starts over behind what is indexed: the positions in between are no longer in the log.
     fn restart(&mut self) {
-        self.tail = Tail::new(self.dimensions, self.view.last().manifest.wal_indexed);
+        let manifest = self.view.last().manifest;
+        self.tail = Tail::new(self.dimensions, manifest.wal_indexed, manifest.indexed);
     }
 
     /// See guarantee 3.

@@ -73,6 +73,8 @@ pub struct CollectionStats {
     pub tail_rows: u64,
     /// Bytes of the tail held in memory.
     pub tail_bytes: u64,
+    /// Bytes of log after `indexed_version`, as stored.
+    pub unindexed_bytes: u64,
     /// The oldest log position that is kept.
     pub wal_floor: Seq,
 }

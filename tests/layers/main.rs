@@ -331,7 +331,13 @@ mod checker {
             )
             .is_empty()
         );
-        assert!(rules("src/filter/a.rs", "use crate::base::{Error as E, error::Code};").is_empty());
+        assert!(
+            rules(
+                "src/filter/a.rs",
+                "use crate::base::{Error as E, error::Code};"
+            )
+            .is_empty()
+        );
         assert!(
             rules(
                 "src/store/a.rs",

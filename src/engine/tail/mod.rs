@@ -8,7 +8,7 @@
 mod block;
 
 use crate::base::compute::Compute;
-use crate::base::ids::Seq;
+use crate::base::ids::{Seq, Totals};
 use crate::base::{Error, Result};
 use crate::log::chunk::Operation;
 use crate::log::read::Batch;
@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub version: Seq,
     /// Rows of entries up to this position are not here: they are in segments.
     pub base: Seq,
+    /// Totals over the log up to `version`.
+    pub totals: Totals,
     /// Live rows.
     pub live: u64,
     blocks: Arc<[Arc<Block>]>,
@@ -70,17 +72,19 @@ pub struct Tail {
     dimensions: usize,
     base: Seq,
     version: Seq,
+    totals: Totals,
     live: u64,
     blocks: Vec<Arc<Block>>,
 }
 
 impl Tail {
-    /// An empty tail of a log whose entries up to `base` are elsewhere.
-    pub fn new(dimensions: usize, base: Seq) -> Self {
+    /// An empty tail of a log whose entries up to `base` (with `totals`) are elsewhere.
+    pub fn new(dimensions: usize, base: Seq, totals: Totals) -> Self {
         Tail {
             dimensions,
             base,
             version: base,
+            totals,
             live: 0,
             blocks: Vec::new(),
         }
@@ -96,6 +100,7 @@ impl Tail {
         Snapshot {
             version: self.version,
             base: self.base,
+            totals: self.totals,
             live: self.live,
             blocks: self.blocks.as_slice().into(),
         }
@@ -107,6 +112,7 @@ impl Tail {
         let mut work = Work {
             dimensions: self.dimensions,
             version: self.version,
+            totals: self.totals,
             live: self.live,
             blocks,
         };
@@ -118,7 +124,8 @@ impl Tail {
                 Ok::<_, Error>(work)
             })
             .await??;
-        (self.version, self.live, self.blocks) = (work.version, work.live, work.blocks);
+        (self.version, self.totals) = (work.version, work.totals);
+        (self.live, self.blocks) = (work.live, work.blocks);
         Ok(())
     }
 }
@@ -127,6 +134,7 @@ impl Tail {
 struct Work {
     dimensions: usize,
     version: Seq,
+    totals: Totals,
     live: u64,
     blocks: Vec<Arc<Block>>,
 }
@@ -156,6 +164,7 @@ impl Work {
                 }
             }
             self.version = seq;
+            self.totals = batch.header.totals;
         }
         if builder.rows() > 0 {
             self.blocks.push(Arc::new(builder.finish()));

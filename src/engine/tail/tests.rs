@@ -59,7 +59,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut tail = Tail::new(2, Seq(0));
+            let mut tail = Tail::new(2, Seq(0), Totals::default());
             let mut model: BTreeMap<String, (f32, String)> = BTreeMap::new();
             let mut pinned = Vec::new();
             for (number, entries) in entries.chunks(group).enumerate() {
@@ -92,7 +92,7 @@ proptest! {
 
 #[tokio::test]
 async fn overwriting_the_same_ids_does_not_grow_the_tail() {
-    let mut tail = Tail::new(2, Seq(0));
+    let mut tail = Tail::new(2, Seq(0), Totals::default());
     for seq in 1..=500 {
         let steps: Vec<Step> = (0..10).map(|id| (id, Some(seq as u8))).collect();
         tail.apply(vec![batch(seq, &steps)], &Compute::Inline)
@@ -106,7 +106,7 @@ async fn overwriting_the_same_ids_does_not_grow_the_tail() {
 
 #[tokio::test]
 async fn many_small_entries_make_few_blocks() {
-    let mut tail = Tail::new(2, Seq(0));
+    let mut tail = Tail::new(2, Seq(0), Totals::default());
     let mut builder_id = 0u32;
     for seq in 1..=1_000 {
         let mut builder = ChunkBuilder::new(2);
@@ -126,7 +126,7 @@ async fn many_small_entries_make_few_blocks() {
 
 #[tokio::test]
 async fn a_gap_in_the_log_is_an_error() {
-    let mut tail = Tail::new(2, Seq(0));
+    let mut tail = Tail::new(2, Seq(0), Totals::default());
     let error = tail
         .apply(vec![batch(2, &[])], &Compute::Inline)
         .await
