@@ -360,7 +360,7 @@ fn unknown(key: &str) -> String {
     let lower = key.to_lowercase();
     let distance = |operator: &str| strsim::osa_distance(&lower, &operator.to_lowercase());
     match OPERATORS.iter().min_by_key(|operator| distance(operator)) {
-        Some(best) if distance(best) * 2 < best.len() => {
+        Some(best) if distance(best) * 3 <= best.len() => {
             format!("{key} is not an operator; did you mean {best}")
         }
         _ => format!(

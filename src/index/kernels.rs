@@ -1,8 +1,8 @@
 //! The inner loops: raw sums of one query against many rows, one instantiation per instruction set.
 //!
 //! The loop is written once, as a macro over four small functions (load, load what is left over,
-//! multiply-add, sum up) that each instruction set provides. [`Isa::Portable`] is the oracle that
-//! the tests hold the others to.
+//! multiply-add, sum up) that each instruction set provides. The tests hold the portable kernel to
+//! plain `f64`, and the others to the portable one.
 //!
 //! `unsafe` appears in two places only: loads through raw pointers whose bounds a slice or an array
 //! guarantees, and calls of functions that need CPU features, which [`Isa::detect`] has seen.
