@@ -48,7 +48,7 @@ pub struct Metrics {
     pub wal_appends_lost: Counter,
     /// Conditional PUTs of log entries whose outcome had to be read back.
     pub wal_appends_ambiguous: Counter,
-    /// Entries appended again because their number had been collected.
+    /// Entries whose position may have been collected before they were created.
     pub wal_appends_below_floor: Counter,
     /// Records acknowledged as durable.
     pub records_written: Counter,
@@ -137,7 +137,7 @@ impl Metrics {
         );
         counter(
             "wal_appends_below_floor",
-            "Entries appended again because their number had been collected",
+            "Entries whose position may have been collected before they were created",
             &self.wal_appends_below_floor,
         );
         counter(

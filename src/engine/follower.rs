@@ -252,7 +252,12 @@ impl FollowTask {
             if self.tail.version().next() < self.view.last().manifest.wal_floor {
                 self.restart();
             }
-            let batches = self.log.next(self.tail.version()).await?;
+            let batches = match self.log.next(self.tail.version()).await {
+                Ok(batches) => batches,
+                // A reader that was slow may find half of an entry that is being collected.
+                Err(error) if error.code() == Code::Corrupt && self.is_passed().await? => continue,
+                Err(error) => return Err(error),
+            };
             if batches.is_empty() {
                 break;
             }
@@ -286,6 +291,12 @@ impl FollowTask {
     fn restart(&mut self) {
         let manifest = self.view.last().manifest;
         self.tail = Tail::new(self.dimensions, manifest.wal_indexed, manifest.indexed);
+    }
+
+    /// Whether the floor has passed what comes next.
+    async fn is_passed(&self) -> Result<bool> {
+        let floor = self.view.look_now().await?.manifest.wal_floor;
+        Ok(self.tail.version().next() < floor)
     }
 
     /// See guarantee 3.

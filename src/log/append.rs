@@ -31,10 +31,21 @@ pub enum Tried {
     Appended(Appended),
     /// Somebody else took the position, and no entry of ours exists or ever will.
     Lost,
-    /// The entry does not count, but it may exist, or appear one day, where nobody reads it any
-    /// more. Data objects that it names must not be named again: the collector will delete them
-    /// with it.
+    /// Somebody else took the position, but an attempt of ours was cut off and may appear there
+    /// one day, after the position was collected. Data objects that it names must not be named
+    /// again: the collector would delete them with it.
     Stray,
+}
+
+/// How a conditional PUT of an entry ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Put {
+    /// The entry is there.
+    Won,
+    /// Somebody else has the position.
+    Lost,
+    /// Somebody else has the position, and an attempt of ours may still be under way.
+    LostAfterCut,
 }
 
 /// The last entry that an appender knows of.
@@ -157,20 +168,22 @@ impl Appender {
             return Err(gone(&self.collection));
         }
         let header = draft.header(self.tail.seq.next(), self.tail.totals);
-        if let Some(lingering) = self.put(draft, &header).await? {
-            return Ok(if lingering { Tried::Stray } else { Tried::Lost });
+        let put = self.put(draft, &header).await?;
+        if put != Put::Lost {
+            self.check_floor(header.seq).await?;
         }
-        if self.is_below_floor(header.seq).await? {
-            self.env.metrics.wal_appends_below_floor.inc();
-            return Ok(Tried::Stray);
-        }
-        self.env.metrics.wal_appends.inc();
-        Ok(Tried::Appended(self.tail()))
+        Ok(match put {
+            Put::Won => {
+                self.env.metrics.wal_appends.inc();
+                Tried::Appended(self.tail())
+            }
+            Put::Lost => Tried::Lost,
+            Put::LostAfterCut => Tried::Stray,
+        })
     }
 
-    /// One conditional PUT at the position after the tail. None: the entry is there. Some: somebody
-    /// else has the position; whether our PUT may still be under way.
-    async fn put(&mut self, draft: &Draft, header: &Header) -> Result<Option<bool>> {
+    /// One conditional PUT at the position after the tail, until its outcome is known.
+    async fn put(&mut self, draft: &Draft, header: &Header) -> Result<Put> {
         let key = paths::wal_entry(&self.collection, header.seq);
         let body = draft.encode(header);
         if self.env.defects.has(Defect::AckBeforePut) {
@@ -178,7 +191,7 @@ impl Appender {
             let put = async move { store.put_if(&key, body, Precondition::Absent).await };
             drop(self.env.tasks.spawn("defect", put));
             self.tail = Tail::of(header);
-            return Ok(None);
+            return Ok(Put::Won);
         }
         let started = self.env.clock.mark();
         let ours = |bytes: &[u8]| {
@@ -199,12 +212,16 @@ impl Appender {
                 self.tail = Tail::of(header);
                 self.stale = false;
                 self.pace.won();
-                Ok(None)
+                Ok(Put::Won)
             }
             Ok(Created::Lost { lingering, .. }) => {
                 self.env.metrics.wal_appends_lost.inc();
                 self.pace.lost(self.env.clock.since(started));
-                Ok(Some(lingering))
+                Ok(if lingering {
+                    Put::LostAfterCut
+                } else {
+                    Put::Lost
+                })
             }
             Err(error) => {
                 self.env.metrics.wal_appends_ambiguous.inc();
@@ -213,18 +230,30 @@ impl Appender {
         }
     }
 
-    /// Whether an entry that we created may have been created at a position that was collected.
-    /// A look at the manifest that is younger than half the grace period rules it out: the entry
-    /// before ours was there then, and nothing is deleted sooner than a grace period later.
-    async fn is_below_floor(&mut self, seq: Seq) -> Result<bool> {
+    /// Makes sure that what was seen at `seq` is the log. With a look at the manifest that is
+    /// younger than half the grace period it is: the floor was not above `seq` then, and nothing is
+    /// deleted sooner than a grace period after the floor passes it.
+    ///
+    /// A writer that stood still for longer looks again. If the floor has passed its position
+    /// meanwhile, its entry may have been read by everyone and collected since, or it may have
+    /// been created after the collection, where nobody reads it. Nothing is left to tell the two
+    /// apart, so the outcome is ambiguous: to append again could apply the write twice.
+    async fn check_floor(&mut self, seq: Seq) -> Result<()> {
         if self.env.clock.since(self.bounds.looked) <= self.grace / 2
             || self.env.defects.has(Defect::SkipFloorCheck)
         {
-            return Ok(false);
+            return Ok(());
         }
-        // An error here leaves a durable entry that may be read: the caller must not call it lost.
         self.look().await.map_err(Error::ambiguous)?;
-        Ok(seq < self.bounds.floor)
+        if seq >= self.bounds.floor {
+            return Ok(());
+        }
+        self.env.metrics.wal_appends_below_floor.inc();
+        Err(Error::unavailable(
+            "this instance stood still for so long that it cannot tell whether the write is in \
+             the log; read the records back before writing them again",
+        )
+        .ambiguous())
     }
 
     /// Reads the manifest again and moves to the floor where it has passed our tail.

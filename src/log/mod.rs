@@ -5,8 +5,9 @@
 //! 1. One position has one entry: it is created if absent and never changed.
 //! 2. Whoever appends position n+1 has seen the header of n (or n+1 is the floor). So nobody
 //!    appends behind a *seal* without knowing, and the running totals in the headers are exact.
-//! 3. What [`Appender::append`] returns is durable and will be read by everyone: an entry whose
-//!    position turned out to be below the floor is appended again (the forgotten-id hazard).
+//! 3. What [`Appender::append`] returns is durable and will be read by everyone, once. Where the
+//!    floor may have passed the position meanwhile (the forgotten-id hazard) it says that the
+//!    outcome is ambiguous rather than append again: the first entry may have been applied.
 //! 4. An error that is not ambiguous means that the entry is not and will not be in the log.
 //! 5. A data object is named by at most one entry that exists or may still appear, so whoever
 //!    collects an entry may delete what it names.

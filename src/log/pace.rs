@@ -34,7 +34,7 @@ impl Pace {
 
     /// After a PUT that lost and took `round_trip`, which is what the first pause is measured by.
     pub fn lost(&mut self, round_trip: Duration) {
-        let least = round_trip.max(PAUSE_MIN);
+        let least = round_trip.clamp(PAUSE_MIN, PAUSE_MAX);
         self.mean = self.mean.mul_f64(GROWTH).clamp(least, PAUSE_MAX);
     }
 
