@@ -423,6 +423,16 @@ impl Brainy {
         self.lock().remove(name);
     }
 
+    /// Only a collection that is gone is forgotten: a second read path beside a living one could
+    /// answer with an older version.
+    fn forget_if_gone<T>(&self, name: &CollectionName, result: Result<T>) -> Result<T> {
+        result.inspect_err(|error| {
+            if error.code() == Code::CollectionNotFound {
+                self.forget(name);
+            }
+        })
+    }
+
     /// The collection in use, opened when it is first asked for.
     async fn open_collection(&self, name: &CollectionName) -> Result<Arc<Collection>> {
         let known = self.lock().get(name).cloned();
@@ -434,7 +444,7 @@ impl Brainy {
         let inner = &self.0;
         let (store, env) = (inner.store.clone(), inner.env.clone());
         let opened = Collection::open(store, env, &inner.settings, name.clone()).await;
-        let opened = Arc::new(opened.inspect_err(|_| self.forget(name))?);
+        let opened = Arc::new(self.forget_if_gone(name, opened)?);
         let mut collections = self.lock();
         match collections.get(name) {
             // Somebody else opened it meanwhile: one read path and one write path are enough.
@@ -446,14 +456,11 @@ impl Brainy {
         }
     }
 
-    /// A snapshot; a collection that turns out to be gone is forgotten.
+    /// A snapshot that shows what `consistency` asks for.
     async fn pin(&self, collection: &Collection, consistency: Consistency) -> Result<Snapshot> {
         let wait_max = Duration::from_millis(self.0.settings.wait_ms_max);
         let pinned = collection.snapshot(consistency, wait_max).await;
-        if matches!(&pinned, Err(error) if error.code() == Code::CollectionNotFound) {
-            self.forget(&collection.manifest().name);
-        }
-        pinned
+        self.forget_if_gone(&collection.manifest().name, pinned)
     }
 
     /// A snapshot that satisfies every one of `requests`: versions never go backward, so what is

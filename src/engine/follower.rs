@@ -2,9 +2,10 @@
 //!
 //! 1. Snapshots that are published never go backward in version.
 //! 2. [`Follower::strong`] returns a snapshot that holds every write acknowledged before the call.
-//! 3. An entry is believed only if a look at the manifest, taken less than half a grace period
-//!    before the entry was read, or after, has the floor at or below it: below the floor a stalled
-//!    writer may have created an entry that nobody acknowledged.
+//! 3. What the log says of a position, an entry or its absence, is believed only if a look at the
+//!    manifest, taken less than half a grace period before the answer, or after it, has the floor
+//!    at or below the position: below the floor entries are collected, and a stalled writer may
+//!    have created one that nobody acknowledged.
 
 use crate::base::clock::Mark;
 use crate::base::ids::Seq;
@@ -258,11 +259,11 @@ impl FollowTask {
                 Err(error) if error.code() == Code::Corrupt && self.is_passed().await? => continue,
                 Err(error) => return Err(error),
             };
+            if !self.is_believable().await? {
+                continue;
+            }
             if batches.is_empty() {
                 break;
-            }
-            if !self.is_believable(&batches).await? {
-                continue;
             }
             let (batches, sealed) = self.of_this_life(batches);
             let count = batches.len() as u64;
@@ -300,13 +301,11 @@ impl FollowTask {
     }
 
     /// See guarantee 3.
-    async fn is_believable(&self, batches: &[Batch]) -> Result<bool> {
-        let mut seen = self.view.last();
-        if self.env.clock.since(seen.looked) > self.grace / 2 {
-            seen = self.view.look_now().await?;
+    async fn is_believable(&self) -> Result<bool> {
+        if self.env.clock.since(self.view.last().looked) <= self.grace / 2 {
+            return Ok(true);
         }
-        let first = batches.first().map(|batch| batch.header.seq);
-        Ok(first.is_none_or(|first| first >= seen.manifest.wal_floor))
+        Ok(!self.is_passed().await?)
     }
 
     /// Cuts the entries at the end of the collection's life.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub async fn act(world: Arc<World>) {
     let env = world.env(0);
-    while world.pause(Duration::from_secs(12)).await {
+    while world.pause(Duration::from_secs(8)).await {
         let tail = world.model().tail();
         let indexed = Seq(tail.0.saturating_sub(world.rng.below(4)));
         let key = paths::wal_entry(&world.collection, indexed);

@@ -12,7 +12,7 @@ use brainy::base::rng::Rng;
 use brainy::base::settings::Role;
 use std::sync::Arc;
 
-const WRITERS: u64 = 3;
+const WRITERS: u64 = 4;
 const READERS: u64 = 2;
 
 /// Starts the first instances and every actor.

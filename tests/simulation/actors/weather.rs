@@ -23,7 +23,7 @@ pub async fn act(world: Arc<World>) {
 
 /// The weather of a process.
 pub fn draw(world: &World) -> FaultSettings {
-    match world.rng.below(8) {
+    match world.rng.below(9) {
         0..=2 => FaultSettings::every(0.0),
         3 | 4 => FaultSettings::every(0.01),
         5 => FaultSettings::every(0.05),

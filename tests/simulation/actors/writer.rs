@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub async fn act(world: Arc<World>, client: u64) {
     let mut next = 0;
-    while world.pause(Duration::from_millis(1_500)).await {
+    while world.pause(Duration::from_millis(900)).await {
         let Some(instance) = world.any(Role::writes) else {
             continue;
         };
