@@ -104,7 +104,7 @@ async fn list(target: &TargetArgs, json: bool) -> Result<()> {
 
 async fn all(transport: &Transport) -> Result<Vec<Value>> {
     let mut collections = Vec::new();
-    let mut cursor = None;
+    let mut cursor: Option<String> = None;
     loop {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("limit", "1000");

@@ -175,12 +175,11 @@ fn report(args: &ImportArgs, totals: &Totals, seconds: f64, json: bool) -> Resul
     }
     match totals.faults.first() {
         None => Ok(()),
-        Some((_, fault)) => Err(Failure {
-            code: fault.code.clone(),
-            ..Failure::new(
-                Code::InvalidRequest,
-                format!("{} records were not stored", totals.failed),
-            )
-        }),
+        Some((_, fault)) => {
+            let message = format!("{} records were not stored", totals.failed);
+            let mut failure = Failure::new(Code::InvalidRequest, message);
+            failure.code.clone_from(&fault.code);
+            Err(failure)
+        }
     }
 }

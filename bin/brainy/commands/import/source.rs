@@ -87,10 +87,10 @@ impl Reader {
                 break;
             }
         }
-        // Whoever took batches may be gone by now: then there is nobody to tell.
         let rest = self.flush(&mut batch);
         if let (Ok(()), Err(End::Failed(failure))) = (rest, result) {
-            let _ = self.batches.blocking_send(Err(failure));
+            // Whoever took batches may be gone by now: then there is nobody to tell.
+            drop(self.batches.blocking_send(Err(failure)));
         }
     }
 
@@ -122,19 +122,21 @@ impl Reader {
                     let record = Line::of_row((line - 1).to_string(), vector);
                     self.encoder.encode(record)
                 }
-                Some(lines) => {
-                    let text = lines
-                        .next()?
-                        .ok_or_else(|| lines.uneven(line - 1, &file))?
-                        .1;
-                    Line::parse(text).and_then(|line| self.encoder.encode(line.with(vector)))
-                }
+                Some(lines) => match lines.next()? {
+                    Some((_, text)) => {
+                        Line::parse(text).and_then(|line| self.encoder.encode(line.with(vector)))
+                    }
+                    None => return Err(lines.uneven(line - 1, &file).into()),
+                },
             };
             self.add(batch, origin, record)?;
         }
-        match &mut beside {
-            Some(lines) if lines.next()?.is_some() => Err(lines.uneven(line + 1, &file).into()),
-            _ => Ok(()),
+        let Some(mut lines) = beside else {
+            return Ok(());
+        };
+        match lines.next()?.is_some() {
+            true => Err(lines.uneven(line + 1, &file).into()),
+            false => Ok(()),
         }
     }
 
