@@ -1,0 +1,124 @@
+//! `brainy collections`: list, create, show, delete.
+
+use crate::args::{CollectionsCommand, CreateArgs, TargetArgs};
+use crate::failure::Result;
+use crate::output;
+use crate::transport::{Access, Transport, collection_path};
+use axum::http::Method;
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+/// Runs `brainy collections`.
+pub async fn run(command: &CollectionsCommand, json: bool) -> Result<()> {
+    match command {
+        CollectionsCommand::List { target } => list(target, json).await,
+        CollectionsCommand::Create(args) => create(args, json).await,
+        CollectionsCommand::Show(args) => {
+            let path = collection_path(args.name())?;
+            let found = call(&args.target, Access::Read, Method::GET, &path, None).await?;
+            show(&found, json)
+        }
+        CollectionsCommand::Delete(args) => {
+            let path = collection_path(args.name())?;
+            let answer = call(&args.target, Access::Write, Method::DELETE, &path, None).await?;
+            if json {
+                return output::json(&answer);
+            }
+            output::line(&format!("deleted {}", args.name()))
+        }
+    }
+}
+
+async fn call(
+    target: &TargetArgs,
+    access: Access,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value> {
+    let transport = Transport::open(target, access).await?;
+    let answer = transport.json(method, path, body).await;
+    transport.close().await;
+    answer
+}
+
+async fn create(args: &CreateArgs, json: bool) -> Result<()> {
+    // Says what is wrong with the name before anything is opened.
+    collection_path(args.named.name())?;
+    let mut body = json!({
+        "name": args.named.name(),
+        "dimensions": args.dimensions,
+        "metric": args.metric.name(),
+    });
+    if let Some(count) = args.partition_count {
+        body["partitionCount"] = count.into();
+    }
+    if let Some(description) = &args.description {
+        body["description"] = description.as_str().into();
+    }
+    let (target, path) = (&args.named.target, "/v1/collections");
+    let created = call(target, Access::Write, Method::POST, path, Some(&body)).await?;
+    show(&created, json)
+}
+
+fn show(collection: &Value, json: bool) -> Result<()> {
+    if json {
+        return output::json(collection);
+    }
+    output::properties(collection)
+}
+
+async fn list(target: &TargetArgs, json: bool) -> Result<()> {
+    let transport = Transport::open(target, Access::Read).await?;
+    let collections = all(&transport).await;
+    transport.close().await;
+    let collections = collections?;
+    if json {
+        return output::json(&json!({ "collections": collections }));
+    }
+    if collections.is_empty() {
+        return output::line("no collections yet");
+    }
+    let columns = [
+        "name",
+        "dimensions",
+        "metric",
+        "vectorCount",
+        "version",
+        "createdAt",
+    ];
+    let header = [
+        "name",
+        "dimensions",
+        "metric",
+        "vectors",
+        "version",
+        "created",
+    ];
+    let mut table = output::table(&header);
+    for collection in &collections {
+        table.add_row(columns.map(|column| output::cell(&collection[column])));
+    }
+    output::print(&table)
+}
+
+async fn all(transport: &Transport) -> Result<Vec<Value>> {
+    let mut collections = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", "1000");
+        if let Some(cursor) = &cursor {
+            query.append_pair("cursor", cursor);
+        }
+        let path = format!("/v1/collections?{}", query.finish());
+        let mut page = transport.json(Method::GET, &path, None).await?;
+        if let Value::Array(found) = page["collections"].take() {
+            collections.extend(found);
+        }
+        cursor = page["nextCursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            return Ok(collections);
+        }
+    }
+}

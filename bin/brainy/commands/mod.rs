@@ -1,0 +1,31 @@
+//! The commands, one file each.
+
+mod collections;
+mod completions;
+mod config;
+mod demo;
+mod export;
+mod import;
+mod search;
+mod serve;
+mod stats;
+
+use crate::args::{Cli, Command};
+use crate::failure::Result;
+
+/// Runs one command.
+pub async fn run(cli: Cli) -> Result<()> {
+    let json = cli.json;
+    match cli.command {
+        Command::Serve(args) => serve::run(&args).await,
+        Command::Demo(args) => demo::run(&args).await,
+        Command::Import(args) => import::run(&args, json).await,
+        Command::Export(args) => export::run(&args).await,
+        Command::Search(args) => search::run(&args, json).await,
+        Command::Collections(command) => collections::run(&command, json).await,
+        Command::Stats(args) => stats::run(&args, json).await,
+        Command::Doctor(_args) => Ok(()),
+        Command::Config(command) => config::run(&command, json),
+        Command::Completions { shell } => completions::run(shell),
+    }
+}

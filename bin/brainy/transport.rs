@@ -1,0 +1,270 @@
+//! How a command reaches the data: over HTTP, or through the same routes in this process.
+//!
+//! Every data command speaks the HTTP API, so that none is written twice and all behave alike with
+//! `--url` and with `--store`.
+
+use crate::args::TargetArgs;
+use crate::failure::{Failure, Result};
+use crate::instance;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use brainy::base::Code;
+use brainy::base::ids::CollectionName;
+use brainy::base::settings::{Role, Source};
+use brainy::engine::Brainy;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::Instant;
+use tower::ServiceExt;
+use url::Url;
+
+/// How long to wait for a server to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may be silent; longer than its own time limit for a request.
+const READ_TIMEOUT: Duration = Duration::from_secs(150);
+/// How long a request is repeated while the server asks to come back later.
+const RETRY_TIME_MAX: Duration = Duration::from_secs(600);
+/// How long to wait before a repetition where the server does not say.
+const RETRY_PAUSE_DEFAULT: Duration = Duration::from_secs(1);
+/// The longest wait before a repetition, whatever the server says.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often a request whose connection broke is repeated.
+const RECONNECTS_MAX: u32 = 5;
+
+/// What a command does to the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It reads.
+    Read,
+    /// It writes.
+    Write,
+}
+
+/// The way to the data.
+pub enum Transport {
+    /// A server.
+    Http {
+        /// Connections to it.
+        client: reqwest::Client,
+        /// Its URL, without a slash at the end.
+        base: String,
+    },
+    /// An instance in this process.
+    InProcess {
+        /// Its routes.
+        router: Router,
+        /// The instance.
+        brainy: Brainy,
+    },
+}
+
+/// A successful answer whose body is still to be read.
+pub struct Answer {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: BoxStream<'static, Result<Bytes>>,
+}
+
+impl Transport {
+    /// The way that the command line names.
+    pub async fn open(target: &TargetArgs, access: Access) -> Result<Self> {
+        if let Some(url) = &target.url {
+            return http(url);
+        }
+        let effective = instance::load(target.settings.config.as_deref(), target.settings.flags())?;
+        if effective.source("store") == &Source::Default {
+            return Err(Failure::usage(
+                "where is the data? say --url http://HOST:PORT or --store URL (or set BRAINY_STORE)",
+            ));
+        }
+        let role = match access {
+            Access::Read => Role::Reader,
+            Access::Write => Role::Writer,
+        };
+        instance::log(&effective, "warn")?;
+        let brainy = instance::start(&effective.settings, role).await?;
+        Ok(Self::in_process(brainy))
+    }
+
+    /// The routes of an instance in this process.
+    pub fn in_process(brainy: Brainy) -> Self {
+        Transport::InProcess {
+            router: brainy::api::router(brainy.clone()),
+            brainy,
+        }
+    }
+
+    /// Lets an instance in this process finish what it has begun.
+    pub async fn close(self) {
+        if let Transport::InProcess { brainy, .. } = self {
+            brainy.shutdown().await;
+        }
+    }
+
+    /// One request with a JSON body, answered with JSON.
+    pub async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let bytes = body.map(|body| Bytes::from(body.to_string()));
+        let answer = self.send(method, path, bytes).await?;
+        parse(answer).await
+    }
+
+    /// One JSON request that is repeated while the server asks for it, and after a broken
+    /// connection: only for requests that do no harm twice.
+    pub async fn post_retrying(&self, path: &str, body: Bytes) -> Result<Value> {
+        let start = Instant::now();
+        let mut reconnects = 0;
+        loop {
+            let answer = match self.send(Method::POST, path, Some(body.clone())).await {
+                Ok(answer) => parse(answer).await,
+                Err(failure) => Err(failure),
+            };
+            let failure = match answer {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            let broken = failure.status.is_none() && failure.is(Code::StoreUnavailable);
+            reconnects += u32::from(broken);
+            let repeat = failure.is_passing() || (broken && reconnects <= RECONNECTS_MAX);
+            if !repeat || start.elapsed() > RETRY_TIME_MAX {
+                return Err(failure);
+            }
+            let pause = failure.retry_after.unwrap_or(RETRY_PAUSE_DEFAULT);
+            tokio::time::sleep(pause.min(RETRY_PAUSE_MAX)).await;
+        }
+    }
+
+    /// One request; an answer that is not a success becomes the failure that it describes.
+    pub async fn send(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Answer> {
+        let (status, headers, body) = match self {
+            Transport::Http { client, base } => {
+                let mut request = client.request(method, format!("{base}{path}"));
+                if let Some(body) = body {
+                    request = request
+                        .header(header::CONTENT_TYPE, "application/json")
+                        .body(body);
+                }
+                let response = request.send().await.map_err(|error| broken(base, error))?;
+                let (status, headers) = (response.status(), response.headers().clone());
+                let base = base.clone();
+                let body = response.bytes_stream();
+                let body = body.map_err(move |error| broken(&base, error)).boxed();
+                (status, headers, body)
+            }
+            Transport::InProcess { router, .. } => {
+                let request = Request::builder()
+                    .method(method)
+                    .uri(path)
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(Body::from(body.unwrap_or_default()))
+                    .map_err(|error| Failure::io(format!("the request {path}"), &error))?;
+                let response = match router.clone().oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                };
+                let (parts, body) = response.into_parts();
+                let body = body.into_data_stream().map_err(cut).boxed();
+                (parts.status, parts.headers, body)
+            }
+        };
+        let answer = Answer { headers, body };
+        if status.is_success() {
+            return Ok(answer);
+        }
+        Err(refused(status, answer).await)
+    }
+}
+
+/// The path of a collection, after a check of its name.
+pub fn collection_path(name: &str) -> Result<String> {
+    let name = CollectionName::new(name).map_err(Failure::from)?;
+    Ok(format!("/v1/collections/{name}"))
+}
+
+fn http(url: &str) -> Result<Transport> {
+    let invalid = || {
+        Failure::usage(format!(
+            "--url {url:?} is not a server's URL: use for example http://127.0.0.1:3000"
+        ))
+    };
+    let parsed = Url::parse(url).map_err(|_| invalid())?;
+    if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
+        return Err(invalid());
+    }
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .user_agent(concat!("brainy/", env!("CARGO_PKG_VERSION")));
+    // A proxy never reaches this machine.
+    let local = parsed.host_str().is_some_and(|host| {
+        let host = host.trim_matches(['[', ']']);
+        let address: Result<std::net::IpAddr, _> = host.parse();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    });
+    if local {
+        builder = builder.no_proxy();
+    }
+    let client = builder
+        .build()
+        .map_err(|error| Failure::io("could not set up HTTP", &error))?;
+    let base = url.trim_end_matches('/').to_owned();
+    Ok(Transport::Http { client, base })
+}
+
+async fn parse(answer: Answer) -> Result<Value> {
+    let bytes = collect(answer.body).await?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Failure::new(
+            Code::Internal,
+            format!("the answer is not JSON, so this is not a Brainy server: {error}"),
+        )
+    })
+}
+
+async fn collect(body: BoxStream<'static, Result<Bytes>>) -> Result<Vec<u8>> {
+    body.try_fold(Vec::new(), |mut all, piece| async move {
+        all.extend_from_slice(&piece);
+        Ok(all)
+    })
+    .await
+}
+
+async fn refused(status: StatusCode, answer: Answer) -> Failure {
+    let seconds = answer.headers.get(header::RETRY_AFTER);
+    let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after = seconds.map(Duration::from_secs);
+    match collect(answer.body).await {
+        Ok(body) => Failure::from_answer(status, retry_after, &body),
+        Err(failure) => failure,
+    }
+}
+
+fn broken(base: &str, error: reqwest::Error) -> Failure {
+    let reason = innermost(&error);
+    let message = if error.is_connect() {
+        format!("could not connect to {base}: {reason}; is `brainy serve` running there?")
+    } else {
+        format!("the connection to {base} broke: {reason}")
+    };
+    Failure::new(Code::StoreUnavailable, message)
+}
+
+fn cut(error: axum::Error) -> Failure {
+    Failure::new(
+        Code::StoreUnavailable,
+        format!("the answer was cut: {}", innermost(&error)),
+    )
+}
+
+/// The first cause, which says most; what is around it repeats itself.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
