@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 ///
 /// The same settings again answer 200, other settings 409 `settings_conflict` with both values.
 #[utoipa::path(post, path = "/v1/collections", tag = "collections",
+    operation_id = "createCollection",
     request_body = CreateBody,
     responses(
         (status = 201, description = "Created", body = CollectionBody),
@@ -30,6 +31,7 @@ pub async fn create(State(app): State<Shared>, Input(spec): Input<CollectionSpec
 
 /// List collections, ordered by name
 #[utoipa::path(get, path = "/v1/collections", tag = "collections",
+    operation_id = "listCollections",
     params(CollectionsQuery),
     responses((status = 200, body = CollectionPageBody)))]
 pub async fn list(State(app): State<Shared>, Query(query): Query<CollectionsQuery>) -> Reply {
@@ -40,6 +42,7 @@ pub async fn list(State(app): State<Shared>, Query(query): Query<CollectionsQuer
 
 /// A collection
 #[utoipa::path(get, path = "/v1/collections/{collection}", tag = "collections",
+    operation_id = "getCollection",
     params(InCollection),
     responses((status = 200, body = CollectionBody)))]
 pub async fn get(State(app): State<Shared>, InCollection(name): InCollection) -> Reply {
@@ -49,6 +52,7 @@ pub async fn get(State(app): State<Shared>, InCollection(name): InCollection) ->
 
 /// Delete a collection with all its records
 #[utoipa::path(delete, path = "/v1/collections/{collection}", tag = "collections",
+    operation_id = "deleteCollection",
     params(InCollection),
     responses((status = 200, body = CollectionDeletedBody)))]
 pub async fn delete(State(app): State<Shared>, InCollection(name): InCollection) -> Reply {
@@ -58,6 +62,7 @@ pub async fn delete(State(app): State<Shared>, InCollection(name): InCollection)
 
 /// Counts and sizes of a collection
 #[utoipa::path(get, path = "/v1/collections/{collection}/stats", tag = "collections",
+    operation_id = "getCollectionStats",
     params(InCollection),
     responses((status = 200, body = StatsBody)))]
 pub async fn stats(State(app): State<Shared>, InCollection(name): InCollection) -> Reply {

@@ -95,6 +95,7 @@ fn panicked_warning() -> String {
 ///
 /// 503 once a background task has panicked: restart the instance.
 #[utoipa::path(get, path = "/health/live", tag = "operations",
+    operation_id = "getLiveness",
     responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
 pub async fn live(State(app): State<Shared>) -> Reply {
     if app.alive() {
@@ -120,6 +121,7 @@ pub async fn live(State(app): State<Shared>) -> Reply {
 ///
 /// 503 while the store does not answer and once the instance is shutting down.
 #[utoipa::path(get, path = "/health/ready", tag = "operations",
+    operation_id = "getReadiness",
     responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
 pub async fn ready(State(app): State<Shared>) -> Reply {
     let mut warnings = app.not_ready().await;
@@ -149,6 +151,7 @@ pub async fn ready(State(app): State<Shared>) -> Reply {
 /// 200 healthy; 503 degraded: the store does not answer, or the instance is shutting down;
 /// 500 unhealthy: a background task has panicked.
 #[utoipa::path(get, path = "/health", tag = "operations",
+    operation_id = "getHealth",
     responses(
         (status = 200, description = "Healthy", body = HealthBody),
         (status = 503, description = "Degraded", body = HealthBody),
@@ -194,6 +197,7 @@ pub async fn report(State(app): State<Shared>) -> Reply {
 
 /// Counters in Prometheus text
 #[utoipa::path(get, path = "/metrics", tag = "operations",
+    operation_id = "getMetrics",
     responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
 pub async fn metrics(State(app): State<Shared>) -> Response {
     const TEXT: HeaderValue =

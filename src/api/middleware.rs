@@ -172,7 +172,9 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
     let mut response = next.run(request).instrument(span).await;
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
-        if response.extensions().get::<Told>().is_none() {
+        // Answers of our own are JSON already: errors, and health that is not good.
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        if kind.is_none_or(|kind| kind != "application/json") {
             let path = path.as_deref().unwrap_or(route);
             response = told(response, &method, path, observer.0.timeout_ms);
         }

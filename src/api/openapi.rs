@@ -125,3 +125,100 @@ pub fn pages(api: OpenApi) -> Router {
         SwaggerUi::new("/docs").config(Config::new(["/openapi.json"]).try_it_out_enabled(true));
     Router::new().route("/openapi.json", document).merge(ui)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    fn description() -> Value {
+        serde_json::from_str(&crate::api::openapi_json().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_call_of_the_contract_is_described_with_its_failures() {
+        let api = description();
+        let calls = [
+            ("post", "/v1/collections", "409"),
+            ("get", "/v1/collections", "400"),
+            ("get", "/v1/collections/{collection}", "404"),
+            ("delete", "/v1/collections/{collection}", "403"),
+            ("get", "/v1/collections/{collection}/stats", "404"),
+            ("post", "/v1/collections/{collection}/vectors", "429"),
+            ("get", "/v1/collections/{collection}/vectors", "403"),
+            ("get", "/v1/collections/{collection}/vectors/{id}", "404"),
+            ("post", "/v1/collections/{collection}/vectors/fetch", "413"),
+            ("post", "/v1/collections/{collection}/vectors/delete", "415"),
+            ("post", "/v1/collections/{collection}/search", "504"),
+            ("post", "/v1/collections/{collection}/search/batch", "400"),
+            ("get", "/v1/collections/{collection}/export", "503"),
+            ("post", "/v1/collections/{collection}/import", "429"),
+            ("get", "/health", "503"),
+            ("get", "/health/live", "503"),
+            ("get", "/health/ready", "503"),
+            ("get", "/metrics", "200"),
+        ];
+        let mut described = 0;
+        for item in api["paths"].as_object().unwrap().values() {
+            described += item.as_object().unwrap().len();
+        }
+        assert_eq!(
+            described,
+            calls.len(),
+            "a call is described that this test does not know"
+        );
+        for (method, path, status) in calls {
+            let call = &api["paths"][path][method];
+            assert!(
+                call["responses"][status].is_object(),
+                "{method} {path} {status}: {call}"
+            );
+            assert!(
+                call["summary"].is_string() && call["operationId"].is_string(),
+                "{call}"
+            );
+            for parameter in path
+                .split('{')
+                .skip(1)
+                .filter_map(|part| part.split('}').next())
+            {
+                let named = call["parameters"].as_array().unwrap().iter();
+                let mut named = named.filter(|p| p["in"] == "path" && p["name"] == parameter);
+                assert!(
+                    named.next().is_some(),
+                    "{method} {path} does not describe {parameter}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn operation_ids_are_unique_and_references_lead_somewhere() {
+        fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+            match value {
+                Value::Object(map) => {
+                    found.extend(map.get("$ref").and_then(Value::as_str));
+                    map.values().for_each(|value| references(value, found));
+                }
+                Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+                _ => {}
+            }
+        }
+        let api = description();
+        let mut found = Vec::new();
+        references(&api, &mut found);
+        assert!(found.len() > 50);
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(api.pointer(pointer).is_some(), "{reference}");
+        }
+        let items = api["paths"].as_object().unwrap().values();
+        let mut ids: Vec<_> = items
+            .flat_map(|item| item.as_object().unwrap().values())
+            .map(|call| call["operationId"].as_str().unwrap())
+            .collect();
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all, "{ids:?}");
+    }
+}

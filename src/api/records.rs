@@ -19,6 +19,7 @@ use axum::routing;
 /// the one that is there. A collection that does not exist is created (cosine) unless the setting
 /// `create_collections` is false.
 #[utoipa::path(post, path = "/v1/collections/{collection}/vectors", tag = "vectors",
+    operation_id = "upsertVectors",
     params(InCollection), request_body = UpsertBody,
     responses((status = 200, body = UpsertedBody)))]
 pub async fn upsert(
@@ -37,6 +38,7 @@ pub async fn upsert(
 
 /// List records, ordered by id
 #[utoipa::path(get, path = "/v1/collections/{collection}/vectors", tag = "vectors",
+    operation_id = "listVectors",
     params(InCollection, ListQuery),
     responses((status = 200, body = RecordPageBody)))]
 pub async fn list(
@@ -55,6 +57,7 @@ pub async fn list(
 
 /// One record, with its vector
 #[utoipa::path(get, path = "/v1/collections/{collection}/vectors/{id}", tag = "vectors",
+    operation_id = "getVector",
     params(InCollection, RecordId),
     responses((status = 200, body = RecordBody)))]
 pub async fn get(
@@ -86,6 +89,7 @@ pub fn shadowed_ids() -> Router<Shared> {
 
 /// Several records by id
 #[utoipa::path(post, path = "/v1/collections/{collection}/vectors/fetch", tag = "vectors",
+    operation_id = "fetchVectors",
     params(InCollection), request_body = FetchBody,
     responses((status = 200, body = FetchedBody)))]
 pub async fn fetch(
@@ -105,6 +109,7 @@ pub async fn fetch(
 /// Answered once the delete is durable in the store. A filter is applied to the records that are
 /// there when the request is read; later writes are not affected.
 #[utoipa::path(post, path = "/v1/collections/{collection}/vectors/delete", tag = "vectors",
+    operation_id = "deleteVectors",
     params(InCollection), request_body = DeleteBody,
     responses((status = 200, body = DeletedBody)))]
 pub async fn delete(

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 ///
 /// The records whose vectors are closest to `vector`, or to that of the record `id`.
 #[utoipa::path(post, path = "/v1/collections/{collection}/search", tag = "search",
+    operation_id = "search",
     params(InCollection), request_body = SearchBody,
     responses((status = 200, body = SearchedBody)))]
 pub async fn search(
@@ -31,6 +32,7 @@ pub async fn search(
 ///
 /// All searches see the same version of the collection.
 #[utoipa::path(post, path = "/v1/collections/{collection}/search/batch", tag = "search",
+    operation_id = "searchBatch",
     params(InCollection), request_body = SearchBatchBody,
     responses((status = 200, body = BatchBody)))]
 pub async fn batch(

@@ -28,6 +28,7 @@ const IMPORT_TYPES: &[&str] = &[
 /// An export that fails on the way ends without the end of the chunked body, which clients see as
 /// a cut connection.
 #[utoipa::path(get, path = "/v1/collections/{collection}/export", tag = "transfer",
+    operation_id = "exportCollection",
     params(InCollection, ExportQuery),
     responses((status = 200, description = "One record a line", body = String,
         content_type = "application/x-ndjson",
@@ -60,6 +61,7 @@ pub async fn export(
 /// counted and the first 100 of them reported. A body that ends early stores the complete lines
 /// that arrived and answers `invalid_request` with `details.imported`.
 #[utoipa::path(post, path = "/v1/collections/{collection}/import", tag = "transfer",
+    operation_id = "importCollection",
     params(InCollection),
     request_body(content = String, content_type = "application/x-ndjson"),
     responses((status = 200, body = ImportBody)))]

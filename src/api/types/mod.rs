@@ -12,7 +12,6 @@ pub mod vector;
 use crate::base::settings::Settings;
 use crate::base::{Error, Result};
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use std::ops::RangeInclusive;
 
@@ -55,11 +54,6 @@ pub fn in_range(path: &str, value: u64, range: RangeInclusive<u64>) -> Result<()
         .with("min", min)
         .with("max", max)
         .with("value", value))
-}
-
-/// Parses raw JSON that was already found to be well-formed.
-fn value(raw: &RawValue) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(raw.get())
 }
 
 /// Writes stored JSON text as JSON. Text that is not valid fails instead of breaking the answer.

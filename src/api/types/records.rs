@@ -1,7 +1,7 @@
 //! Records on the wire.
 
 use crate::api::types::vector::{VectorInput, VectorSchema};
-use crate::api::types::{Decode, Limits, in_range, raw, value};
+use crate::api::types::{Decode, Limits, in_range, raw};
 use crate::base::ids::Seq;
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{
@@ -254,22 +254,10 @@ impl Decode for DeleteTarget {
                 in_range("ids", ids.len() as u64, 1..=PAGE_MAX as u64)?;
                 Ok(DeleteTarget::Ids(ids))
             }
-            (None, Some(filter)) => Ok(DeleteTarget::Filter(parse_filter(filter)?)),
+            (None, Some(filter)) => Ok(DeleteTarget::Filter(Filter::from_json_str(filter.get())?)),
             _ => Err(Error::invalid("send exactly one of ids and filter")),
         }
     }
-}
-
-/// Parses a filter; what JSON itself cannot hold (too deep) is a fault of the filter too.
-pub fn parse_filter(raw: &RawValue) -> Result<Filter> {
-    let json = value(raw).map_err(|error| {
-        Error::new(
-            Code::InvalidFilter,
-            format!("the filter could not be read: {error}"),
-        )
-        .with("path", "")
-    })?;
-    Filter::parse(&json)
 }
 
 /// The answer to a delete.

@@ -1,6 +1,5 @@
 //! Searches on the wire.
 
-use crate::api::types::records::parse_filter;
 use crate::api::types::vector::{VectorInput, VectorSchema};
 use crate::api::types::{Decode, Limits, in_range, raw_option};
 use crate::base::ids::Seq;
@@ -9,6 +8,7 @@ use crate::engine::model::{
     Consistency, Hit, K_MAX, Query, SEARCHES_PER_BATCH_MAX, SearchRequest, SearchResponse,
     SearchStats,
 };
+use crate::filter::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -147,11 +147,14 @@ impl Decode for Search {
                 None,
             ),
         };
+        let filter = wire
+            .filter
+            .map(|filter| Filter::from_json_str(filter.get()));
         let request = SearchRequest {
             query,
             k: wire.k as usize,
             offset: wire.offset as usize,
-            filter: wire.filter.map(parse_filter).transpose()?,
+            filter: filter.transpose()?,
             include_metadata: wire.include_metadata,
             include_vector: wire.include_vector,
             consistency,

@@ -1,0 +1,9 @@
+//! The HTTP API as a black box: requests into the router, answers out, no sockets.
+
+mod bad_input;
+mod calls;
+mod layers;
+mod pages;
+mod server;
+mod streams;
+mod support;
