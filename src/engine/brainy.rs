@@ -170,8 +170,12 @@ impl Brainy {
             let prepared = self.0.env.compute.run(prepare).await??;
             let written = self.write(name, prepared.chunk, prepared.operations).await;
             match written {
-                // It was deleted under us, and this write makes it again.
-                Err(error) if error.code() == Code::CollectionNotFound && may_recreate => {
+                // It was deleted before this write, which makes it again.
+                Err(error)
+                    if error.code() == Code::CollectionNotFound
+                        && !error.is_ambiguous()
+                        && may_recreate =>
+                {
                     may_recreate = false;
                 }
                 Err(error) => return Err(error),
