@@ -310,7 +310,7 @@ impl FollowTask {
 
     /// Cuts the entries at the end of the collection's life.
     fn of_this_life(&self, mut batches: Vec<Batch>) -> (Vec<Batch>, bool) {
-        let life = self.view.last().manifest.incarnation;
+        let life = self.view.life();
         let end = batches.iter().position(|batch| {
             batch.header.incarnation > life
                 || (batch.header.incarnation == life && batch.header.seal)

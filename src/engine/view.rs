@@ -26,6 +26,7 @@ pub struct ManifestView {
     store: DynStore,
     env: Env,
     name: CollectionName,
+    life: u64,
     seen: Mutex<Seen>,
 }
 
@@ -38,6 +39,7 @@ impl ManifestView {
             .filter(|loaded| loaded.value.is_live())
             .ok_or_else(|| gone(&name))?;
         Ok(ManifestView {
+            life: loaded.value.incarnation,
             seen: Mutex::new(Seen {
                 manifest: Arc::new(loaded.value),
                 looked,
@@ -55,6 +57,11 @@ impl ManifestView {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Which life of the collection's name this is a view of.
+    pub fn life(&self) -> u64 {
+        self.life
+    }
+
     /// What was seen at the last look.
     pub fn last(&self) -> Seen {
         self.lock().clone()
@@ -63,7 +70,6 @@ impl ManifestView {
     /// Looks now. `collection_not_found` where the collection is gone or began another life.
     pub async fn look_now(&self) -> Result<Seen> {
         let before = self.last();
-        let life = before.manifest.incarnation;
         let looked = self.env.clock.mark();
         let options = GetOptions {
             range: None,
@@ -79,17 +85,16 @@ impl ManifestView {
                 etag: object.etag,
             },
         };
+        // A view never leaves its life: what its users hold belongs to that one.
+        if !seen.manifest.is_live() || seen.manifest.incarnation != self.life {
+            return Err(gone(&self.name));
+        }
         let mut current = self.lock();
         // Looks may finish out of order; an older one must not take the newer one's place.
         if seen.manifest.stamp.version >= current.manifest.stamp.version {
             *current = seen;
         }
-        let seen = current.clone();
-        drop(current);
-        if !seen.manifest.is_live() || seen.manifest.incarnation != life {
-            return Err(gone(&self.name));
-        }
-        Ok(seen)
+        Ok(current.clone())
     }
 }
 
