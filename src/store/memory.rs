@@ -131,3 +131,20 @@ impl Store for MemoryStore {
         Ok(dirs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Env;
+    use crate::store::DynStore;
+    use crate::store::conformance::{Effort, run};
+    use std::sync::Arc;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn conforms() {
+        let env = Env::system(1).unwrap();
+        let store: DynStore = Arc::new(MemoryStore::default());
+        let passed = run(&store, &env, Effort::QUICK).await.unwrap();
+        assert_eq!(passed.len(), 17);
+    }
+}

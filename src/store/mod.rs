@@ -9,16 +9,22 @@
 //!    one is ever [`PutOutcome::Won`]; with [`Precondition::Matches`], at most one per etag.
 //! 4. `put_if` is attempted once: no layer below the caller repeats it, because a repeat that
 //!    meets its own first attempt looks lost. [`cas`] resolves ambiguity by reading back.
-//! 5. Listings are in ascending byte order of the keys and include every acknowledged write.
+//! 5. Listings include every acknowledged write. Keys in one folder come in ascending byte order
+//!    (over several folders a server may keep `a/b` before `a-b`; pages still fit together).
 //!
 //! Features are composed as wrappers around the trait: [`layers`].
 
+pub mod aws;
+pub mod bucket;
 pub mod cas;
+pub mod conformance;
 pub mod layers;
 pub mod local;
 pub mod memory;
 pub mod open;
 pub mod paths;
+pub mod probe;
+pub mod s3;
 
 use crate::base::{Error, Result};
 use async_trait::async_trait;
@@ -124,7 +130,7 @@ pub struct Listed {
 /// One page of a listing.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
-    /// The objects, in ascending byte order of their keys.
+    /// The objects; those in one folder are in ascending byte order of their keys.
     pub objects: Vec<Listed>,
     /// Whether there may be more after the last one.
     pub more: bool,

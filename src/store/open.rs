@@ -3,9 +3,12 @@
 use crate::base::settings::Settings;
 use crate::base::{Code, Env, Error, Result};
 use crate::store::DynStore;
+use crate::store::aws::Aws;
 use crate::store::layers::{Count, Limit, Retry, Timeout};
 use crate::store::local::LocalStore;
 use crate::store::memory::MemoryStore;
+use crate::store::probe::readable;
+use crate::store::s3::S3Store;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -38,6 +41,11 @@ impl fmt::Display for Location {
         }
     }
 }
+
+/// How long a bucket may take to answer for the first time.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// The pause before it is asked again.
+const ANSWER_PAUSE: Duration = Duration::from_millis(500);
 
 const SUPPORTED: &str = "use s3://bucket/prefix, file:///folder, a folder's path, or memory:";
 
@@ -73,7 +81,7 @@ pub fn parse(url: &str) -> Result<Location> {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let prefix = prefix.trim_matches('/');
             check_s3(bucket, prefix)
-                .map_err(|fault| invalid(format!("in the store's URL {url:?} {fault}")))?;
+                .map_err(|fault| invalid(format!("in the store's URL {fault}")))?;
             Ok(Location::S3 {
                 bucket: bucket.to_owned(),
                 prefix: prefix.to_owned(),
@@ -117,13 +125,36 @@ async fn raw(location: &Location, settings: &Settings, env: &Env) -> Result<DynS
         Location::Folder(path) => {
             Arc::new(LocalStore::open(path, settings.fsync, &*env.clock).await?)
         }
-        Location::S3 { .. } => {
-            return Err(Error::new(
-                Code::InvalidSettings,
-                "this build has no s3 support yet",
-            ));
-        }
+        Location::S3 { bucket, prefix } => open_s3(bucket, prefix, env).await?,
     })
+}
+
+/// Opens a bucket and sees that it answers.
+async fn open_s3(bucket: &str, prefix: &str, env: &Env) -> Result<DynStore> {
+    let last = Mutex::new(None);
+    let keep = |error: Option<Error>| {
+        let mut slot = last.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *slot, error)
+    };
+    let work = async {
+        let aws = Aws::load().await;
+        let store = S3Store::connect(bucket, prefix, &aws, env.clock.clone()).await?;
+        loop {
+            match readable(&store).await {
+                Ok(()) => return Ok(Arc::new(store) as DynStore),
+                Err(error) if error.is_transient() => drop(keep(Some(error))),
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(ANSWER_PAUSE).await;
+        }
+    };
+    let result = tokio::time::timeout(ANSWER_MAX, work).await;
+    let silent = || {
+        Error::unavailable("the store does not answer; check AWS_ENDPOINT_URL_S3 and the network")
+    };
+    result
+        .unwrap_or_else(|_| Err(keep(None).unwrap_or_else(silent)))
+        .map_err(|error| error.context(format!("could not open the bucket {bucket}")))
 }
 
 /// Puts the layers that `settings` describe around `raw`.
@@ -148,4 +179,78 @@ fn shared(name: &str) -> DynStore {
         LazyLock::new(Mutex::default);
     let mut stores = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     stores.entry(name.to_owned()).or_default().clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Fetched, Key, get};
+    use bytes::Bytes;
+
+    #[test]
+    fn urls_name_their_stores() {
+        let folder = |path: &str| Location::Folder(PathBuf::from(path));
+        let s3 = |bucket: &str, prefix: &str| Location::S3 {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        };
+        for (url, expected) in [
+            ("memory:", Location::Memory(None)),
+            ("memory://", Location::Memory(None)),
+            ("memory:x", Location::Memory(Some("x".to_owned()))),
+            ("file:///a/b", folder("/a/b")),
+            ("file://./a", folder("./a")),
+            ("file://localhost/a", folder("/a")),
+            ("/a/b", folder("/a/b")),
+            ("some folder", folder("some folder")),
+            ("s3://bucket", s3("bucket", "")),
+            ("s3://bucket/", s3("bucket", "")),
+            ("s3://my-bucket.x/a/b/", s3("my-bucket.x", "a/b")),
+        ] {
+            assert_eq!(parse(url).unwrap(), expected, "{url}");
+            assert_eq!(
+                parse(&parse(url).unwrap().to_string()).unwrap(),
+                expected,
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_urls_are_explained() {
+        for url in [
+            "",
+            "file://",
+            "s3://",
+            "s3:bucket",
+            "s3://b",
+            "s3://bucket/a//b",
+            "s3://bucket/../x",
+            "s3://bucket/a?x=y",
+            "s3://user:secret@bucket/a",
+            "http://host/secret",
+            "gs://bucket",
+        ] {
+            let error = parse(url).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidSettings, "{url}");
+            assert!(error.message().contains("s3://bucket/prefix"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_named_memory_store_is_shared_and_an_unnamed_one_is_not() {
+        let env = Env::system(1).unwrap();
+        let (key, mut found) = (Key::raw("k"), Vec::new());
+        for url in ["memory:open-test", "memory:"] {
+            let settings = Settings {
+                store: url.to_owned(),
+                ..Settings::default()
+            };
+            let one = open(&settings, &env).await.unwrap();
+            one.put(&key, Bytes::from("x")).await.unwrap();
+            let two = open(&settings, &env).await.unwrap();
+            found.push(matches!(get(&*two, &key).await.unwrap(), Fetched::Found(_)));
+        }
+        assert_eq!(found, [true, false]);
+    }
 }

@@ -63,6 +63,16 @@ pub fn probe_run(run: Ulid) -> Prefix {
     Prefix::raw(format!("_brainy/probe/{run}/"))
 }
 
+/// The objects of the probe's check of listings.
+pub fn probe_list(run: Ulid) -> Prefix {
+    Prefix::raw(format!("_brainy/probe/{run}/list/"))
+}
+
+/// Everything that the store holds.
+pub fn everything() -> Prefix {
+    Prefix::raw("")
+}
+
 /// The folder that has one folder per collection.
 pub fn collections() -> Prefix {
     Prefix::raw(COLLECTIONS)

@@ -40,6 +40,18 @@ pub(super) struct Files {
     known: Mutex<HashSet<PathBuf>>,
 }
 
+/// Makes a folder of the store's own and the one above it, but never the store's folder itself: a
+/// disk that is not mounted must not look like an empty store.
+pub(super) fn create_own(folder: &Path) -> io::Result<()> {
+    for folder in [folder.parent().unwrap_or(folder), folder] {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn is_weak(etag: &Etag) -> bool {
     etag.0.starts_with("W/")
 }
@@ -224,7 +236,7 @@ impl Files {
         let write = || -> io::Result<()> {
             let mut file = match File::create_new(&temporary) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    fs::create_dir_all(&folder)?;
+                    create_own(&folder)?;
                     File::create_new(&temporary)?
                 }
                 opened => opened?,

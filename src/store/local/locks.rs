@@ -1,5 +1,6 @@
 //! Advisory locks that hold between processes and between the tasks of one process.
 
+use super::files::create_own;
 use crate::store::Key;
 use std::fs::{self, File};
 use std::io;
@@ -77,7 +78,7 @@ impl Turn {
         };
         match (open(), self.path.parent()) {
             (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(folder)?;
+                create_own(folder)?;
                 open()
             }
             (opened, _) => opened,

@@ -69,6 +69,7 @@ impl LocalStore {
         let guard = self.locks.enter(key).await;
         let (files, shown) = (self.files.clone(), key.clone());
         Tasks::blocking(move || {
+            files.check_root().map_err(Stop::Before)?;
             let _held = guard
                 .lock()
                 .map_err(|error| Stop::Before(failed(error, "lock", shown.as_str())))?;
@@ -132,6 +133,7 @@ impl Store for LocalStore {
         let guard = self.locks.enter(key).await;
         let (files, shown) = (self.files.clone(), key.clone());
         Tasks::blocking(move || {
+            files.check_root()?;
             let _held = guard
                 .lock()
                 .map_err(|error| failed(error, "lock", shown.as_str()))?;

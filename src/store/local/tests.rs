@@ -1,1 +1,313 @@
+use super::*;
+use crate::base::clock::SystemClock;
+use crate::base::{Env, Timestamp};
+use crate::store::conformance::{self, Effort};
+use crate::store::{ByteRange, DynStore, get};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
+async fn open(root: &Path) -> LocalStore {
+    LocalStore::open(root, false, &SystemClock).await.unwrap()
+}
+
+fn absent() -> Precondition {
+    Precondition::Absent
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conforms_with_and_without_fsync() {
+    let env = Env::system(1).unwrap();
+    for fsync in [true, false] {
+        let root = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(root.path(), fsync, &SystemClock).await;
+        let store: DynStore = Arc::new(store.unwrap());
+        let passed = conformance::run(&store, &env, Effort::QUICK).await.unwrap();
+        assert_eq!(passed.len(), 17);
+        assert_eq!(
+            fs::read_dir(root.path().join(".brainy/tmp"))
+                .unwrap()
+                .count(),
+            0
+        );
+    }
+}
+
+#[tokio::test]
+async fn keys_cannot_leave_the_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let inside = root.path().join("inside");
+    let store = open(&inside).await;
+    for bad in [
+        "",
+        "..",
+        "../x",
+        "a/../../x",
+        "/etc/passwd",
+        "a//b",
+        "a/",
+        "./a",
+        "a/./b",
+        "a\0b",
+        ".brainy/locks/00",
+        ".brainy",
+        "a\\..\\b",
+    ] {
+        let key = Key::raw(bad);
+        assert!(store.put(&key, Bytes::from("x")).await.is_err(), "{bad}");
+        let outcome = store.put_if(&key, Bytes::from("x"), absent()).await;
+        assert!(matches!(outcome, PutOutcome::Failed(_)), "{bad}");
+        assert!(get(&store, &key).await.is_err(), "{bad}");
+        assert!(store.delete(&key).await.is_err(), "{bad}");
+    }
+    assert!(store.list(&Prefix::raw("../"), None, 10).await.is_err());
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    assert!(
+        store
+            .list(&Prefix::raw(""), None, 10)
+            .await
+            .unwrap()
+            .objects
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_weak_etag_notices_changes_but_guards_no_write() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path()).await;
+    let key = Key::raw("large");
+    let strong = store.put(&key, vec![1; 1 << 20].into()).await.unwrap();
+    let ranged = GetOptions {
+        range: Some(ByteRange::Suffix(10)),
+        if_none_match: None,
+    };
+    let object = store.get(&key, ranged.clone()).await.unwrap();
+    let object = object.required(&key).unwrap();
+    assert!(files::is_weak(&object.etag) && object.bytes.len() == 10);
+    let condition = Precondition::Matches(object.etag.clone());
+    let outcome = store.put_if(&key, Bytes::from("x"), condition).await;
+    assert!(matches!(outcome, PutOutcome::Failed(_)), "{outcome:?}");
+    for etag in [object.etag, strong] {
+        let options = GetOptions {
+            if_none_match: Some(etag),
+            ..ranged.clone()
+        };
+        let before = store.get(&key, options.clone()).await.unwrap();
+        assert!(matches!(before, Fetched::Unmodified), "{before:?}");
+    }
+}
+
+#[tokio::test]
+async fn stale_temporary_files_are_removed_and_fresh_ones_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join(".brainy/tmp");
+    fs::create_dir_all(&folder).unwrap();
+    let now = SystemClock.now();
+    for (name, age_ms) in [("stale", 3_700_000), ("fresh", 3_500_000)] {
+        let file = fs::File::create(folder.join(name)).unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(now.0 - age_ms);
+        file.set_modified(time).unwrap();
+    }
+    open(root.path()).await;
+    assert!(!folder.join("stale").exists() && folder.join("fresh").exists());
+}
+
+#[tokio::test]
+async fn a_store_whose_folder_is_gone_is_not_an_empty_store() {
+    let root = tempfile::tempdir().unwrap();
+    let inside = root.path().join("inside");
+    let store = open(&inside).await;
+    let key = Key::raw("a/b");
+    store.put(&key, Bytes::from("x")).await.unwrap();
+    fs::remove_dir_all(&inside).unwrap();
+    let code = |result: Result<()>| result.unwrap_err().code();
+    assert_eq!(code(get(&store, &key).await.map(drop)), Code::StoreNotFound);
+    let put = store.put(&key, Bytes::from("x")).await.map(drop);
+    assert_eq!(code(put), Code::StoreNotFound);
+    let listed = store.list(&Prefix::raw(""), None, 10).await.map(drop);
+    assert_eq!(code(listed), Code::StoreNotFound);
+    // Emptied, on the other hand, is empty; and it can be written again.
+    fs::create_dir(&inside).unwrap();
+    assert!(matches!(get(&store, &key).await.unwrap(), Fetched::Missing));
+    store.put(&key, Bytes::from("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_in_the_place_of_the_folder_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("file");
+    fs::write(&file, "x").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let error = LocalStore::open(path, false, &SystemClock)
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), Code::StoreNotFound, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_a_large_folder_start_where_they_are_asked_to() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("wal");
+    fs::create_dir(&folder).unwrap();
+    for index in 0..5_000 {
+        fs::write(folder.join(format!("{index:020}.wal")), "").unwrap();
+    }
+    let store = open(root.path()).await;
+    let after = Key::raw(format!("wal/{:020}.wal", 4_990));
+    let listing = store
+        .list(&Prefix::raw("wal/"), Some(&after), 5)
+        .await
+        .unwrap();
+    let first = listing.objects[0].key.as_str();
+    assert_eq!(first, format!("wal/{:020}.wal", 4_991));
+    assert!(listing.more && listing.objects.len() == 5);
+}
+
+/// Independently opened stores share nothing but the folder, as processes do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn independent_handles_lose_no_update() {
+    let root = tempfile::tempdir().unwrap();
+    let env = Env::system(1).unwrap();
+    let key = Key::raw("counter");
+    open(root.path())
+        .await
+        .put(&key, Bytes::from("0"))
+        .await
+        .unwrap();
+    let handles = (0..8).map(|_| {
+        let (path, key) = (root.path().to_owned(), key.clone());
+        env.tasks.spawn("racer", async move {
+            let store = open(&path).await;
+            for _ in 0..25 {
+                increment(&store, &key).await;
+            }
+        })
+    });
+    futures::future::join_all(handles).await;
+    let object = get(&open(root.path()).await, &key).await.unwrap();
+    assert_eq!(object.required(&key).unwrap().bytes, "200");
+}
+
+/// Adds one, and returns the new number.
+async fn increment(store: &LocalStore, key: &Key) -> u64 {
+    loop {
+        let object = get(store, key).await.unwrap().required(key).unwrap();
+        let number = std::str::from_utf8(&object.bytes)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            + 1;
+        let condition = Precondition::Matches(object.etag);
+        match store
+            .put_if(key, number.to_string().into(), condition)
+            .await
+        {
+            PutOutcome::Won(_) => return number,
+            PutOutcome::Lost => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+const CHILD: &str = "BRAINY_TEST_LOCAL_STORE";
+
+/// Not a test of its own: the process that the next test starts and kills.
+#[tokio::test]
+async fn child_process() {
+    let Ok(root) = std::env::var(CHILD) else {
+        return;
+    };
+    let store = LocalStore::open(root, true, &SystemClock).await.unwrap();
+    let counter = Key::raw("counter");
+    for round in 0..200 {
+        println!("acknowledged counter {}", increment(&store, &counter).await);
+        let entry = Key::raw(format!("wal/{round:020}.wal"));
+        let body = Bytes::from(std::process::id().to_string());
+        if let PutOutcome::Won(_) = store.put_if(&entry, body, absent()).await {
+            println!("acknowledged entry {round} {}", std::process::id());
+        }
+    }
+}
+
+#[tokio::test]
+async fn killed_processes_lose_nothing_that_they_acknowledged() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path()).await;
+    let counter = Key::raw("counter");
+    store.put(&counter, Bytes::from("0")).await.unwrap();
+    let start = || -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "store::local::tests::child_process",
+                "--nocapture",
+            ])
+            .env(CHILD, root.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut acknowledged = Vec::new();
+    let mut children: Vec<Child> = (0..3).map(|_| start()).collect();
+    // The first is killed in the middle of its work, and a fourth starts.
+    let mut victim = children.remove(0);
+    let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    acknowledged.extend(lines.by_ref().map(Result::unwrap).take(40));
+    victim.kill().unwrap();
+    acknowledged.extend(lines.map_while(Result::ok));
+    victim.wait().unwrap();
+    children.push(start());
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
+        acknowledged.extend(text.lines().map(str::to_owned));
+    }
+    check(&store, &acknowledged, &counter).await;
+}
+
+async fn check(store: &LocalStore, acknowledged: &[String], counter: &Key) {
+    let mut counted = Vec::new();
+    let mut entries = 0;
+    for line in acknowledged {
+        // The test harness writes its own lines, and may put them in front of ours.
+        let words: Vec<&str> = match line.split_once("acknowledged ") {
+            Some((_, rest)) => rest.split(' ').collect(),
+            None => continue,
+        };
+        match words[..] {
+            ["counter", number] => counted.push(number.parse::<u64>().unwrap()),
+            ["entry", round, owner] => {
+                let key = Key::raw(format!("wal/{:020}.wal", round.parse::<u64>().unwrap()));
+                let object = get(store, &key).await.unwrap().required(&key).unwrap();
+                assert_eq!(object.bytes, owner.as_bytes(), "{key} has another owner");
+                entries += 1;
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    // 3 complete processes; the victim may have got one more through than it could tell of.
+    let total = counted.len() as u64;
+    counted.sort_unstable();
+    counted.dedup();
+    assert_eq!(counted.len() as u64, total, "a number was given out twice");
+    assert!(total >= 600 && entries >= 199, "{total} {entries}");
+    let object = get(store, counter)
+        .await
+        .unwrap()
+        .required(counter)
+        .unwrap();
+    let last: u64 = std::str::from_utf8(&object.bytes).unwrap().parse().unwrap();
+    assert!(last == total || last == total + 1, "{last} after {total}");
+    let listing = store.list(&Prefix::raw("wal/"), None, 1000).await.unwrap();
+    assert_eq!(listing.objects.len(), 200);
+}
+
+#[test]
+fn timestamps_before_the_epoch_do_no_harm() {
+    let root = tempfile::tempdir().unwrap();
+    let rng = SeededRng::new(1);
+    assert!(Files::open(root.path().join("x"), false, Timestamp(0), rng).is_ok());
+}
