@@ -32,7 +32,7 @@ deny:
 
 # The engine under faults, one seed after another: just sim --seeds 200
 sim *ARGS:
-    cargo test --release --test simulation -- {{ARGS}}
+    cargo test --test simulation -- {{ARGS}}
 
 # Every fuzz target for so many seconds (nightly toolchain)
 fuzz SECONDS="60":

@@ -1,4 +1,4 @@
-//! Brainy: a vector store whose only shared infrastructure is one object-storage bucket.
+#![doc = include_str!("../README.md")]
 
 pub mod api;
 pub mod base;
@@ -9,3 +9,5 @@ pub mod index;
 pub mod log;
 pub mod manifest;
 pub mod store;
+
+pub use engine::Brainy;

@@ -11,6 +11,7 @@ use crate::engine::tail::Snapshot;
 use crate::engine::{records, search, transfer, validate};
 use crate::log::chunk::ChunkBuilder;
 use crate::manifest::CollectionSettings;
+use crate::store::layers::Usage;
 use crate::store::{self, DynStore};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -318,7 +319,8 @@ impl Brainy {
                     .with("index", index),
             })?;
         }
-        let snapshot = self.pin_for(&collection, &requests).await?;
+        let asked = Usage::default();
+        let snapshot = asked.scope(self.pin_for(&collection, &requests)).await?;
         let run = move || search::run(&snapshot, settings.metric, &requests);
         let mut responses = self.0.env.compute.run(run).await??;
         let took = started.elapsed();

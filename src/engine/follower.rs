@@ -15,6 +15,7 @@ use crate::engine::view::ManifestView;
 use crate::log::append::gone;
 use crate::log::read::{Batch, LogReader};
 use crate::store::DynStore;
+use crate::store::layers::Usage;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,7 +36,8 @@ struct Published {
     current_as_of: Mark,
 }
 
-type SyncReply = oneshot::Sender<Result<()>>;
+/// Answered with what the look asked of the store.
+type SyncReply = oneshot::Sender<Result<Usage>>;
 
 /// Answers reads from what it has applied.
 #[derive(Debug)]
@@ -172,7 +174,11 @@ impl Follower {
             )
         };
         self.syncs.send(reply).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        let asked = answer.await.map_err(|_| stopped())??;
+        if let Some(usage) = Usage::current() {
+            usage.absorb(&asked);
+        }
+        Ok(())
     }
 
     /// Whether the task has ended because the collection is gone.
@@ -218,7 +224,8 @@ impl FollowTask {
             while let Ok(reply) = self.requests.try_recv() {
                 waiting.push(reply);
             }
-            let result = self.advance().await;
+            let asked = Usage::default();
+            let result = asked.scope(self.advance()).await;
             next_poll = Instant::now() + self.poll;
             if let Err(error) = &result {
                 tracing::warn!(%error, "following the log failed");
@@ -228,8 +235,11 @@ impl FollowTask {
                 self.requests.close();
             }
             for reply in waiting {
-                let result = result.as_ref().map(|()| ()).map_err(Error::replicate);
-                drop(reply.send(result));
+                let answer = result
+                    .as_ref()
+                    .map(|()| asked.clone())
+                    .map_err(Error::replicate);
+                drop(reply.send(answer));
             }
             if is_gone {
                 break;

@@ -92,6 +92,25 @@ pub struct NewRecord {
     pub text: Option<String>,
 }
 
+impl NewRecord {
+    /// A record of an id and a vector.
+    pub fn new(id: impl Into<String>, vector: Vec<f32>) -> Self {
+        NewRecord {
+            id: Some(id.into()),
+            vector,
+            metadata: None,
+            text: None,
+        }
+    }
+
+    /// Adds metadata: the JSON text of an object.
+    #[must_use]
+    pub fn metadata(mut self, json: impl Into<String>) -> Self {
+        self.metadata = Some(json.into());
+        self
+    }
+}
+
 /// A record that was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -179,6 +198,21 @@ pub struct SearchRequest {
     pub include_vector: bool,
     /// Which writes the search must see.
     pub consistency: Consistency,
+}
+
+impl SearchRequest {
+    /// The `k` records closest to `vector`, with their metadata.
+    pub fn nearest(vector: Vec<f32>, k: usize) -> Self {
+        SearchRequest {
+            query: Query::Vector(vector),
+            k,
+            offset: 0,
+            filter: None,
+            include_metadata: true,
+            include_vector: false,
+            consistency: Consistency::Eventual,
+        }
+    }
 }
 
 /// One result of a search.

@@ -3,9 +3,9 @@
 //! engine that checks every answer. One seed gives one run.
 //!
 //! ```text
-//! cargo test --release --test simulation -- --seeds 1000           # seeds 0..1000
-//! cargo test --release --test simulation -- --seed 17 --trace      # one seed, every event
-//! cargo test --release --test simulation --features defects -- --defect skip-floor-check
+//! cargo test --test simulation -- --seeds 1000           # seeds 0..1000
+//! cargo test --test simulation -- --seed 17 --trace      # one seed, every event
+//! cargo test --test simulation --features defects -- --defect skip-floor-check
 //! ```
 //!
 //! To add an actor, write a file in `actors/` and name it in `actors::spawn_all`.
@@ -96,7 +96,7 @@ fn expect_sound(args: &Args) -> ExitCode {
         let outcome = world::run(seed, Defects::default(), args.trace);
         if let Some(violation) = outcome.violation {
             println!("seed {seed}: {violation}");
-            println!("again: cargo test --release --test simulation -- --seed {seed} --trace");
+            println!("again: cargo test --test simulation -- --seed {seed} --trace");
             println!("simulation: 0 passed, 1 failed");
             return ExitCode::FAILURE;
         }

@@ -40,6 +40,14 @@ impl Usage {
         CURRENT.try_with(Usage::clone).ok()
     }
 
+    /// Adds what another task asked on behalf of this work.
+    pub fn absorb(&self, other: &Usage) {
+        self.0
+            .requests
+            .fetch_add(other.requests(), Ordering::Relaxed);
+        self.0.bytes.fetch_add(other.bytes(), Ordering::Relaxed);
+    }
+
     /// Requests so far, failed and repeated ones included.
     pub fn requests(&self) -> u64 {
         self.0.requests.load(Ordering::Relaxed)
