@@ -4,7 +4,8 @@ use crate::failure::{Failure, Result};
 use brainy::base::Env;
 use brainy::base::settings::{self, Effective, FlagValue, LogFormat, Role, Settings, Source};
 use brainy::engine::Brainy;
-use brainy::store;
+use brainy::store::open::open;
+use brainy::store::probe::{Effort, probe, readable, require_safe};
 use std::path::Path;
 use tracing_subscriber::EnvFilter;
 
@@ -46,6 +47,11 @@ pub fn log(effective: &Effective, level: &str) -> Result<()> {
 /// Opens the store, proves that it is safe for this role, and starts an instance on it.
 pub async fn start(settings: &Settings, role: Role) -> Result<Brainy> {
     let env = Env::system(settings.compute_threads)?;
-    let store = store::open::open(settings, &env).await?;
+    let store = open(settings, &env).await?;
+    if role.writes() {
+        require_safe(&probe(&store, &env, Effort::START).await?)?;
+    } else {
+        readable(&*store).await?;
+    }
     Ok(Brainy::start(settings.clone(), role, store, env).await?)
 }

@@ -4,6 +4,7 @@ mod collections;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod export;
 mod import;
 mod search;
@@ -24,7 +25,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Search(args) => search::run(&args, json).await,
         Command::Collections(command) => collections::run(&command, json).await,
         Command::Stats(args) => stats::run(&args, json).await,
-        Command::Doctor(_args) => Ok(()),
+        Command::Doctor(args) => doctor::run(&args, json).await,
         Command::Config(command) => config::run(&command, json),
         Command::Completions { shell } => completions::run(shell),
     }
