@@ -171,6 +171,7 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
 
     let mut response = next.run(request).instrument(span).await;
     let status = response.status();
+    let mut failed = status.is_server_error();
     if status.is_client_error() || status.is_server_error() {
         // Answers of our own are JSON already: errors, and health that is not good.
         let kind = response.headers().get(header::CONTENT_TYPE);
@@ -183,7 +184,7 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
             .get::<Told>()
             .map(|told| told.0.name());
         let took_ms = start.elapsed().as_millis();
-        if status.is_server_error() {
+        if failed {
             let status = status.as_u16();
             tracing::warn!(
                 id,
@@ -215,7 +216,7 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
     metrics.http_requests.get_or_create(&labels).inc();
     metrics.http_seconds.observe(took.as_secs_f64());
     if route.starts_with("/v1/") {
-        observer.0.traffic.record(took, status.is_server_error());
+        observer.0.traffic.record(took, failed);
     }
     response
 }
