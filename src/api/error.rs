@@ -90,7 +90,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let error = self.0;
         let status = status(error.code());
-        if status.is_server_error() && !error.is_transient() {
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             tracing::error!(code = error.code().name(), source, "{}", error.message());
         }

@@ -171,38 +171,23 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
 
     let mut response = next.run(request).instrument(span).await;
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
+    let mut failed = status.is_server_error();
+    if failed || status.is_client_error() {
         // Answers of our own are JSON already: errors, and health that is not good.
         let kind = response.headers().get(header::CONTENT_TYPE);
         if kind.is_none_or(|kind| kind != "application/json") {
             let path = path.as_deref().unwrap_or(route);
             response = told(response, &method, path, observer.0.timeout_ms);
         }
-        let code = response
-            .extensions()
-            .get::<Told>()
-            .map(|told| told.0.name());
-        let took_ms = start.elapsed().as_millis();
-        if status.is_server_error() {
-            let status = status.as_u16();
-            tracing::warn!(
-                id,
-                method = method.as_str(),
-                route,
-                status,
-                code,
-                took_ms,
-                "failed"
-            );
+        let code = response.extensions().get::<Told>().map(|told| told.0);
+        // How long to wait for a version is the client's choice: no failure of this instance.
+        failed &= code != Some(Code::VersionTimeout);
+        let (code, status) = (code.map(Code::name), status.as_u16());
+        let (method, took_ms) = (method.as_str(), start.elapsed().as_millis());
+        if failed {
+            tracing::warn!(id, method, route, status, code, took_ms, "failed");
         } else {
-            tracing::debug!(
-                id,
-                method = method.as_str(),
-                route,
-                code,
-                took_ms,
-                "refused"
-            );
+            tracing::debug!(id, method, route, status, code, took_ms, "refused");
         }
     }
     let took = start.elapsed();
@@ -215,7 +200,7 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
     metrics.http_requests.get_or_create(&labels).inc();
     metrics.http_seconds.observe(took.as_secs_f64());
     if route.starts_with("/v1/") {
-        observer.0.traffic.record(took, status.is_server_error());
+        observer.0.traffic.record(took, failed);
     }
     response
 }

@@ -46,8 +46,20 @@ pub fn complete(api: &mut OpenApi) {
         ];
         for (method, operation) in operations {
             if let Some(operation) = operation {
+                describe_successes(operation);
                 add_failures(operation, path, &method);
             }
+        }
+    }
+}
+
+/// OpenAPI wants a description of every response; mostly the call's summary says it all.
+fn describe_successes(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            response.description = operation.summary.clone().unwrap_or_default();
         }
     }
 }
@@ -89,6 +101,7 @@ fn may_answer(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bo
             && ["/collections", "/vectors", "/vectors/delete", "/import"]
                 .iter()
                 .any(|end| path.ends_with(end)));
+    let upserts = writes && path.ends_with("/vectors");
     let in_collection = path.contains("{collection}");
     match code {
         Code::RouteNotFound | Code::MethodNotAllowed | Code::InvalidSettings => false,
@@ -100,11 +113,9 @@ fn may_answer(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bo
         Code::UnsupportedMediaType => has_body,
         Code::CollectionNotFound => in_collection,
         Code::VectorNotFound => path.ends_with("/{id}") || path.contains("/search"),
-        Code::DimensionMismatch | Code::InvalidVector => {
-            path.ends_with("/vectors") || path.contains("/search")
-        }
+        Code::DimensionMismatch | Code::InvalidVector => upserts || path.contains("/search"),
         Code::InvalidId => path.contains("/vectors") || path.contains("/search"),
-        Code::InvalidMetadata => path.ends_with("/vectors"),
+        Code::InvalidMetadata => upserts,
         Code::InvalidFilter => path.contains("/search") || path.ends_with("/delete"),
         _ => true,
     }

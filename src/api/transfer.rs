@@ -39,7 +39,8 @@ pub async fn export(
     Query(query): Query<ExportQuery>,
 ) -> Reply {
     let export = app.brainy.export(&name, query.include_vector).await?;
-    let lines = export.lines.inspect(|piece| {
+    // Compression asks again after the end, which a stream need not survive.
+    let lines = export.lines.fuse().inspect(|piece| {
         if let Err(error) = piece {
             tracing::error!(
                 code = error.code().name(),

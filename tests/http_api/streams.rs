@@ -66,6 +66,12 @@ async fn what_is_imported_is_exported() {
         2_500,
         "an export can be imported"
     );
+    for encoding in ["gzip", "zstd"] {
+        let request = Request::get(EXPORT).header(header::ACCEPT_ENCODING, encoding);
+        let answer = other.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.headers[header::CONTENT_ENCODING], encoding);
+        assert!((1_000..100_000).contains(&answer.bytes.len()));
+    }
     let bare = other.get(&format!("{EXPORT}?includeVector=false")).await;
     assert!(!String::from_utf8(bare.bytes).unwrap().contains("vector"));
 }

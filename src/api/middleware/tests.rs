@@ -113,6 +113,15 @@ async fn a_panic_is_an_internal_error() {
     assert_eq!(traffic.summary().failure_share, 1.0);
 }
 
+#[tokio::test]
+async fn a_version_that_did_not_come_is_no_failure_of_the_instance() {
+    let late = get(async || ApiError(Error::new(Code::VersionTimeout, "not yet")));
+    let (router, _, traffic) = observed(Router::new().route("/v1/", late));
+    assert_eq!(ask(&router, request("GET", "/v1/"), "").await.status, 504);
+    let summary = traffic.summary();
+    assert_eq!((summary.requests, summary.failure_share), (1, 0.0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn slow_requests_are_ended_and_writes_called_ambiguous() {
     let forever = || get(std::future::pending::<&str>).post(std::future::pending::<&str>);

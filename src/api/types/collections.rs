@@ -56,7 +56,7 @@ pub struct CreateBody {
     #[schema(pattern = "^[a-z0-9][a-z0-9_-]{0,62}$", example = "articles")]
     pub name: String,
     /// Length of every vector.
-    #[schema(minimum = 1, maximum = 4096, example = 384)]
+    #[schema(minimum = 1, maximum = 4096, example = 3)]
     pub dimensions: u64,
     /// How distance is measured.
     #[serde(default)]

@@ -62,6 +62,7 @@ pub struct HealthMetrics {
     pub requests_per_second: f64,
     /// Mean time to an answer, in milliseconds; 0 without calls.
     pub average_latency_ms: f64,
-    /// Share of answers with a status of 500 or more, 0..=1; 0 without calls.
+    /// Share of answers with a status of 500 or more, `version_timeout` excepted, 0..=1; 0 without
+    /// calls.
     pub error_rate: f64,
 }

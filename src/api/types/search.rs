@@ -51,7 +51,7 @@ pub struct SearchBody<'a> {
     #[serde(default)]
     pub consistency: ConsistencyInput,
     /// The search sees every write up to this version, or fails with `version_timeout`.
-    #[schema(example = 42)]
+    #[schema(example = 1)]
     pub min_version: Option<u64>,
     /// How long to wait for `minVersion`, in milliseconds; up to the setting `wait_ms_max`.
     #[schema(default = 5000)]
