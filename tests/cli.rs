@@ -57,7 +57,11 @@ fn ok_json(args: &[&str]) -> Value {
 fn fails(args: &[&str], code: i32) -> String {
     let ran = run(args);
     assert_eq!(ran.code, code, "{args:?}: {}{}", ran.out, ran.err);
-    assert!(!ran.err.contains("panicked") && !ran.err.contains("RUST_BACKTRACE"), "{}", ran.err);
+    assert!(
+        !ran.err.contains("panicked") && !ran.err.contains("RUST_BACKTRACE"),
+        "{}",
+        ran.err
+    );
     ran.err
 }
 
@@ -106,23 +110,43 @@ fn config_show_says_where_every_value_came_from_without_secrets() {
         "fsync=false",
         "--json",
     ];
-    let ran = Ran::from(brainy(&args).env("BRAINY_WAIT_MS_MAX", "7").output().unwrap());
+    let ran = Ran::from(
+        brainy(&args)
+            .env("BRAINY_WAIT_MS_MAX", "7")
+            .output()
+            .unwrap(),
+    );
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(!ran.out.contains("hunter2"), "{}", ran.out);
     let shown: Value = serde_json::from_str(&ran.out).unwrap();
     let setting = |name: &str| shown["settings"][name].clone();
     let file_source = format!("file {file}");
-    assert_eq!(setting("poll_interval_ms"), json!({"value": 500, "source": file_source}));
+    assert_eq!(
+        setting("poll_interval_ms"),
+        json!({"value": 500, "source": file_source})
+    );
     let variable = json!({"value": 7, "source": "variable BRAINY_WAIT_MS_MAX"});
     assert_eq!(setting("wait_ms_max"), variable);
-    assert_eq!(setting("fsync"), json!({"value": false, "source": "flag --set"}));
+    assert_eq!(
+        setting("fsync"),
+        json!({"value": false, "source": "flag --set"})
+    );
     assert_eq!(setting("store")["value"], "s3://key:***@bucket/p");
     assert_eq!(setting("listen")["source"], "default");
-    assert_eq!(shown["effectiveRole"], json!({"value": "writer", "source": file_source}));
+    assert_eq!(
+        shown["effectiveRole"],
+        json!({"value": "writer", "source": file_source})
+    );
 
     let table = ok(&["config", "show"]);
-    assert!(table.contains("SETTING") && table.contains("127.0.0.1:3000"), "{table}");
-    assert!(table.contains("effective role: hybrid (standalone store)"), "{table}");
+    assert!(
+        table.contains("SETTING") && table.contains("127.0.0.1:3000"),
+        "{table}"
+    );
+    assert!(
+        table.contains("effective role: hybrid (standalone store)"),
+        "{table}"
+    );
 }
 
 #[test]
@@ -132,8 +156,14 @@ fn config_check_judges_a_file_alone() {
     assert!(ok(&["config", "check", &good]).contains("is valid: 2 settings"));
     let bad = store.file("bad.json", r#"{"gc_grace_ms": 9999}"#);
     let err = fails(&["config", "check", &bad], 2);
-    assert!(err.contains("gc_grace_ms") && err.contains("10000"), "{err}");
-    assert!(err.contains("(invalid_settings)") && err.contains("hint: "), "{err}");
+    assert!(
+        err.contains("gc_grace_ms") && err.contains("10000"),
+        "{err}"
+    );
+    assert!(
+        err.contains("(invalid_settings)") && err.contains("hint: "),
+        "{err}"
+    );
 }
 
 #[test]
@@ -145,13 +175,21 @@ fn unknown_settings_name_the_nearest_known_one() {
     let mut command = brainy(&["serve", "--store", "memory:"]);
     let ran = Ran::from(command.env("BRAINY_STOER", "memory:").output().unwrap());
     assert_eq!(ran.code, 2);
-    assert!(ran.err.contains("did you mean BRAINY_STORE?"), "{}", ran.err);
+    assert!(
+        ran.err.contains("did you mean BRAINY_STORE?"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
 fn the_variable_for_the_role_beats_the_flag() {
     let role = |args: &[&str], variables: &[(&str, &str)]| {
-        let args = [&["config", "show", "--json", "--store", "s3://bucket"], args].concat();
+        let args = [
+            &["config", "show", "--json", "--store", "s3://bucket"],
+            args,
+        ]
+        .concat();
         let mut command = brainy(&args);
         let ran = Ran::from(command.envs(variables.iter().copied()).output().unwrap());
         assert_eq!(ran.code, 0, "{}", ran.err);
@@ -181,19 +219,28 @@ fn wrong_usage_ends_with_2_and_failures_with_1() {
     let err = fails(&["stats", "--url", "localhost:1"], 2);
     assert!(err.contains("http://127.0.0.1:3000"), "{err}");
     let err = fails(&["stats", "--url", "http://127.0.0.1:1"], 1);
-    assert!(err.contains("could not connect") && err.contains("(store_unavailable)"), "{err}");
+    assert!(
+        err.contains("could not connect") && err.contains("(store_unavailable)"),
+        "{err}"
+    );
     let err = fails(&["search", "--store", "memory:", "--vector", "[1,"], 2);
     assert!(err.contains("--vector is not valid JSON"), "{err}");
     let err = fails(&["import", "--store", "memory:", "no/such.jsonl"], 1);
     assert!(err.contains("no/such.jsonl"), "{err}");
-    let err = fails(&["collections", "show", "Bad Name", "--store", "memory:"], 1);
+    let err = fails(
+        &["collections", "show", "Bad Name", "--store", "memory:"],
+        1,
+    );
     assert!(err.contains("(invalid_collection_name)"), "{err}");
 }
 
 #[test]
 fn errors_are_the_api_s_object_with_json() {
     let store = Store::new();
-    let err = fails(&["stats", "-c", "nothing", "--store", &store.url, "--json"], 1);
+    let err = fails(
+        &["stats", "-c", "nothing", "--store", &store.url, "--json"],
+        1,
+    );
     let error: Value = serde_json::from_str(&err).unwrap();
     assert_eq!(error["error"]["code"], "collection_not_found");
     assert!(error["error"]["message"].is_string() && error["error"]["details"].is_object());
@@ -202,7 +249,10 @@ fn errors_are_the_api_s_object_with_json() {
 #[test]
 fn completions_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
-        assert!(ok(&["completions", shell]).contains("collections"), "{shell}");
+        assert!(
+            ok(&["completions", shell]).contains("collections"),
+            "{shell}"
+        );
     }
 }
 
@@ -212,12 +262,18 @@ fn records_go_in_are_found_and_come_out_again() {
     let to = ["--store", &store.url, "--collection", "things"];
     let file = store.file("in.jsonl", RECORDS);
     let answer = ok_json(&[&["import", &file, "--batch", "2"], &to[..]].concat());
-    assert_eq!((&answer["imported"], &answer["failed"]), (&json!(3), &json!(0)));
+    assert_eq!(
+        (&answer["imported"], &answer["failed"]),
+        (&json!(3), &json!(0))
+    );
 
     let listed = ok_json(&["collections", "list", "--store", &store.url]);
     let things = &listed["collections"][0];
     assert_eq!(things["name"], "things");
-    assert_eq!((&things["dimensions"], &things["vectorCount"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&things["dimensions"], &things["vectorCount"]),
+        (&json!(3), &json!(3))
+    );
     let shown = ok(&["collections", "show", "things", "--store", &store.url]);
     assert!(shown.contains("cosine"), "{shown}");
     assert!(ok(&[&["stats"], &to[..]].concat()).contains("vectorCount"));
@@ -232,10 +288,16 @@ fn records_go_in_are_found_and_come_out_again() {
         .collect();
     assert_eq!(ids, ["a", "c"]);
     let table = ok(&search);
-    assert!(table.contains("RANK") && table.contains("first one"), "{table}");
+    assert!(
+        table.contains("RANK") && table.contains("first one"),
+        "{table}"
+    );
     let filter = ["--filter", r#"{"kind": "y"}"#];
     let table = ok(&[&search[..], &filter[..]].concat());
-    assert!(table.contains("kind=y") && !table.contains("kind=x"), "{table}");
+    assert!(
+        table.contains("kind=y") && !table.contains("kind=x"),
+        "{table}"
+    );
     let by_id = ok_json(&[&["search", "--id", "a"], &to[..]].concat());
     assert_eq!(by_id["results"][0]["id"], "c");
 
@@ -248,7 +310,10 @@ fn records_go_in_are_found_and_come_out_again() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(exported.as_bytes()).unwrap();
     let gzip = store.file("out.jsonl.gz", gzip.finish().unwrap());
-    let zstd = store.file("out.jsonl.zst", zstd::encode_all(exported.as_bytes(), 0).unwrap());
+    let zstd = store.file(
+        "out.jsonl.zst",
+        zstd::encode_all(exported.as_bytes(), 0).unwrap(),
+    );
     for (name, file) in [("from-gz", gzip), ("from-zst", zstd)] {
         ok(&["import", &file, "--store", &store.url, "-c", name]);
         let copy = ok(&["export", "--store", &store.url, "-c", name]);
@@ -257,7 +322,10 @@ fn records_go_in_are_found_and_come_out_again() {
 
     ok(&["collections", "delete", "things", "--store", &store.url]);
     let err = fails(&[&["stats"], &to[..]].concat(), 1);
-    assert!(err.contains("(collection_not_found)") && err.contains("hint:"), "{err}");
+    assert!(
+        err.contains("(collection_not_found)") && err.contains("hint:"),
+        "{err}"
+    );
 }
 
 fn without_versions(ndjson: &str) -> Vec<Value> {
@@ -278,16 +346,32 @@ fn lines_that_are_wrong_are_named_and_the_others_are_stored() {
          {\"id\": \"c\", \"vector\": [1]}\n{\"id\": \"d\", \"vector\": [0, 1]}\n\
          {\"id\": \"e\", \"vector\": [1, 1], \"colour\": 1}\n",
     );
-    ok(&["collections", "create", "c", "--dimensions", "2", "--store", &store.url]);
+    ok(&[
+        "collections",
+        "create",
+        "c",
+        "--dimensions",
+        "2",
+        "--store",
+        &store.url,
+    ]);
     let args = ["import", &file, "-c", "c", "--store", &store.url, "--json"];
     let ran = run(&args);
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
     let answer: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!((&answer["imported"], &answer["failed"]), (&json!(2), &json!(4)));
+    assert_eq!(
+        (&answer["imported"], &answer["failed"]),
+        (&json!(2), &json!(4))
+    );
     let errors = answer["errors"].as_array().unwrap();
     let mut lines: Vec<(u64, &str)> = errors
         .iter()
-        .map(|error| (error["line"].as_u64().unwrap(), error["code"].as_str().unwrap()))
+        .map(|error| {
+            (
+                error["line"].as_u64().unwrap(),
+                error["code"].as_str().unwrap(),
+            )
+        })
         .collect();
     lines.sort_unstable();
     let expected = [
@@ -301,9 +385,8 @@ fn lines_that_are_wrong_are_named_and_the_others_are_stored() {
 
 /// An `.npy` file, version 1.0, of this type, with these bytes.
 fn npy(descr: &str, rows: usize, columns: usize, data: &[u8]) -> Vec<u8> {
-    let header = format!(
-        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
-    );
+    let header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
     let padding = 64 - (10 + header.len() + 1) % 64;
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
     let length = (header.len() + padding + 1) as u16;
@@ -325,9 +408,18 @@ fn arrays_of_every_kind_are_imported_with_what_stands_beside_them() {
         .into_iter()
         .flat_map(u16::to_le_bytes)
         .collect();
-    let singles: Vec<u8> = [1_f32, 2.0, 3.0, 4.0].into_iter().flat_map(f32::to_le_bytes).collect();
-    let doubles: Vec<u8> = [1_f64, 2.0, 3.0, 4.0].into_iter().flat_map(f64::to_le_bytes).collect();
-    let big: Vec<u8> = [1_f32, 2.0, 3.0, 4.0].into_iter().flat_map(f32::to_be_bytes).collect();
+    let singles: Vec<u8> = [1_f32, 2.0, 3.0, 4.0]
+        .into_iter()
+        .flat_map(f32::to_le_bytes)
+        .collect();
+    let doubles: Vec<u8> = [1_f64, 2.0, 3.0, 4.0]
+        .into_iter()
+        .flat_map(f64::to_le_bytes)
+        .collect();
+    let big: Vec<u8> = [1_f32, 2.0, 3.0, 4.0]
+        .into_iter()
+        .flat_map(f32::to_be_bytes)
+        .collect();
     let kinds: [(&str, &[u8]); 6] = [
         ("<f2", &halves),
         ("<f4", &singles),
@@ -340,26 +432,54 @@ fn arrays_of_every_kind_are_imported_with_what_stands_beside_them() {
         let file = store.file("base.npy", npy(descr, 2, 2, data));
         let name = format!("c{index}");
         let to = ["-c", &name, "--store", &store.url];
-        ok(&[&["import", &file, "--ids-from", &beside, "--metric", "euclidean"], &to[..]].concat());
+        ok(&[
+            &[
+                "import",
+                &file,
+                "--ids-from",
+                &beside,
+                "--metric",
+                "euclidean",
+            ],
+            &to[..],
+        ]
+        .concat());
         let lines = without_versions(&ok(&[&["export"], &to[..]].concat()));
         assert_eq!(lines[0]["vector"], json!([1.0, 2.0]), "{descr}");
         assert_eq!(lines[0]["metadata"], json!({"n": 1}));
-        assert_eq!((&lines[1]["id"], &lines[1]["text"]), (&json!("y"), &json!("why")));
+        assert_eq!(
+            (&lines[1]["id"], &lines[1]["text"]),
+            (&json!("y"), &json!("why"))
+        );
         assert_eq!(lines[1]["vector"], json!([3.0, 4.0]), "{descr}");
     }
     let to = ["-c", "rows", "--store", &store.url];
     let file = store.file("rows.npy", npy("<f4", 2, 2, &singles));
     ok(&[&["import", &file], &to[..]].concat());
-    assert_eq!(ok_json(&[&["search", "--id", "1"], &to[..]].concat())["results"][0]["id"], "0");
+    assert_eq!(
+        ok_json(&[&["search", "--id", "1"], &to[..]].concat())["results"][0]["id"],
+        "0"
+    );
 
     for (name, content, reason) in [
-        ("long.npy", npy("<f4", 2, 2, &singles[..12]), "could not read"),
+        (
+            "long.npy",
+            npy("<f4", 2, 2, &singles[..12]),
+            "could not read",
+        ),
         ("three.npy", npy("<f4", 4, 1, &singles), "differ in number"),
-        ("text.npy", npy("<i8", 1, 2, &[0; 16]), "use f2, f4, f8, u1 or i1"),
+        (
+            "text.npy",
+            npy("<i8", 1, 2, &[0; 16]),
+            "use f2, f4, f8, u1 or i1",
+        ),
         ("junk.npy", b"junk".to_vec(), "could not read"),
     ] {
         let file = store.file(name, content);
-        let err = fails(&[&["import", &file, "--ids-from", &beside], &to[..]].concat(), 1);
+        let err = fails(
+            &[&["import", &file, "--ids-from", &beside], &to[..]].concat(),
+            1,
+        );
         assert!(err.contains(reason), "{name}: {err}");
     }
 }
@@ -376,7 +496,11 @@ fn texts_are_embedded_and_found_by_their_words() {
     ok(&[&["import", &file, "--embed-text"], &to[..]].concat());
     let ran = run(&[&["search", "--text", "april tax", "-k", "1"], &to[..]].concat());
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.out.contains("income tax") && !ran.out.contains("cat"), "{}", ran.out);
+    assert!(
+        ran.out.contains("income tax") && !ran.out.contains("cat"),
+        "{}",
+        ran.out
+    );
     assert!(ran.err.contains("lexical"), "{}", ran.err);
 }
 
@@ -396,7 +520,12 @@ fn the_demo_can_be_run_twice_on_one_folder() {
     };
     assert_eq!(results(&first).len(), 9, "{first}");
     assert_eq!(results(&first), results(&second));
-    assert!(results(&first)[6..].iter().all(|line| line.contains("domain=product")), "{first}");
+    assert!(
+        results(&first)[6..]
+            .iter()
+            .all(|line| line.contains("domain=product")),
+        "{first}"
+    );
 }
 
 /// A server, killed when the test ends.

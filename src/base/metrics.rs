@@ -107,88 +107,85 @@ impl Default for Metrics {
 
 impl Metrics {
     fn register(&self, registry: &mut Registry) {
-        let mut counter = |name: &str, help: &str, counter: &Counter| {
+        for (name, help, counter) in self.counters() {
             registry.register(name, help, counter.clone());
-        };
-        counter(
-            "store_read_bytes",
-            "Bytes read from the object store",
-            &self.store_bytes_read,
-        );
-        counter(
-            "store_written_bytes",
-            "Bytes written to the object store",
-            &self.store_bytes_written,
-        );
-        counter(
-            "wal_appends",
-            "Log entries appended by this instance",
-            &self.wal_appends,
-        );
-        counter(
-            "wal_appends_lost",
-            "Conditional PUTs of log entries that lost a race",
-            &self.wal_appends_lost,
-        );
-        counter(
-            "wal_appends_ambiguous",
-            "Conditional PUTs of log entries whose outcome was read back",
-            &self.wal_appends_ambiguous,
-        );
-        counter(
-            "wal_appends_below_floor",
-            "Entries whose position may have been collected before they were created",
-            &self.wal_appends_below_floor,
-        );
-        counter(
-            "records_written",
-            "Records acknowledged as durable",
-            &self.records_written,
-        );
-        counter(
-            "wal_entries_applied",
-            "Log entries applied",
-            &self.wal_entries_applied,
-        );
-        counter("searches", "Searches answered", &self.searches);
-        registry.register(
-            "store_requests",
-            "Requests to the object store",
-            self.store_requests.clone(),
-        );
-        registry.register(
-            "http_requests",
-            "HTTP requests answered",
-            self.http_requests.clone(),
-        );
+        }
+        let (store, http) = (self.store_requests.clone(), self.http_requests.clone());
+        registry.register("store_requests", "Requests to the object store", store);
+        registry.register("http_requests", "HTTP requests answered", http);
+        let (vectors, tail) = (self.vector_count.clone(), self.tail_bytes.clone());
         registry.register(
             "vector_count",
             "Live records over all open collections",
-            self.vector_count.clone(),
+            vectors,
         );
-        registry.register(
-            "tail_bytes",
-            "Bytes of the log tails held in memory",
-            self.tail_bytes.clone(),
-        );
-        let mut histogram = |name: &str, help: &str, histogram: &Histogram| {
+        registry.register("tail_bytes", "Bytes of the log tails held in memory", tail);
+        for (name, help, histogram) in [
+            (
+                "store_request",
+                "Time that store requests took",
+                &self.store_seconds,
+            ),
+            (
+                "search",
+                "Time that searches took inside the engine",
+                &self.search_seconds,
+            ),
+            (
+                "http_request",
+                "Time that HTTP requests took",
+                &self.http_seconds,
+            ),
+        ] {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
-        };
-        histogram(
-            "store_request",
-            "Time that store requests took",
-            &self.store_seconds,
-        );
-        histogram(
-            "search",
-            "Time that searches took inside the engine",
-            &self.search_seconds,
-        );
-        histogram(
-            "http_request",
-            "Time that HTTP requests took",
-            &self.http_seconds,
-        );
+        }
+    }
+
+    /// Every plain counter with its name (Prometheus adds `_total`) and help.
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 9] {
+        [
+            (
+                "store_read_bytes",
+                "Bytes read from the object store",
+                &self.store_bytes_read,
+            ),
+            (
+                "store_written_bytes",
+                "Bytes written to the object store",
+                &self.store_bytes_written,
+            ),
+            (
+                "wal_appends",
+                "Log entries appended by this instance",
+                &self.wal_appends,
+            ),
+            (
+                "wal_appends_lost",
+                "Conditional PUTs of log entries that lost a race",
+                &self.wal_appends_lost,
+            ),
+            (
+                "wal_appends_ambiguous",
+                "Conditional PUTs of log entries whose outcome was read back in vain",
+                &self.wal_appends_ambiguous,
+            ),
+            (
+                "wal_appends_below_floor",
+                "Entries whose position may have been collected before they were created",
+                &self.wal_appends_below_floor,
+            ),
+            (
+                "records_written",
+                "Records acknowledged as durable",
+                &self.records_written,
+            ),
+            (
+                "wal_entries_applied",
+                "Log entries applied",
+                &self.wal_entries_applied,
+            ),
+            ("searches", "Searches answered", &self.searches),
+        ]
     }
 
     /// The registry's content in Prometheus text.

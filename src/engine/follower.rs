@@ -9,6 +9,7 @@
 
 use crate::base::clock::Mark;
 use crate::base::ids::Seq;
+use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::tail::{Snapshot, Tail};
 use crate::engine::view::ManifestView;
@@ -68,6 +69,11 @@ impl Follower {
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
         let last_read = Arc::new(Mutex::new(Instant::now()));
         let task = FollowTask {
+            share: Share {
+                metrics: env.metrics.clone(),
+                vectors: 0,
+                bytes: 0,
+            },
             log: LogReader::new(store, manifest.name.clone()),
             env: env.clone(),
             view,
@@ -187,7 +193,31 @@ impl Follower {
     }
 }
 
+/// One collection's share of the instance's gauges; taken back when its task ends.
+#[derive(Debug)]
+struct Share {
+    metrics: Arc<Metrics>,
+    vectors: i64,
+    bytes: i64,
+}
+
+impl Share {
+    fn set(&mut self, vectors: u64, bytes: u64) {
+        let (vectors, bytes) = (vectors as i64, bytes as i64);
+        self.metrics.vector_count.inc_by(vectors - self.vectors);
+        self.metrics.tail_bytes.inc_by(bytes - self.bytes);
+        (self.vectors, self.bytes) = (vectors, bytes);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0, 0);
+    }
+}
+
 struct FollowTask {
+    share: Share,
     log: LogReader,
     env: Env,
     view: Arc<ManifestView>,
@@ -287,6 +317,7 @@ impl FollowTask {
             }
         }
         let snapshot = self.tail.snapshot();
+        self.share.set(snapshot.live, snapshot.bytes());
         self.publish.send_modify(|published| {
             if snapshot.version >= published.snapshot.version {
                 *published = Published {

@@ -15,6 +15,7 @@ pub mod search;
 pub mod tail;
 pub mod transfer;
 pub mod validate;
+pub mod vector_json;
 pub mod view;
 pub mod writer;
 

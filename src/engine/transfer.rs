@@ -9,8 +9,8 @@ use crate::engine::model::{
 use crate::engine::records;
 use crate::engine::tail::Snapshot;
 use crate::engine::validate::check_record;
+use crate::engine::vector_json::VectorInput;
 use crate::manifest::CollectionSettings;
-use base64::Engine as _;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
 use serde::Deserialize;
@@ -34,39 +34,13 @@ const EXPORT_PAGE: usize = 256;
 
 const _: () = assert!(LINE_BYTES_MAX > 2 * (METADATA_BYTES_MAX + TEXT_BYTES_MAX));
 
-/// A vector as clients write it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum VectorText {
-    Numbers(Vec<f32>),
-    Base64(String),
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     id: Option<String>,
-    vector: VectorText,
+    vector: VectorInput,
     metadata: Option<Box<RawValue>>,
     text: Option<String>,
-}
-
-/// Decodes base64 of little-endian f32.
-pub fn decode_base64(text: &str) -> Result<Vec<f32>> {
-    let invalid = |message: String| Error::new(Code::InvalidVector, message);
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(text)
-        .map_err(|error| invalid(format!("the vector is not valid base64: {error}")))?;
-    if bytes.len() % 4 != 0 {
-        return Err(invalid(format!(
-            "the vector has {} bytes, which is no whole number of 32-bit floats",
-            bytes.len()
-        )));
-    }
-    let values = bytes
-        .chunks_exact(4)
-        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    Ok(values.collect())
 }
 
 fn parse(line: &str) -> Result<NewRecord> {
@@ -74,10 +48,10 @@ fn parse(line: &str) -> Result<NewRecord> {
         .map_err(|error| Error::invalid(format!("the line is not a record: {error}")))?;
     Ok(NewRecord {
         id: line.id,
-        vector: match line.vector {
-            VectorText::Numbers(numbers) => numbers,
-            VectorText::Base64(text) => decode_base64(&text)?,
-        },
+        vector: line
+            .vector
+            .0
+            .map_err(|fault| Error::new(Code::InvalidVector, fault))?,
         metadata: line.metadata.map(|metadata| metadata.get().to_owned()),
         text: line.text,
     })
@@ -103,7 +77,7 @@ pub fn export(snapshot: Snapshot, env: Env, include_vector: bool) -> Export {
     });
     Export {
         version,
-        lines: lines.boxed(),
+        lines: lines.fuse().boxed(),
     }
 }
 

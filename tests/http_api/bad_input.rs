@@ -279,11 +279,22 @@ async fn content_that_is_not_json() {
         "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=x",
     ] {
-        let request = Request::post(VECTORS).header(header::CONTENT_TYPE, kind);
+        // A web page may send these to any site without asking first.
+        let request = Request::post(VECTORS)
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::ORIGIN, "https://elsewhere.example");
         let answer = api.send(request.body(body.clone().into()).unwrap()).await;
         answer.refused(415, "unsupported_media_type");
     }
-    for kind in ["application/json", "Application/JSON; charset=utf-8"] {
+    let untyped = Request::post(VECTORS).header(header::ORIGIN, "https://elsewhere.example");
+    let answer = api.send(untyped.body(body.clone().into()).unwrap()).await;
+    answer.refused(415, "unsupported_media_type");
+    // `curl -d` says that JSON is a form, and is no web page.
+    for kind in [
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "application/x-www-form-urlencoded",
+    ] {
         let request = Request::post(VECTORS).header(header::CONTENT_TYPE, kind);
         api.send(request.body(body.clone().into()).unwrap())
             .await

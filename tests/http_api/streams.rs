@@ -163,10 +163,11 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[tokio::test]
-async fn forms_are_not_imports() {
+async fn forms_of_web_pages_are_not_imports() {
     let api = Api::open().await;
-    let kind = "application/x-www-form-urlencoded";
-    let request = Request::post(IMPORT).header(header::CONTENT_TYPE, kind);
+    let request = Request::post(IMPORT)
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .header(header::ORIGIN, "https://elsewhere.example");
     let answer = api.send(request.body(line(0).into()).unwrap()).await;
     answer.refused(415, "unsupported_media_type");
 }

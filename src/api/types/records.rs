@@ -1,12 +1,13 @@
 //! Records on the wire.
 
-use crate::api::types::vector::{VectorInput, VectorSchema};
+use crate::api::types::vector::VectorSchema;
 use crate::api::types::{Decode, Limits, in_range, raw};
 use crate::base::ids::Seq;
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{
     DeleteTarget, FetchedRecords, NewRecord, PAGE_MAX, RECORDS_PER_WRITE_MAX, Record, RecordPage,
 };
+use crate::engine::vector_json::VectorInput;
 use crate::filter::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

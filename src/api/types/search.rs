@@ -1,6 +1,6 @@
 //! Searches on the wire.
 
-use crate::api::types::vector::{VectorInput, VectorSchema};
+use crate::api::types::vector::VectorSchema;
 use crate::api::types::{Decode, Limits, in_range, raw_option};
 use crate::base::ids::Seq;
 use crate::base::{Code, Error, Result};
@@ -8,6 +8,7 @@ use crate::engine::model::{
     Consistency, Hit, K_MAX, Query, SEARCHES_PER_BATCH_MAX, SearchRequest, SearchResponse,
     SearchStats,
 };
+use crate::engine::vector_json::VectorInput;
 use crate::filter::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -1,72 +1,15 @@
-//! A vector on the wire: an array of numbers, or base64 of little-endian `f32`.
+//! How OpenAPI describes a vector: an array of numbers, or base64 of little-endian `f32`.
 
 use crate::engine::model::DIMENSIONS_MAX;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use std::borrow::Cow;
-use std::fmt;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
     ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type,
 };
 use utoipa::{PartialSchema, ToSchema};
 
-/// Room that is made for a vector before its length is known.
-const LENGTH_GUESS: usize = 1_024;
-
-/// A vector from a client, or what is wrong with its base64 form. The fault is kept instead of
-/// raised, because only who holds the whole record can say which one it is.
-#[derive(Debug, PartialEq)]
-pub struct VectorInput(pub Result<Vec<f32>, String>);
-
-impl<'de> Deserialize<'de> for VectorInput {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VectorVisitor)
-    }
-}
-
-struct VectorVisitor;
-
-impl<'de> Visitor<'de> for VectorVisitor {
-    type Value = VectorInput;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of numbers, or base64 of little-endian 32-bit floats")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut values = Vec::with_capacity(items.size_hint().unwrap_or(LENGTH_GUESS));
-        while let Some(value) = items.next_element::<f32>()? {
-            values.push(value);
-        }
-        values.shrink_to_fit();
-        Ok(VectorInput(Ok(values)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(VectorInput(decode(text)))
-    }
-}
-
-fn decode(text: &str) -> Result<Vec<f32>, String> {
-    let bytes = BASE64_STANDARD.decode(text).map_err(|error| {
-        format!("the vector is not valid base64 (standard alphabet, padded): {error}")
-    })?;
-    let (floats, rest) = bytes.as_chunks::<4>();
-    if !rest.is_empty() {
-        return Err(format!(
-            "the vector's base64 holds {} bytes, which is not a multiple of 4: send \
-             little-endian 32-bit floats",
-            bytes.len()
-        ));
-    }
-    Ok(floats.iter().copied().map(f32::from_le_bytes).collect())
-}
-
-/// Describes what [`VectorInput`] reads.
+/// Describes what [`VectorInput`](crate::engine::vector_json::VectorInput) reads.
 pub struct VectorSchema;
 
 impl PartialSchema for VectorSchema {
@@ -99,44 +42,5 @@ impl PartialSchema for VectorSchema {
 impl ToSchema for VectorSchema {
     fn name() -> Cow<'static, str> {
         Cow::Borrowed("Vector")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(json: &str) -> Result<VectorInput, serde_json::Error> {
-        serde_json::from_str(json)
-    }
-
-    #[test]
-    fn numbers_and_base64_give_the_same_vector() {
-        let numbers = parse("[0.12, -0.5, 0.33]").unwrap();
-        assert_eq!(numbers.0.as_ref().unwrap(), &[0.12, -0.5, 0.33]);
-        assert_eq!(parse(r#""j8L1PQAAAL/D9ag+""#).unwrap(), numbers);
-        assert_eq!(parse("[]").unwrap(), VectorInput(Ok(Vec::new())));
-    }
-
-    #[test]
-    fn numbers_are_rounded_once_to_32_bits() {
-        // Half way between two f32, but a little above: by way of f64 it would round down.
-        let above = "[1.00000005960464478]";
-        let expected: f32 = "1.00000005960464478".parse().unwrap();
-        assert_eq!(parse(above).unwrap().0.unwrap(), [expected]);
-        assert_ne!(
-            expected,
-            "1.00000005960464478".parse::<f64>().unwrap() as f32
-        );
-    }
-
-    #[test]
-    fn faults_of_base64_are_kept_and_other_types_refused() {
-        for bad in [r#""!!""#, r#""AAAA""#, r#""AAAAAA""#, r#""j8L1PQ""#] {
-            assert!(parse(bad).unwrap().0.is_err(), "{bad}");
-        }
-        for bad in ["null", "3", "{}", "[null]", r#"["1"]"#, "[[1]]", "[true]"] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
     }
 }
