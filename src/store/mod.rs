@@ -156,7 +156,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing>;
 
     /// The distinct next path components below `prefix` (which ends in `/`) that have something
-    /// below them, in ascending byte order.
+    /// below them, in ascending byte order. Some servers name one for a while after its last object
+    /// was deleted.
     async fn list_dirs(&self, prefix: &Prefix) -> Result<Vec<String>>;
 }
 

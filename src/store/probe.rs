@@ -7,7 +7,7 @@
 
 use crate::base::ids::Ulid;
 use crate::base::{Code, Env, Error, Result};
-use crate::store::conformance::races::{Count, race_to_create, race_to_update};
+use crate::store::conformance::races::{Count, race_to_create, race_to_update, volley};
 use crate::store::{
     ByteRange, DynStore, Etag, Fetched, GetOptions, Key, Precondition, PutOutcome, Store, get,
     paths,
@@ -77,6 +77,11 @@ pub struct Effort {
     pub updates: usize,
     /// How many such races there are.
     pub rounds: usize,
+    /// How many times they all replace one content at the same moment, as far as
+    /// [`VOLLEYS_TIME_MAX`] allows.
+    pub volleys: usize,
+    /// How many more times a few of them do so with much more each.
+    pub large_volleys: usize,
     /// How many requests of each kind are timed.
     pub samples: usize,
 }
@@ -85,10 +90,12 @@ impl Effort {
     /// Before serving: about a second on S3. Finds a server that ignores the headers and, more
     /// often than not, one that is not atomic.
     pub const START: Effort = Effort {
-        racers: 8,
-        creations: 2,
-        updates: 2,
+        racers: 6,
+        creations: 1,
+        updates: 1,
         rounds: 1,
+        volleys: 1,
+        large_volleys: 0,
         samples: 3,
     };
     /// For the doctor: also finds servers that lose one update in hundreds.
@@ -96,10 +103,23 @@ impl Effort {
         racers: 16,
         creations: 20,
         updates: 20,
-        rounds: 3,
+        rounds: 1,
+        volleys: 40,
+        large_volleys: 10,
         samples: 50,
     };
 }
+
+/// The longer a content takes to store, the longer a server that checks first and stores then is
+/// wrong. Some keep what is smaller than 16 MiB in memory.
+const LARGE_BYTES: usize = 17 << 20;
+/// Enough for a collision; more would only take longer.
+const LARGE_RACERS: usize = 4;
+/// The size of the others.
+const SMALL_BYTES: usize = 4 << 10;
+
+/// No new volley starts after this; some servers let the losers of each wait for seconds.
+const VOLLEYS_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Sees whether the store answers reads.
 pub async fn readable(store: &dyn Store) -> Result<()> {
@@ -161,6 +181,7 @@ impl Probe<'_> {
             ("conditional get", Box::pin(self.conditional_get())),
             ("list order", Box::pin(self.listing())),
             ("race to create", Box::pin(self.creations())),
+            ("race to replace", Box::pin(self.replacements())),
         ];
         for round in 0..self.effort.rounds {
             checks.push(("race to update", Box::pin(self.updates(round))));
@@ -352,6 +373,31 @@ impl Probe<'_> {
         Ok(Ok(format!(
             "one winner in each of {rounds} races of {racers}"
         )))
+    }
+
+    async fn replacements(&self) -> Result<Finding> {
+        let Effort {
+            racers,
+            volleys,
+            large_volleys,
+            ..
+        } = self.effort;
+        let large = std::iter::repeat_n((LARGE_RACERS, LARGE_BYTES), large_volleys);
+        let small = std::iter::repeat_n((racers, SMALL_BYTES), volleys);
+        let key = self.key("race-replace");
+        let start = Instant::now();
+        let mut done = 0;
+        for (racers, bytes) in large.chain(small) {
+            if start.elapsed() > VOLLEYS_TIME_MAX {
+                break;
+            }
+            let fault = volley(self.store, self.env, &key, racers, bytes).await?;
+            if let Some(fault) = fault {
+                return Ok(Err(format!("{fault}, in round {done}")));
+            }
+            done += 1;
+        }
+        Ok(Ok(format!("at most one winner in each of {done} races")))
     }
 
     async fn updates(&self, round: usize) -> Result<Finding> {

@@ -107,6 +107,53 @@ pub(crate) async fn race_to_update(
     Ok(Count { acknowledged, kept })
 }
 
+/// Lets `racers` replace one content at the same moment, with `bytes` bytes each: the more there is
+/// to write, the longer a server that checks first and writes then is wrong. Returns what is wrong.
+pub(crate) async fn volley(
+    store: &DynStore,
+    env: &Env,
+    key: &Key,
+    racers: usize,
+    bytes: usize,
+) -> Result<Option<String>> {
+    let stamp = env.rng.next_u64();
+    let body = |racer: usize| {
+        let mut body = format!("{stamp:016x} {racer:04}\n").into_bytes();
+        body.resize(bytes.max(body.len()), b'.');
+        Bytes::from(body)
+    };
+    let etag = store.put(key, body(racers)).await?;
+    let tasks = (0..racers).map(|racer| {
+        let (store, key, body) = (store.clone(), key.clone(), body(racer));
+        let matches = Precondition::Matches(etag.clone());
+        let work = async move { store.put_if(&key, body, matches).await };
+        env.tasks.spawn("volley", work)
+    });
+    let (mut winners, mut unsure) = (Vec::new(), Vec::new());
+    for (racer, ended) in join_all(tasks).await.into_iter().enumerate() {
+        match ended {
+            Ok(Some(PutOutcome::Won(_))) => winners.push(racer),
+            Ok(Some(PutOutcome::Lost)) => {}
+            Ok(Some(PutOutcome::Ambiguous(_))) => unsure.push(racer),
+            Ok(Some(PutOutcome::Failed(error))) => return Err(error),
+            _ => return Err(Error::internal("a racer was stopped")),
+        }
+    }
+    if winners.len() > 1 {
+        return Ok(Some(format!(
+            "{} of {racers} puts with If-Match on the same etag won",
+            winners.len()
+        )));
+    }
+    let object = get(&**store, key).await?.required(key)?;
+    let mut stored = (0..=racers).filter(|&racer| body(racer) == object.bytes);
+    let fits = stored.any(|stored| match winners.first() {
+        Some(&winner) => winner == stored,
+        None => stored == racers || unsure.contains(&stored),
+    });
+    Ok((!fits).then(|| "the content is not the winner's".to_owned()))
+}
+
 async fn add_marks(store: &DynStore, key: &Key, racer: usize, updates: usize) -> Result<u64> {
     for update in 0..updates {
         let mark = format!("{racer}.{update}\n");

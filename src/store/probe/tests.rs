@@ -122,7 +122,7 @@ async fn a_good_store_passes_thoroughly_with_latencies() {
     let env = Env::system(1).unwrap();
     let report = probe(&store, &env, Effort::THOROUGH).await.unwrap();
     require_safe(&report).unwrap();
-    assert_eq!(report.checks.len(), 8);
+    assert_eq!(report.checks.len(), 9);
     let counts = report.latencies.iter().map(|latency| latency.count);
     assert_eq!(counts.collect::<Vec<_>>(), [50, 50, 50]);
 }

@@ -83,7 +83,7 @@ impl S3Store {
             etag: Etag(etag.into()),
             size,
             expected: range.end - range.start,
-            body: result,
+            body: Box::new(result),
         })
     }
 
@@ -139,7 +139,7 @@ enum Answer {
         etag: Etag,
         size: u64,
         expected: u64,
-        body: object_store::GetResult,
+        body: Box<object_store::GetResult>,
     },
     Unmodified,
     Missing,
