@@ -10,7 +10,7 @@ pub(crate) mod races;
 use crate::base::ids::Ulid;
 use crate::base::{Env, Error, Result};
 use crate::store::{
-    DynStore, Etag, Fetched, GetOptions, Key, Object, Precondition, Prefix, PutOutcome,
+    DynStore, Etag, Fetched, GetOptions, Key, Object, Precondition, Prefix, PutOutcome, paths,
 };
 use bytes::Bytes;
 use std::fmt;
@@ -85,7 +85,10 @@ pub async fn run(store: &DynStore, env: &Env, effort: Effort) -> Verdict {
     let bench = Bench {
         store: store.clone(),
         env: env.clone(),
-        folder: format!("_brainy/probe/{}", env.ulid()),
+        folder: paths::probe_run(env.ulid())
+            .as_str()
+            .trim_end_matches('/')
+            .to_owned(),
         effort,
     };
     let mut passed = Vec::new();

@@ -177,10 +177,10 @@ pub(super) async fn delete(bench: &Bench) -> Check {
 pub(super) async fn keys(bench: &Bench) -> Check {
     let folder = format!("keys/{}", bench.fresh());
     let names = [
-        "00000000000000000017.wal",
-        "01ARZ3NDEKTSV4RRFFQ69G5FAV.3.del",
+        "00000000000000000017.log",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV.3.bin",
         "_under/dash-dot.json",
-        "p001/a_b-c.seg",
+        "p001/a_b-c.dat",
         "writer-01.example.com.json",
     ];
     for name in names {

@@ -5,8 +5,8 @@ use crate::store::Key;
 
 /// Keys whose order differs between "by folder" and "by byte", as `-`, `.` and `/` do.
 const NAMES: [&str; 9] = [
-    "00000000000000000009.wal",
-    "00000000000000000010.wal",
+    "00000000000000000009.log",
+    "00000000000000000010.log",
     "A",
     "a!b",
     "a-b/x",
@@ -41,7 +41,7 @@ async fn list(
 /// In one folder the order is that of the bytes on every store.
 pub(super) async fn flat(bench: &Bench) -> Check {
     let mut names = [
-        "9.wal", "10.wal", "A", "a!b", "a-b", "a.b", "a0", "aa", "b", "b-",
+        "9.log", "10.log", "A", "a!b", "a-b", "a.b", "a0", "aa", "b", "b-",
     ];
     for name in names {
         bench.put(&bench.key(&format!("flat/{name}")), name).await?;
