@@ -7,7 +7,7 @@
 
 use crate::base::ids::Ulid;
 use crate::base::{Code, Env, Error, Result};
-use crate::store::conformance::races::{Count, race_to_create, race_to_update, volley};
+use crate::store::conformance::races::{Count, race_to_create, race_to_update, volleys};
 use crate::store::{
     ByteRange, DynStore, Etag, Fetched, GetOptions, Key, Precondition, PutOutcome, Store, get,
     paths,
@@ -77,11 +77,10 @@ pub struct Effort {
     pub updates: usize,
     /// How many such races there are.
     pub rounds: usize,
-    /// How many times they all replace one content at the same moment, as far as
-    /// [`VOLLEYS_TIME_MAX`] allows.
+    /// How many tasks replace one content at the same moment.
+    pub volley_racers: usize,
+    /// How many times they do so, as far as [`RACES_TIME_MAX`] allows.
     pub volleys: usize,
-    /// How many more times a few of them do so with much more each.
-    pub large_volleys: usize,
     /// How many requests of each kind are timed.
     pub samples: usize,
 }
@@ -94,8 +93,8 @@ impl Effort {
         creations: 1,
         updates: 1,
         rounds: 1,
-        volleys: 1,
-        large_volleys: 0,
+        volley_racers: 6,
+        volleys: 2,
         samples: 3,
     };
     /// For the doctor: also finds servers that lose one update in hundreds.
@@ -104,22 +103,14 @@ impl Effort {
         creations: 20,
         updates: 20,
         rounds: 1,
-        volleys: 40,
-        large_volleys: 10,
+        volley_racers: 4,
+        volleys: 2_000,
         samples: 50,
     };
 }
 
-/// The longer a content takes to store, the longer a server that checks first and stores then is
-/// wrong. Some keep what is smaller than 16 MiB in memory.
-const LARGE_BYTES: usize = 17 << 20;
-/// Enough for a collision; more would only take longer.
-const LARGE_RACERS: usize = 4;
-/// The size of the others.
-const SMALL_BYTES: usize = 4 << 10;
-
-/// No new volley starts after this; some servers let the losers of each wait for seconds.
-const VOLLEYS_TIME_MAX: Duration = Duration::from_secs(20);
+/// No new race for a key starts after this; some servers let the losers of each wait for seconds.
+const RACES_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Sees whether the store answers reads.
 pub async fn readable(store: &dyn Store) -> Result<()> {
@@ -358,46 +349,36 @@ impl Probe<'_> {
 
     async fn creations(&self) -> Result<Finding> {
         let (racers, rounds) = (self.effort.racers, self.effort.creations);
-        for round in 0..rounds {
-            let key = self.key(&format!("race-create-{round}"));
+        let start = Instant::now();
+        let mut done = 0;
+        while done < rounds && (done == 0 || start.elapsed() < RACES_TIME_MAX) {
+            let key = self.key(&format!("race-create-{done}"));
             let winners = race_to_create(self.store, self.env, &key, racers).await?;
             let content = self.content(&key).await?;
             if winners.len() != 1 || winners[0] != content {
                 let count = winners.len();
                 return Ok(Err(format!(
-                    "{count} of {racers} racing puts with If-None-Match: * won in round {round}, \
+                    "{count} of {racers} racing puts with If-None-Match: * won in round {done}, \
                      and {content:?} is stored"
                 )));
             }
+            done += 1;
         }
         Ok(Ok(format!(
-            "one winner in each of {rounds} races of {racers}"
+            "one winner in each of {done} races of {racers}"
         )))
     }
 
     async fn replacements(&self) -> Result<Finding> {
         let Effort {
-            racers,
-            volleys,
-            large_volleys,
+            volley_racers: racers,
+            volleys: rounds,
             ..
         } = self.effort;
-        let large = std::iter::repeat_n((LARGE_RACERS, LARGE_BYTES), large_volleys);
-        let small = std::iter::repeat_n((racers, SMALL_BYTES), volleys);
         let key = self.key("race-replace");
-        let start = Instant::now();
-        let mut done = 0;
-        for (racers, bytes) in large.chain(small) {
-            if start.elapsed() > VOLLEYS_TIME_MAX {
-                break;
-            }
-            let fault = volley(self.store, self.env, &key, racers, bytes).await?;
-            if let Some(fault) = fault {
-                return Ok(Err(format!("{fault}, in round {done}")));
-            }
-            done += 1;
-        }
-        Ok(Ok(format!("at most one winner in each of {done} races")))
+        let race = volleys(self.store, self.env, &key, racers, rounds, RACES_TIME_MAX);
+        let done = race.await?;
+        Ok(done.map(|done| format!("at most one winner in each of {done} races of {racers}")))
     }
 
     async fn updates(&self, round: usize) -> Result<Finding> {
