@@ -147,88 +147,82 @@ fn npy(descr: &str, rows: usize, columns: usize, data: &[u8]) -> Vec<u8> {
     file
 }
 
+/// What stands beside two rows.
+const BESIDE: &str =
+    "{\"id\": \"x\", \"metadata\": {\"n\": 1}}\n{\"id\": \"y\", \"text\": \"why\"}\n";
+
+/// 1, 2, 3 and 4.
+fn singles() -> Vec<u8> {
+    [1_f32, 2.0, 3.0, 4.0]
+        .into_iter()
+        .flat_map(f32::to_le_bytes)
+        .collect()
+}
+
 #[test]
 fn arrays_of_every_kind_are_imported_with_what_stands_beside_them() {
     let store = Store::new();
-    let beside = "{\"id\": \"x\", \"metadata\": {\"n\": 1}}\n{\"id\": \"y\", \"text\": \"why\"}\n";
-    let beside = store.file("records.jsonl", beside);
-    // 1, 2, 3 and 4 in each type; 0x3c00, 0x4000, 0x4200 and 0x4400 are the halves.
-    let halves: Vec<u8> = [0x3c00_u16, 0x4000, 0x4200, 0x4400]
-        .into_iter()
-        .flat_map(u16::to_le_bytes)
-        .collect();
-    let singles: Vec<u8> = [1_f32, 2.0, 3.0, 4.0]
-        .into_iter()
-        .flat_map(f32::to_le_bytes)
-        .collect();
-    let doubles: Vec<u8> = [1_f64, 2.0, 3.0, 4.0]
-        .into_iter()
-        .flat_map(f64::to_le_bytes)
-        .collect();
-    let big: Vec<u8> = [1_f32, 2.0, 3.0, 4.0]
-        .into_iter()
-        .flat_map(f32::to_be_bytes)
-        .collect();
-    let kinds: [(&str, &[u8]); 6] = [
-        ("<f2", &halves),
-        ("<f4", &singles),
-        (">f4", &big),
-        ("<f8", &doubles),
-        ("|u1", &[1, 2, 3, 4]),
-        ("|i1", &[1, 2, 3, 4]),
+    let beside = store.file("records.jsonl", BESIDE);
+    let numbers = [1_f32, 2.0, 3.0, 4.0];
+    let halves = [0x3c00_u16, 0x4000, 0x4200, 0x4400].map(u16::to_le_bytes);
+    let doubles = numbers.map(|number| f64::from(number).to_le_bytes());
+    let kinds: [(&str, Vec<u8>); 6] = [
+        ("<f2", halves.concat()),
+        ("<f4", singles()),
+        (">f4", numbers.map(f32::to_be_bytes).concat()),
+        ("<f8", doubles.concat()),
+        ("|u1", vec![1, 2, 3, 4]),
+        ("|i1", vec![1, 2, 3, 4]),
     ];
     for (index, (descr, data)) in kinds.into_iter().enumerate() {
-        let file = store.file("base.npy", npy(descr, 2, 2, data));
+        let file = store.file("base.npy", npy(descr, 2, 2, &data));
         let name = format!("c{index}");
         let to = ["-c", &name, "--store", &store.url];
-        ok(&[
-            &[
-                "import",
-                &file,
-                "--ids-from",
-                &beside,
-                "--metric",
-                "euclidean",
-            ],
-            &to[..],
-        ]
-        .concat());
+        let import = ["import", &file, "--ids-from", &beside];
+        ok(&[&import[..], &["--metric", "euclidean"], &to[..]].concat());
         let lines = without_versions(&ok(&[&["export"], &to[..]].concat()));
-        assert_eq!(lines[0]["vector"], json!([1.0, 2.0]), "{descr}");
-        assert_eq!(lines[0]["metadata"], json!({"n": 1}));
-        assert_eq!(
-            (&lines[1]["id"], &lines[1]["text"]),
-            (&json!("y"), &json!("why"))
-        );
-        assert_eq!(lines[1]["vector"], json!([3.0, 4.0]), "{descr}");
+        let x = json!({"id": "x", "vector": [1.0, 2.0], "metadata": {"n": 1}});
+        let y = json!({"id": "y", "vector": [3.0, 4.0], "metadata": {}, "text": "why"});
+        assert_eq!(lines, [x, y], "{descr}");
     }
-    let to = ["-c", "rows", "--store", &store.url];
-    let file = store.file("rows.npy", npy("<f4", 2, 2, &singles));
-    ok(&[&["import", &file], &to[..]].concat());
-    assert_eq!(
-        ok_json(&[&["search", "--id", "1"], &to[..]].concat())["results"][0]["id"],
-        "0"
-    );
+}
 
+#[test]
+fn arrays_alone_have_row_numbers_and_broken_ones_are_refused() {
+    let store = Store::new();
+    let to = ["-c", "rows", "--store", &store.url];
+    let file = store.file("rows.npy", npy("<f4", 2, 2, &singles()));
+    ok(&[&["import", &file], &to[..]].concat());
+    let found = ok_json(&[&["search", "--id", "1"], &to[..]].concat());
+    assert_eq!(found["results"][0]["id"], "0");
+
+    let beside = store.file("records.jsonl", BESIDE);
     for (name, content, reason) in [
         (
             "long.npy",
-            npy("<f4", 2, 2, &singles[..12]),
+            npy("<f4", 2, 2, &singles()[..12]),
             "could not read",
         ),
-        ("three.npy", npy("<f4", 4, 1, &singles), "differ in number"),
+        ("four.npy", npy("<f4", 4, 1, &singles()), "differ in number"),
+        ("one.npy", npy("<f4", 1, 4, &singles()), "differ in number"),
         (
             "text.npy",
             npy("<i8", 1, 2, &[0; 16]),
             "use f2, f4, f8, u1 or i1",
         ),
+        ("flat.npy", npy("<f4", 0, 0, &[]), "use 1 to 4096"),
         ("junk.npy", b"junk".to_vec(), "could not read"),
     ] {
         let file = store.file(name, content);
-        let err = fails(
-            &[&["import", &file, "--ids-from", &beside], &to[..]].concat(),
-            1,
-        );
+        let import = [
+            "import",
+            &file,
+            "--ids-from",
+            &beside,
+            "-c",
+            name.trim_end_matches(".npy"),
+        ];
+        let err = fails(&[&import[..], &["--store", &store.url]].concat(), 1);
         assert!(err.contains(reason), "{name}: {err}");
     }
 }

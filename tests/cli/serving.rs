@@ -19,16 +19,21 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        let mut said = Vec::new();
+        // From here on it is ended whatever happens.
+        let mut server = Server {
+            child,
+            url: String::new(),
+            said: Vec::new(),
+        };
         for line in out.lines() {
             let line = line.unwrap();
             if let Some(url) = line.strip_prefix("listening on ") {
-                let url = url.to_owned();
-                return Server { child, url, said };
+                server.url = url.to_owned();
+                return server;
             }
-            said.push(line);
+            server.said.push(line);
         }
-        panic!("ended before it was ready: {said:?}");
+        panic!("ended before it was ready: {:?}", server.said);
     }
 
     fn signal(&self, name: &str) {
