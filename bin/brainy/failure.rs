@@ -73,12 +73,14 @@ impl Failure {
         self.code == code.name()
     }
 
-    /// Whether the same request may succeed later.
+    /// Whether a server asks to come back later. Other answers with the same statuses, such as
+    /// wrong credentials for the store, do not pass by themselves.
     pub fn is_passing(&self) -> bool {
-        matches!(
-            self.status,
-            Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-        )
+        self.retry_after.is_some()
+            && matches!(
+                self.status,
+                Some(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+            )
     }
 
     /// Whether the content of the request was refused, so that a part of it may be accepted.

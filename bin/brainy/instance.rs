@@ -6,6 +6,7 @@ use brainy::base::settings::{self, Effective, FlagValue, LogFormat, Role, Settin
 use brainy::engine::Brainy;
 use brainy::store::open::open;
 use brainy::store::probe::{Effort, probe, readable, require_safe};
+use std::io::IsTerminal;
 use std::path::Path;
 use tracing_subscriber::EnvFilter;
 
@@ -36,6 +37,7 @@ pub fn log(effective: &Effective, level: &str) -> Result<()> {
         .map_err(|error| Failure::usage(format!("log_level {level:?}: {error}")))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let result = match settings.log_format {
         LogFormat::Text => builder.try_init(),

@@ -5,7 +5,7 @@
 
 use crate::args::TargetArgs;
 use crate::failure::{Failure, Result};
-use crate::instance;
+use crate::{instance, output};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
+use std::sync::Once;
 use std::time::Duration;
 use tokio::time::Instant;
 use tower::ServiceExt;
@@ -32,8 +33,8 @@ const RETRY_TIME_MAX: Duration = Duration::from_secs(600);
 const RETRY_PAUSE_DEFAULT: Duration = Duration::from_secs(1);
 /// The longest wait before a repetition, whatever the server says.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How often a request whose connection broke is repeated.
-const RECONNECTS_MAX: u32 = 5;
+/// How often a request whose connection broke is repeated: a server may be restarting.
+const RECONNECTS_MAX: u32 = 30;
 
 /// What a command does to the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,7 @@ impl Transport {
     /// One JSON request that is repeated while the server asks for it, and after a broken
     /// connection: only for requests that do no harm twice.
     pub async fn post_retrying(&self, path: &str, body: Bytes) -> Result<Value> {
+        static SAY_ONCE: Once = Once::new();
         let start = Instant::now();
         let mut reconnects = 0;
         loop {
@@ -133,6 +135,8 @@ impl Transport {
             if !repeat || start.elapsed() > RETRY_TIME_MAX {
                 return Err(failure);
             }
+            SAY_ONCE
+                .call_once(|| output::note(&format!("waiting to try again: {}", failure.message)));
             let pause = failure.retry_after.unwrap_or(RETRY_PAUSE_DEFAULT);
             tokio::time::sleep(pause.min(RETRY_PAUSE_MAX)).await;
         }

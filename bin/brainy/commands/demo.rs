@@ -20,11 +20,11 @@ const LISTEN_ANY: &str = "127.0.0.1:0";
 const EXAMPLE_ID: &str = "med-001";
 /// What the demo searches for, and among which records.
 const SEARCHES: [(&str, Option<&str>); 3] = [
-    ("how is high blood pressure treated", None),
-    ("ending a lease before the term is over", None),
+    ("chest pain that spreads to the arm", None),
+    ("can a landlord keep the deposit", None),
     (
-        "wireless headphones with a long battery life",
-        Some("product"),
+        "a jacket that keeps the rain out",
+        Some(r#"{"domain": "product", "price": {"$lt": 200}}"#),
     ),
 ];
 
@@ -37,8 +37,8 @@ pub async fn run(args: &DemoArgs) -> Result<()> {
     let brainy = start(args).await?;
     let transport = Transport::in_process(brainy.clone());
     load(&transport, args).await?;
-    for (text, domain) in SEARCHES {
-        show(&transport, text, domain).await?;
+    for (text, filter) in SEARCHES {
+        show(&transport, text, filter).await?;
     }
     let Some(signals) = signals else {
         output::line("`brainy demo` without --once serves this store and prints calls to try.")?;
@@ -116,16 +116,16 @@ async fn load(transport: &Transport, args: &DemoArgs) -> Result<()> {
     ))
 }
 
-async fn show(transport: &Transport, text: &str, domain: Option<&str>) -> Result<()> {
+async fn show(transport: &Transport, text: &str, filter: Option<&str>) -> Result<()> {
     let mut body = json!({
         "vector": HashingEmbedder::default().embed(text),
         "k": 3,
         "consistency": "strong",
     });
     let mut title = format!("\nSearch: {text:?}");
-    if let Some(domain) = domain {
-        body["filter"] = json!({ "domain": domain });
-        title.push_str(&format!(", only where domain is {domain:?}"));
+    if let Some(filter) = filter {
+        body["filter"] = search::parsed("the filter", filter)?;
+        title.push_str(&format!(", only where {filter}"));
     }
     output::line(&format!("{title}\n"))?;
     let path = format!("/v1/collections/{COLLECTION}/search");

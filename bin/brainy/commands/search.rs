@@ -49,7 +49,8 @@ fn body(args: &SearchArgs) -> Result<Value> {
     Ok(body)
 }
 
-fn parsed(flag: &str, text: &str) -> Result<Value> {
+/// JSON from the command line.
+pub fn parsed(flag: &str, text: &str) -> Result<Value> {
     serde_json::from_str(text)
         .map_err(|error| Failure::usage(format!("{flag} is not valid JSON: {error}")))
 }
@@ -92,12 +93,11 @@ pub fn print(answer: &Value) -> Result<()> {
     } else {
         output::print(&table(results))?;
     }
-    let stats = &answer["stats"];
+    let took_ms = answer["stats"]["tookMs"].as_f64().unwrap_or_default();
     output::line(&format!(
-        "\n{} results at version {} in {} ms",
+        "\n{} results at version {} in {took_ms:.1} ms",
         results.len(),
         output::cell(&answer["version"]),
-        output::cell(&stats["tookMs"]),
     ))
 }
 

@@ -4,7 +4,7 @@ use crate::args::InstanceArgs;
 use crate::failure::{Failure, Result};
 use crate::{instance, output};
 use brainy::base::Code;
-use brainy::base::settings::resolve_role;
+use brainy::base::settings::{Effective, Source, resolve_role};
 use brainy::engine::Brainy;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,7 +20,7 @@ pub async fn run(args: &InstanceArgs) -> Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         role = role.name(),
         source = %source,
-        settings = ?effective.settings,
+        settings = changed(&effective),
         "starting"
     );
     // A store that hangs must not make the process deaf.
@@ -31,6 +31,17 @@ pub async fn run(args: &InstanceArgs) -> Result<()> {
     };
     let listener = bind(&effective.settings.listen).await?;
     until_stopped(brainy, listener, signals).await
+}
+
+/// The settings that somebody set, as they may be shown.
+fn changed(effective: &Effective) -> String {
+    let changed: Vec<String> = effective
+        .shown()
+        .into_iter()
+        .filter(|(_, _, source)| **source != Source::Default)
+        .map(|(key, value, source)| format!("{key}={} ({source})", output::cell(&value)))
+        .collect();
+    changed.join(", ")
 }
 
 /// Takes a port.

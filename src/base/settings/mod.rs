@@ -207,7 +207,8 @@ impl fmt::Debug for Settings {
         let mut out = f.debug_struct("Settings");
         let map = self.to_map();
         for key in keys() {
-            out.field(key, &redact(key, map.get(*key).unwrap_or(&Value::Null)));
+            let value = redact(key, map.get(*key).unwrap_or(&Value::Null));
+            out.field(key, &format_args!("{value}"));
         }
         out.finish()
     }

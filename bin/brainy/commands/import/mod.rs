@@ -99,17 +99,18 @@ async fn prepare(args: &ImportArgs, transport: &Transport) -> Result<Option<Hash
         _ => None,
     };
     if wanted.is_none() {
-        if !args.embed_text {
-            return Ok(None);
-        }
         let path = collection_path(&args.data.collection)?;
+        // Also where nothing has to be known: a server that is not there is found out at once,
+        // not after the repetitions of the first batch.
         match transport.json(Method::GET, &path, None).await {
             Ok(found) => {
                 let dimensions = found["dimensions"].as_u64();
                 return Ok(embed(dimensions.unwrap_or(DIMENSIONS_DEFAULT as u64)));
             }
-            Err(failure) if failure.is(Code::CollectionNotFound) => {}
-            Err(failure) => return Err(failure),
+            Err(failure) if !failure.is(Code::CollectionNotFound) => return Err(failure),
+            Err(_) if args.embed_text => {}
+            // The first batch makes it, where the settings allow.
+            Err(_) => return Ok(None),
         }
     }
     let dimensions = wanted.map_or(DIMENSIONS_DEFAULT as u64, u64::from);

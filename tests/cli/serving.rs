@@ -1,0 +1,164 @@
+//! Servers: the same answers over HTTP, clean ends, the demo, the doctor.
+
+use super::{RECORDS, Ran, Store, brainy, fails, ok, ok_json, run, text};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+/// A server, killed when the test ends.
+struct Server {
+    child: Child,
+    url: String,
+    /// What it printed before it was ready.
+    said: Vec<String>,
+}
+
+impl Server {
+    fn start(args: &[&str]) -> Self {
+        let mut command = brainy(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        // From here on it is ended whatever happens.
+        let mut server = Server {
+            child,
+            url: String::new(),
+            said: Vec::new(),
+        };
+        for line in out.lines() {
+            let line = line.unwrap();
+            if let Some(url) = line.strip_prefix("listening on ") {
+                server.url = url.to_owned();
+                return server;
+            }
+            server.said.push(line);
+        }
+        panic!("ended before it was ready: {:?}", server.said);
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([name, &pid]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has ended already where the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_server_does_the_same_as_a_store_and_stops_when_asked() {
+    let store = Store::new();
+    let file = store.file("in.jsonl", RECORDS);
+    let serve = ["serve", "--store", &store.url, "--listen", "127.0.0.1:0"];
+    let mut server = Server::start(&serve);
+    let (at, direct) = (["--url", &server.url], ["--store", &store.url]);
+    ok(&[&["import", &file], &at[..]].concat());
+    let exported = ok(&[&["export"], &at[..]].concat());
+    assert_eq!(ok(&[&["export"], &direct[..]].concat()), exported);
+    let search = ["search", "--id", "a", "-k", "1"];
+    let results = |at: &[&str]| ok_json(&[&search[..], at].concat())["results"].clone();
+    assert_eq!(results(&at), results(&direct));
+    let err = fails(&[&["stats", "-c", "nothing"], &at[..]].concat(), 1);
+    assert!(err.contains("(collection_not_found)"), "{err}");
+    for signal in ["-TERM", "-INT"] {
+        server.signal(signal);
+        assert_eq!(server.child.wait().unwrap().code(), Some(0), "{signal}");
+        server = Server::start(&serve);
+    }
+}
+
+#[test]
+fn the_demo_can_be_run_twice_on_one_folder() {
+    let store = Store::new();
+    let dir = store.dir.path().join("demo");
+    let args = ["demo", "--once", "--dir", text(&dir)];
+    let first = ok(&args);
+    assert!(first.contains("Stored"), "{first}");
+    assert_eq!(first.matches("RANK").count(), 3, "{first}");
+    let second = ok(&args);
+    assert!(second.contains("already has"), "{second}");
+    let results = |out: &str| {
+        let lines = out.lines().filter(|line| line.contains("domain="));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(results(&first).len(), 9, "{first}");
+    assert_eq!(results(&first), results(&second));
+    assert!(
+        results(&first)[6..]
+            .iter()
+            .all(|line| line.contains("domain=product")),
+        "{first}"
+    );
+}
+
+#[test]
+fn the_demo_prints_calls_that_work() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no curl on this machine");
+        return;
+    }
+    let store = Store::new();
+    let dir = store.dir.path().join("demo");
+    let server = Server::start(&["demo", "--dir", text(&dir), "--listen", "127.0.0.1:0"]);
+    let said = server.said.join("\n").replace("\\\n", " ");
+    let calls: Vec<&str> = said
+        .lines()
+        .filter(|line| line.trim().starts_with("curl"))
+        .collect();
+    assert_eq!(calls.len(), 4, "{said}");
+    for call in calls {
+        let output = Command::new("sh")
+            .args(["-c", call])
+            .env("NO_PROXY", "*")
+            .output();
+        let answer = Ran::from(output.unwrap());
+        let answer: Value = serde_json::from_str(&answer.out).expect(call);
+        assert!(answer.get("error").is_none(), "{call}: {answer}");
+    }
+    let command = said
+        .lines()
+        .find(|line| line.trim().starts_with("brainy search"))
+        .unwrap();
+    let url = command
+        .split_whitespace()
+        .skip_while(|word| *word != "--url")
+        .nth(1)
+        .unwrap();
+    let found = run(&[
+        "search",
+        "--url",
+        url,
+        "-c",
+        "demo",
+        "--text",
+        "knee pain",
+        "-k",
+        "3",
+    ]);
+    assert!(
+        found.code == 0 && found.out.contains("3 results"),
+        "{}{}",
+        found.out,
+        found.err
+    );
+}
+
+#[test]
+fn the_doctor_says_whether_a_store_is_safe() {
+    let store = Store::new();
+    let report = ok_json(&["doctor", &store.url]);
+    assert_eq!(report["safe"], true);
+    assert!(report["checks"].as_array().unwrap().len() >= 6, "{report}");
+    let table = ok(&["doctor", &store.url]);
+    assert!(
+        table.contains("race to update") && table.contains("P99 MS"),
+        "{table}"
+    );
+    fails(&["doctor", "gs://bucket"], 2);
+}
