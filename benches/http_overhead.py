@@ -5,7 +5,7 @@
 
 `/health/live` beside it is the floor: the same server, connection and client, without parsing a
 body, looking up a collection or answering JSON. What the engine says it took is subtracted last.
-Uses wrk; BRAINY_BIN names another binary than the release build.
+Uses wrk; BRAINY_TEST_BIN names another binary than the release build.
 """
 
 import argparse
@@ -19,7 +19,9 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "release" / "brainy")
 DIMENSIONS = 384
+QUIET = {**os.environ, "BRAINY_LOG_LEVEL": "warn"}
 SEARCH = "/v1/collections/empty/search"
 # wrk's own summary is rounded; this prints microseconds.
 REPORT = """
@@ -39,11 +41,10 @@ def main():
     args = parser.parse_args()
     tool = [ROOT / "scripts" / "tool", "wrk"]
     wrk = subprocess.run(tool, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    if not os.environ.get("BRAINY_BIN"):
+    if not os.environ.get("BRAINY_TEST_BIN"):
         subprocess.run(["cargo", "build", "--release", "--bin", "brainy"], cwd=ROOT, check=True)
-    binary = os.environ.get("BRAINY_BIN", ROOT / "target" / "release" / "brainy")
-    command = [binary, "serve", "--store", "memory:", "--role", "hybrid", "--listen", "127.0.0.1:0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    command = [BINARY, "serve", "--store", "memory:", "--role", "hybrid", "--listen", "127.0.0.1:0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=QUIET)
     try:
         line = server.stdout.readline()
         if not line.startswith("listening on "):

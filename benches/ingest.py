@@ -11,7 +11,7 @@ over HTTP with vectors in base64. A client's encoding counts on both sides.
 
 Requests are counted by the S3 server, for both alike, and priced as S3 Standard in us-east-1.
 The script starts the server, makes its own Python environment in the cache, and removes all data.
-BRAINY_BIN names another binary than the release build.
+BRAINY_TEST_BIN names another binary than the release build.
 """
 
 import argparse
@@ -30,21 +30,23 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "release" / "brainy")
 DOLLARS_PER_PUT = 0.005 / 1000  # PUT, COPY, POST, LIST
 DOLLARS_PER_GET = 0.0004 / 1000  # GET, HEAD and the rest; DELETE is free
 DIMENSIONS = 384
+QUIET = {**os.environ, "BRAINY_LOG_LEVEL": "warn"}
 COLLECTION = "bench"
 START_SECONDS_MAX = 60
 
 
 def inside_bench_python():
     """Runs this script again in an environment that has LanceDB, made in the cache."""
-    if os.environ.get("BRAINY_BENCH_PYTHON"):
+    if os.environ.get("BRAINY_TEST_BENCH_PYTHON"):
         return
     python = subprocess.run(
         [ROOT / "scripts" / "tool", "bench-python"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.strip()
-    os.environ["BRAINY_BENCH_PYTHON"] = python
+    os.environ["BRAINY_TEST_BENCH_PYTHON"] = python
     os.execv(python, [python, __file__, *sys.argv[1:]])
 
 
@@ -94,9 +96,8 @@ class Brainy:
         call(self.url, "/v1/collections", body)
 
     def serve(self, role):
-        binary = os.environ.get("BRAINY_BIN", ROOT / "target" / "release" / "brainy")
-        command = [binary, "serve", "--store", self.store, "--role", role, "--listen", "127.0.0.1:0"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        command = [BINARY, "serve", "--store", self.store, "--role", role, "--listen", "127.0.0.1:0"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=QUIET)
         self.processes.append(process)
         line = process.stdout.readline()
         if not line.startswith("listening on "):
@@ -287,7 +288,7 @@ def one_run(system_class, args, clients, run):
 
 def s3_requests():
     """Requests that the S3 server has answered, by price class."""
-    with urllib.request.urlopen(os.environ["BRAINY_S3_METRICS_URL"]) as answer:
+    with urllib.request.urlopen(os.environ["BRAINY_TEST_S3_METRICS_URL"]) as answer:
         text = answer.read().decode()
     counts = {"put": 0, "get": 0, "free": 0}
     pattern = r'^SeaweedFS_s3_request_total\{.*type="([A-Za-z0-9]+)".*\} ([0-9.e+]+)$'
@@ -311,10 +312,10 @@ def main():
     args = options()
     if not (args.data / "minilm-wordnet-50k").is_dir():
         sys.exit(f"no data set in {args.data}; BRAINY_TEST_DATA names another folder")
-    if not os.environ.get("BRAINY_BIN"):
+    if not os.environ.get("BRAINY_TEST_BIN"):
         subprocess.run(["cargo", "build", "--release", "--bin", "brainy"], cwd=ROOT, check=True)
     state = tempfile.mkdtemp(prefix="brainy-bench-")
-    os.environ["BRAINY_S3_STATE"] = state
+    os.environ["BRAINY_TEST_S3_STATE"] = state
     server = ROOT / "scripts" / "s3-server"
     try:
         printed = subprocess.run(
