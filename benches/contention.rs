@@ -46,10 +46,7 @@ async fn main() {
         return;
     }
     let store = std::env::var("BRAINY_TEST_S3_URL").unwrap_or_else(|_| "file://".to_owned());
-    support::say(&format!(
-        "store: {store}, {} records a run",
-        options.records
-    ));
+    support::say(&format!("store: {store}, {} records a run", options.records));
     println!(
         "{:>7} {:>5} {:>9} {:>10} {:>11} {:>9} {:>7} {:>9} {:>10}",
         "writers",

@@ -20,9 +20,7 @@ fn name(name: &str) -> CollectionName {
 
 async fn instance(store: &DynStore, role: Role, settings: Settings) -> Brainy {
     let env = Env::system(1).unwrap();
-    Brainy::start(settings, role, store.clone(), env)
-        .await
-        .unwrap()
+    Brainy::start(settings, role, store.clone(), env).await.unwrap()
 }
 
 async fn hybrid() -> Brainy {
@@ -74,25 +72,16 @@ async fn what_was_written_is_found_at_once_by_the_same_instance() {
     let response = brainy.search(&things, query).await.unwrap();
     assert_eq!(ids(&response), ["a", "c"]);
     assert_eq!(response.hits[0].metadata.as_deref(), Some("{\"n\":1}"));
-    assert_eq!(
-        brainy.collection(&things).await.unwrap().vector_count,
-        Some(3)
-    );
+    assert_eq!(brainy.collection(&things).await.unwrap().vector_count, Some(3));
 }
 
 #[tokio::test]
 async fn a_search_by_id_leaves_out_its_own_record() {
     let brainy = hybrid().await;
     let things = three(&brainy).await;
-    let response = brainy
-        .search(&things, search(Query::Id("a".into()), 3))
-        .await
-        .unwrap();
+    let response = brainy.search(&things, search(Query::Id("a".into()), 3)).await.unwrap();
     assert_eq!(ids(&response), ["c", "b"]);
-    let missing = brainy
-        .search(&things, search(Query::Id("x".into()), 3))
-        .await
-        .unwrap_err();
+    let missing = brainy.search(&things, search(Query::Id("x".into()), 3)).await.unwrap_err();
     assert_eq!(missing.code(), Code::VectorNotFound);
 }
 
@@ -113,29 +102,17 @@ async fn filters_offsets_and_ties_by_id() {
 async fn overwritten_and_deleted_records_do_not_surface() {
     let brainy = hybrid().await;
     let things = three(&brainy).await;
-    brainy
-        .upsert(&things, vec![record("a", &[0.0, 1.0], json!({"n": 9}))])
-        .await
-        .unwrap();
+    brainy.upsert(&things, vec![record("a", &[0.0, 1.0], json!({"n": 9}))]).await.unwrap();
     let deleted = DeleteTarget::Ids(vec!["b".into(), "nothing".into(), "b".into()]);
     assert_eq!(brainy.delete(&things, deleted).await.unwrap().deleted, 1);
     let query = search(Query::Vector(vec![0.0, 1.0]), 9);
     let response = brainy.search(&things, query).await.unwrap();
     assert_eq!(ids(&response), ["a", "c"]);
-    assert_eq!(
-        brainy.get(&things, "a").await.unwrap().metadata.as_ref(),
-        "{\"n\":9}"
-    );
+    assert_eq!(brainy.get(&things, "a").await.unwrap().metadata.as_ref(), "{\"n\":9}");
     let by_filter = Filter::parse(&json!({"n": {"$gt": 1}})).unwrap();
-    let deleted = brainy
-        .delete(&things, DeleteTarget::Filter(by_filter))
-        .await
-        .unwrap();
+    let deleted = brainy.delete(&things, DeleteTarget::Filter(by_filter)).await.unwrap();
     assert_eq!(deleted.deleted, 2);
-    assert_eq!(
-        brainy.collection(&things).await.unwrap().vector_count,
-        Some(0)
-    );
+    assert_eq!(brainy.collection(&things).await.unwrap().vector_count, Some(0));
 }
 
 #[tokio::test]
@@ -157,10 +134,7 @@ async fn pages_are_ordered_by_id_and_complete() {
     }
     let expected: Vec<String> = (0..1_000).map(|n| format!("{n:04}")).collect();
     assert_eq!(seen, expected);
-    let error = brainy
-        .list(&things, 10, Some("%".into()), false)
-        .await
-        .unwrap_err();
+    let error = brainy.list(&things, 10, Some("%".into()), false).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidRequest);
 }
 
@@ -172,10 +146,7 @@ async fn export_and_import_round_trip() {
     let lines: Vec<Bytes> = export.lines.try_collect().await.unwrap();
     let copy = name("copy");
     let body: Vec<Result<Bytes>> = lines.iter().cloned().map(Ok).collect();
-    let report = brainy
-        .import(&copy, futures::stream::iter(body).boxed())
-        .await
-        .unwrap();
+    let report = brainy.import(&copy, futures::stream::iter(body).boxed()).await.unwrap();
     assert_eq!((report.imported, report.failed), (3, 0));
     let again = brainy.export(&copy, true).await.unwrap();
     let again: Vec<Bytes> = again.lines.try_collect().await.unwrap();
@@ -194,22 +165,13 @@ async fn import_reports_bad_lines_and_keeps_the_good_ones() {
         "{\"id\":\"d\",\"vector\":[1,2],\"oops\":1}\n",
     );
     let pieces = text.as_bytes().chunks(7);
-    let pieces: Vec<Result<Bytes>> = pieces
-        .map(|piece| Ok(Bytes::copy_from_slice(piece)))
-        .collect();
+    let pieces: Vec<Result<Bytes>> =
+        pieces.map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     let body = futures::stream::iter(pieces).boxed();
     let report = brainy.import(&name("bad"), body).await.unwrap();
     assert_eq!((report.imported, report.failed), (2, 3));
-    let faults: Vec<_> = report
-        .errors
-        .iter()
-        .map(|fault| (fault.line, fault.code))
-        .collect();
-    let expected = [
-        (3, "invalid_request"),
-        (4, "dimension_mismatch"),
-        (6, "invalid_request"),
-    ];
+    let faults: Vec<_> = report.errors.iter().map(|fault| (fault.line, fault.code)).collect();
+    let expected = [(3, "invalid_request"), (4, "dimension_mismatch"), (6, "invalid_request")];
     assert_eq!(faults, expected);
 }
 
@@ -219,15 +181,9 @@ async fn a_deleted_collection_is_gone_and_its_name_starts_anew() {
     let brainy = instance(&store, Role::Hybrid, Settings::default()).await;
     let other = instance(&store, Role::Hybrid, Settings::default()).await;
     let things = three(&brainy).await;
-    assert_eq!(
-        other.collection(&things).await.unwrap().vector_count,
-        Some(3)
-    );
+    assert_eq!(other.collection(&things).await.unwrap().vector_count, Some(3));
     brainy.delete_collection(&things).await.unwrap();
-    assert_eq!(
-        brainy.collection(&things).await.unwrap_err().code(),
-        Code::CollectionNotFound
-    );
+    assert_eq!(brainy.collection(&things).await.unwrap_err().code(), Code::CollectionNotFound);
     let again = brainy.delete_collection(&things).await.unwrap_err();
     assert_eq!(again.code(), Code::CollectionNotFound);
     // The other instance has not looked since: its write must not vanish into the old life.
@@ -263,10 +219,7 @@ async fn creating_twice_is_fine_and_creating_differently_is_a_conflict() {
 async fn roles_are_enforced_and_versions_carry_writes_to_readers() {
     let store: DynStore = Arc::new(MemoryStore::default());
     let writer = instance(&store, Role::Writer, Settings::default()).await;
-    let slow = Settings {
-        poll_interval_ms: 3_600_000,
-        ..Settings::default()
-    };
+    let slow = Settings { poll_interval_ms: 3_600_000, ..Settings::default() };
     let reader = instance(&store, Role::Reader, slow).await;
     let things = three(&writer).await;
     let query = || search(Query::Vector(vec![1.0, 0.0]), 1);
@@ -281,9 +234,7 @@ async fn roles_are_enforced_and_versions_carry_writes_to_readers() {
     waiting.consistency = Consistency::AtLeast { version, wait };
     let fresh = reader.search(&things, waiting).await.unwrap();
     assert!(fresh.version >= version && ids(&fresh).contains(&"new"));
-    let error = reader
-        .upsert(&things, vec![record("x", &[1.0, 0.0], json!({}))])
-        .await;
+    let error = reader.upsert(&things, vec![record("x", &[1.0, 0.0], json!({}))]).await;
     assert_eq!(error.unwrap_err().code(), Code::ReadOnlyInstance);
     let error = writer.search(&things, query()).await.unwrap_err();
     assert_eq!(error.code(), Code::WriteOnlyInstance);
@@ -297,10 +248,7 @@ async fn roles_are_enforced_and_versions_carry_writes_to_readers() {
 #[tokio::test]
 async fn writes_to_unknown_collections_follow_the_setting() {
     let store: DynStore = Arc::new(MemoryStore::default());
-    let settings = Settings {
-        create_collections: false,
-        ..Settings::default()
-    };
+    let settings = Settings { create_collections: false, ..Settings::default() };
     let brainy = instance(&store, Role::Hybrid, settings).await;
     let one = || vec![record("a", &[1.0], json!({}))];
     let error = brainy.upsert(&name("other"), one()).await.unwrap_err();
@@ -311,16 +259,9 @@ async fn writes_to_unknown_collections_follow_the_setting() {
 #[tokio::test]
 async fn a_full_tail_pushes_back() {
     let store: DynStore = Arc::new(MemoryStore::default());
-    let settings = Settings {
-        tail_max_bytes: 10_000,
-        ..Settings::default()
-    };
+    let settings = Settings { tail_max_bytes: 10_000, ..Settings::default() };
     let brainy = instance(&store, Role::Writer, settings).await;
-    let batch = || {
-        (0..20)
-            .map(|n| record(&n.to_string(), &[1.0; 64], json!({})))
-            .collect()
-    };
+    let batch = || (0..20).map(|n| record(&n.to_string(), &[1.0; 64], json!({}))).collect();
     let mut last = Ok(());
     for _ in 0..4 {
         last = brainy.upsert(&name("full"), batch()).await.map(drop);
@@ -333,17 +274,10 @@ async fn a_full_tail_pushes_back() {
 #[tokio::test]
 async fn large_writes_become_data_objects_and_read_back() {
     let store: DynStore = Arc::new(MemoryStore::default());
-    let settings = Settings {
-        wal_inline_max_bytes: 0,
-        batch_max_bytes: 1,
-        ..Settings::default()
-    };
+    let settings = Settings { wal_inline_max_bytes: 0, batch_max_bytes: 1, ..Settings::default() };
     let brainy = instance(&store, Role::Hybrid, settings).await;
     let things = three(&brainy).await;
     let data = brainy::store::paths::wal_data_all(&things);
     assert_eq!(store.list(&data, None, 10).await.unwrap().objects.len(), 1);
-    assert_eq!(
-        brainy.get(&things, "b").await.unwrap().vector,
-        Some(vec![0.0, 1.0])
-    );
+    assert_eq!(brainy.get(&things, "b").await.unwrap().vector, Some(vec![0.0, 1.0]));
 }

@@ -9,21 +9,14 @@ use serde_json::{Map, Value, json};
 fn naive(filter: &Value, metadata: &Value) -> bool {
     let all = |filters: &Value| -> Vec<bool> {
         let filters = filters.as_array().unwrap();
-        filters
-            .iter()
-            .map(|filter| naive(filter, metadata))
-            .collect()
+        filters.iter().map(|filter| naive(filter, metadata)).collect()
     };
-    filter
-        .as_object()
-        .unwrap()
-        .iter()
-        .all(|(key, operand)| match key.as_str() {
-            "$and" => !all(operand).contains(&false),
-            "$or" => all(operand).contains(&true),
-            "$not" => !naive(operand, metadata),
-            path => condition(operand, &look_up(path, metadata)),
-        })
+    filter.as_object().unwrap().iter().all(|(key, operand)| match key.as_str() {
+        "$and" => !all(operand).contains(&false),
+        "$or" => all(operand).contains(&true),
+        "$not" => !naive(operand, metadata),
+        path => condition(operand, &look_up(path, metadata)),
+    })
 }
 
 /// The field's value, in a vector that is empty where it is missing.
@@ -34,9 +27,7 @@ fn look_up(path: &str, metadata: &Value) -> Vec<Value> {
     let pointer = format!("/{}", path.replace('.', "/"));
     let through_array = (1..pointer.len()).any(|end| {
         pointer.is_char_boundary(end)
-            && metadata
-                .pointer(&pointer[..end])
-                .is_some_and(Value::is_array)
+            && metadata.pointer(&pointer[..end]).is_some_and(Value::is_array)
             && pointer[end..].starts_with('/')
     });
     match metadata.pointer(&pointer) {
@@ -49,9 +40,7 @@ fn condition(operand: &Value, field: &[Value]) -> bool {
     let Value::Object(operators) = operand else {
         return operator("$eq", operand, field);
     };
-    operators
-        .iter()
-        .all(|(name, operand)| operator(name, operand, field))
+    operators.iter().all(|(name, operand)| operator(name, operand, field))
 }
 
 fn operator(name: &str, operand: &Value, field: &[Value]) -> bool {
@@ -165,10 +154,7 @@ fn operation() -> impl Strategy<Value = (String, Value)> {
     prop_oneof![
         (equality, scalar()),
         (order, ordered),
-        (
-            list,
-            prop::collection::vec(scalar(), 0..24).prop_map(Value::from)
-        ),
+        (list, prop::collection::vec(scalar(), 0..24).prop_map(Value::from)),
         (Just("$exists"), any::<bool>().prop_map(Value::from)),
         (Just("$startsWith"), "[ab\u{e9}]{0,2}".prop_map(Value::from)),
     ]
@@ -194,9 +180,7 @@ fn filter() -> impl Strategy<Value = Value> {
     fields.prop_recursive(4, 24, 3, |inner| {
         let several = prop::collection::vec(inner.clone(), 1..4);
         prop_oneof![
-            several
-                .clone()
-                .prop_map(|filters| json!({ "$and": filters })),
+            several.clone().prop_map(|filters| json!({ "$and": filters })),
             several.prop_map(|filters| json!({ "$or": filters })),
             inner.clone().prop_map(|filter| json!({ "$not": filter })),
             (inner, key(), field_condition())

@@ -30,10 +30,7 @@ fn url() -> Option<String> {
 }
 
 fn settings(url: &str) -> Settings {
-    Settings {
-        store: url.to_owned(),
-        ..Settings::default()
-    }
+    Settings { store: url.to_owned(), ..Settings::default() }
 }
 
 async fn opened(url: &str, env: &Env) -> DynStore {
@@ -70,11 +67,7 @@ async fn the_probe_accepts_the_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bucket_can_be_inspected() {
     let Some(url) = url() else { return };
-    let Location::S3 {
-        bucket: name,
-        prefix,
-    } = parse(&url).unwrap()
-    else {
+    let Location::S3 { bucket: name, prefix } = parse(&url).unwrap() else {
         panic!("{VARIABLE} is not an s3:// URL");
     };
     let env = Env::system(1).unwrap();

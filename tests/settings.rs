@@ -8,18 +8,11 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect()
+    pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
 fn flag(flag: &str, key: &str, value: &str) -> FlagValue {
-    FlagValue {
-        flag: flag.to_owned(),
-        key: key.to_owned(),
-        value: value.to_owned(),
-    }
+    FlagValue { flag: flag.to_owned(), key: key.to_owned(), value: value.to_owned() }
 }
 
 fn from_env(pairs: &[(&str, &str)]) -> Result<Effective, Error> {
@@ -48,24 +41,15 @@ fn refused(result: Result<Effective, Error>, words: &[&str]) {
 fn nothing_set_means_defaults() {
     let effective = from_env(&[("PATH", "/bin"), ("AWS_REGION", "eu-north-1")]).unwrap();
     assert_eq!(effective.settings, Settings::default());
-    assert!(
-        keys()
-            .iter()
-            .all(|key| effective.source(key) == &Source::Default)
-    );
+    assert!(keys().iter().all(|key| effective.source(key) == &Source::Default));
     assert_eq!(keys().len(), effective.settings.to_map().len());
 }
 
 #[test]
 fn flags_beat_the_environment_beats_the_file_beats_defaults() {
-    let (_dir, path) = file(
-        "a.toml",
-        "listen = '127.0.0.1:1'\npoll_interval_ms = 2_000\nwait_ms_max = 7",
-    );
-    let environment = env(&[
-        ("BRAINY_LISTEN", "127.0.0.1:2"),
-        ("BRAINY_POLL_INTERVAL_MS", "3000"),
-    ]);
+    let (_dir, path) =
+        file("a.toml", "listen = '127.0.0.1:1'\npoll_interval_ms = 2_000\nwait_ms_max = 7");
+    let environment = env(&[("BRAINY_LISTEN", "127.0.0.1:2"), ("BRAINY_POLL_INTERVAL_MS", "3000")]);
     let flags = [flag("--listen", "listen", "127.0.0.1:3")];
     let effective = load(Some(&path), environment, &flags).unwrap();
     let settings = &effective.settings;
@@ -102,10 +86,7 @@ fn every_setting_can_come_from_the_environment() {
 
 #[test]
 fn the_file_may_be_json_and_named_by_the_environment() {
-    let (_dir, path) = file(
-        "a.json",
-        r#"{"fsync": false, "role": null, "store_retries": 9}"#,
-    );
+    let (_dir, path) = file("a.json", r#"{"fsync": false, "role": null, "store_retries": 9}"#);
     let effective = from_env(&[("BRAINY_CONFIG", path.to_str().unwrap())]).unwrap();
     assert!(!effective.settings.fsync);
     assert_eq!(effective.settings.store_retries, 9);
@@ -118,19 +99,10 @@ fn the_file_may_be_json_and_named_by_the_environment() {
 #[test]
 fn the_service_endpoint_has_two_names_and_empty_variables_are_not_set() {
     let effective = from_env(&[("SERVICE_ENDPOINT", "http://a:1")]).unwrap();
-    assert_eq!(
-        effective.settings.service_endpoint.as_deref(),
-        Some("http://a:1")
-    );
-    let both = [
-        ("SERVICE_ENDPOINT", "http://a:1"),
-        ("BRAINY_SERVICE_ENDPOINT", "http://b:1"),
-    ];
+    assert_eq!(effective.settings.service_endpoint.as_deref(), Some("http://a:1"));
+    let both = [("SERVICE_ENDPOINT", "http://a:1"), ("BRAINY_SERVICE_ENDPOINT", "http://b:1")];
     let effective = from_env(&both).unwrap();
-    assert_eq!(
-        effective.settings.service_endpoint.as_deref(),
-        Some("http://b:1")
-    );
+    assert_eq!(effective.settings.service_endpoint.as_deref(), Some("http://b:1"));
     let effective = from_env(&[("BRAINY_ROLE", ""), ("BRAINY_CONFIG", "")]).unwrap();
     assert_eq!(effective.settings.role, None);
 }
@@ -140,20 +112,13 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
     let (_dir, path) = file("a.toml", "poll_intervall_ms = 100");
     refused(
         load(Some(&path), env(&[]), &[]),
-        &[
-            "\"poll_intervall_ms\"",
-            "a.toml",
-            "did you mean poll_interval_ms?",
-        ],
+        &["\"poll_intervall_ms\"", "a.toml", "did you mean poll_interval_ms?"],
     );
     refused(
         from_env(&[("BRAINY_STORE_RETRY", "1")]),
         &["BRAINY_STORE_RETRY", "did you mean BRAINY_STORE_RETRIES?"],
     );
-    refused(
-        from_env(&[("BRAINY_CONFG", "1")]),
-        &["did you mean BRAINY_CONFIG?"],
-    );
+    refused(from_env(&[("BRAINY_CONFG", "1")]), &["did you mean BRAINY_CONFIG?"]);
     refused(
         load(None, env(&[]), &[flag("--set", "fsink", "true")]),
         &["--set", "did you mean fsync?"],
@@ -165,42 +130,23 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 fn wrong_types_name_the_key_the_source_and_what_is_expected() {
     let number = "an integer of 0 to";
     let cases: &[(&str, &[&str])] = &[
-        (
-            "poll_interval_ms = '5s'",
-            &["poll_interval_ms", number, "\"5s\""],
-        ),
+        ("poll_interval_ms = '5s'", &["poll_interval_ms", number, "\"5s\""]),
         ("poll_interval_ms = -5", &["poll_interval_ms", number, "-5"]),
-        (
-            "poll_interval_ms = 100.5",
-            &["poll_interval_ms", number, "100.5"],
-        ),
-        (
-            "store_retries = 5000000000",
-            &["store_retries", number, "4294967295"],
-        ),
+        ("poll_interval_ms = 100.5", &["poll_interval_ms", number, "100.5"]),
+        ("store_retries = 5000000000", &["store_retries", number, "4294967295"]),
         ("fsync = 'yes'", &["fsync", "true or false"]),
-        (
-            "role = 'boss'",
-            &["role", "writer, reader, hybrid", "\"boss\""],
-        ),
+        ("role = 'boss'", &["role", "writer, reader, hybrid", "\"boss\""]),
         ("role = 3", &["role", "writer, reader, hybrid"]),
         ("log_format = 'xml'", &["log_format", "text, json"]),
         ("listen = 3000", &["listen", "a string", "3000"]),
-        (
-            "[store]\nurl = 'memory:'",
-            &["store", "a string", "a table"],
-        ),
+        ("[store]\nurl = 'memory:'", &["store", "a string", "a table"]),
     ];
     for (text, words) in cases {
         let (_dir, path) = file("a.toml", text);
         let result = load(Some(&path), env(&[]), &[]);
         refused(result, &[words, &["a.toml"][..]].concat());
     }
-    for (name, value) in [
-        ("POLL_INTERVAL_MS", "+100"),
-        ("FSYNC", "TRUE"),
-        ("ROLE", "Writer"),
-    ] {
+    for (name, value) in [("POLL_INTERVAL_MS", "+100"), ("FSYNC", "TRUE"), ("ROLE", "Writer")] {
         let name = format!("BRAINY_{name}");
         refused(from_env(&[(&name, value)]), &[&name, "must be", value]);
     }
@@ -249,28 +195,16 @@ fn values_out_of_range_are_refused() {
 
 #[test]
 fn settings_that_contradict_each_other_are_refused_and_all_faults_are_named() {
-    let small = [
-        ("BRAINY_WRITE_QUEUE_MAX_BYTES", "1000"),
-        ("BRAINY_GC_GRACE_MS", "1"),
-    ];
-    refused(
-        from_env(&small),
-        &["batch_max_bytes", "(1000)", "gc_grace_ms", "10000"],
-    );
+    let small = [("BRAINY_WRITE_QUEUE_MAX_BYTES", "1000"), ("BRAINY_GC_GRACE_MS", "1")];
+    refused(from_env(&small), &["batch_max_bytes", "(1000)", "gc_grace_ms", "10000"]);
     let timeout = ("BRAINY_STORE_CAS_TIMEOUT_MS", "29999");
     from_env(&[timeout]).unwrap();
     refused(
         from_env(&[timeout, ("BRAINY_STORE", "S3://bucket")]),
         &["store_cas_timeout_ms", "at least 30000 on S3"],
     );
-    let settings = Settings {
-        batch_max_records: 0,
-        ..Settings::default()
-    };
-    assert_eq!(
-        settings.validate().unwrap_err().details()["key"],
-        "batch_max_records"
-    );
+    let settings = Settings { batch_max_records: 0, ..Settings::default() };
+    assert_eq!(settings.validate().unwrap_err().details()["key"], "batch_max_records");
 }
 
 #[test]
@@ -302,10 +236,7 @@ fn the_role_has_one_precedence() {
 
     let found = role(None, &[s3, ("BRAINY_READ_ONLY", "true")], &[]).unwrap();
     let source = Source::Env("BRAINY_READ_ONLY".into());
-    assert_eq!(
-        found,
-        (Role::Reader, RoleSource::Inferred("read_only", source))
-    );
+    assert_eq!(found, (Role::Reader, RoleSource::Inferred("read_only", source)));
     let found = role(None, &[s3, ("BRAINY_WRITE_ONLY", "true")], &[]).unwrap();
     assert_eq!(found.0, Role::Writer);
     let both = [("BRAINY_READ_ONLY", "true"), ("BRAINY_WRITE_ONLY", "true")];
@@ -319,10 +250,7 @@ fn the_role_has_one_precedence() {
     let none = [s3, ("BRAINY_READ_ONLY", "false")];
     let error = role(None, &none, &[]).unwrap_err();
     assert_eq!(error.code(), Code::InvalidSettings);
-    assert!(
-        error.message().contains("set BRAINY_ROLE, --role or role"),
-        "{error}"
-    );
+    assert!(error.message().contains("set BRAINY_ROLE, --role or role"), "{error}");
 }
 
 #[test]

@@ -7,10 +7,7 @@ use brainy::store::open::open;
 
 async fn conforms(url: String) {
     let env = Env::system(1).unwrap();
-    let settings = Settings {
-        store: url,
-        ..Settings::default()
-    };
+    let settings = Settings { store: url, ..Settings::default() };
     let store = open(&settings, &env).await.unwrap();
     match run(&store, &env, Effort::QUICK).await {
         Ok(passed) => assert_eq!(passed.len(), 17),

@@ -7,12 +7,7 @@ use std::path::PathBuf;
 
 /// A vector store whose only shared infrastructure is one object-storage bucket.
 #[derive(Debug, Parser)]
-#[command(
-    name = "brainy",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "brainy", version, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
     /// Print JSON for programs instead of tables for people; errors are JSON too
     #[arg(long, global = true)]
@@ -91,11 +86,7 @@ impl SettingsArgs {
             let (key, value) = pair.split_once('=').ok_or_else(|| pair.clone())?;
             flags.push(flag("--set", key.trim(), value.trim()));
         }
-        flags.extend(
-            self.store
-                .iter()
-                .map(|value| flag("--store", "store", value)),
-        );
+        flags.extend(self.store.iter().map(|value| flag("--store", "store", value)));
         Ok(flags)
     }
 }
@@ -116,11 +107,7 @@ impl InstanceArgs {
 }
 
 fn flag(flag: &str, key: &str, value: &str) -> FlagValue {
-    FlagValue {
-        flag: flag.to_owned(),
-        key: key.to_owned(),
-        value: value.to_owned(),
-    }
+    FlagValue { flag: flag.to_owned(), key: key.to_owned(), value: value.to_owned() }
 }
 
 /// Where the data is: a server, or a store without one.

@@ -34,10 +34,7 @@ impl Failure {
 
     /// The command line asks for something that makes no sense.
     pub fn usage(message: impl Into<String>) -> Self {
-        Failure {
-            usage: true,
-            ..Self::new(Code::InvalidRequest, message)
-        }
+        Failure { usage: true, ..Self::new(Code::InvalidRequest, message) }
     }
 
     /// A file or a stream could not be read or written.
@@ -58,10 +55,7 @@ impl Failure {
             code: text("code").unwrap_or_else(|| Code::Internal.name().to_owned()),
             message: text("message")
                 .unwrap_or_else(|| format!("the server answered {status}, not as Brainy does")),
-            details: details
-                .and_then(Value::as_object)
-                .cloned()
-                .unwrap_or_default(),
+            details: details.and_then(Value::as_object).cloned().unwrap_or_default(),
             status: Some(status),
             retry_after,
             usage: false,
@@ -85,10 +79,7 @@ impl Failure {
 
     /// Whether the content of the request was refused, so that a part of it may be accepted.
     pub fn is_rejection(&self) -> bool {
-        matches!(
-            self.status,
-            Some(StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE)
-        )
+        matches!(self.status, Some(StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE))
     }
 
     /// 2 for wrong usage or settings, 1 for anything else.

@@ -13,9 +13,7 @@ use tracing_subscriber::EnvFilter;
 /// Settings from all layers. `flags` is what the command line says, or what could not be read.
 pub fn load(file: Option<&Path>, flags: Result<Vec<FlagValue>, String>) -> Result<Effective> {
     let flags = flags.map_err(|pair| {
-        Failure::usage(format!(
-            "--set {pair:?} has no value: write --set NAME=VALUE"
-        ))
+        Failure::usage(format!("--set {pair:?} has no value: write --set NAME=VALUE"))
     })?;
     // Names and values that are not UTF-8 are shown with replacement characters, as unknown names
     // or wrong values.

@@ -63,9 +63,7 @@ pub fn properties(value: &Value) -> Result<()> {
     let mut rows = Vec::new();
     flatten("", value, &mut rows);
     let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.add_rows(rows);
     print(&table)
 }
@@ -98,10 +96,7 @@ pub fn excerpt(text: &str, characters_max: usize) -> String {
     if line.chars().count() <= characters_max {
         return line;
     }
-    let cut: String = line
-        .chars()
-        .take(characters_max.saturating_sub(1))
-        .collect();
+    let cut: String = line.chars().take(characters_max.saturating_sub(1)).collect();
     format!("{}…", cut.trim_end())
 }
 

@@ -94,10 +94,7 @@ impl Transport {
 
     /// The routes of an instance in this process.
     pub fn in_process(brainy: Brainy) -> Self {
-        Transport::InProcess {
-            router: brainy::api::router(brainy.clone()),
-            brainy,
-        }
+        Transport::InProcess { router: brainy::api::router(brainy.clone()), brainy }
     }
 
     /// Lets an instance in this process finish what it has begun.
@@ -148,9 +145,7 @@ impl Transport {
             Transport::Http { client, base } => {
                 let mut request = client.request(method, format!("{base}{path}"));
                 if let Some(body) = body {
-                    request = request
-                        .header(header::CONTENT_TYPE, "application/json")
-                        .body(body);
+                    request = request.header(header::CONTENT_TYPE, "application/json").body(body);
                 }
                 let response = request.send().await.map_err(|error| broken(base, error))?;
                 let (status, headers) = (response.status(), response.headers().clone());
@@ -212,9 +207,7 @@ fn http(url: &str) -> Result<Transport> {
     if local {
         builder = builder.no_proxy();
     }
-    let client = builder
-        .build()
-        .map_err(|error| Failure::io("could not set up HTTP", &error))?;
+    let client = builder.build().map_err(|error| Failure::io("could not set up HTTP", &error))?;
     let base = url.trim_end_matches('/').to_owned();
     Ok(Transport::Http { client, base })
 }
@@ -258,10 +251,7 @@ fn broken(base: &str, error: reqwest::Error) -> Failure {
 }
 
 fn cut(error: axum::Error) -> Failure {
-    Failure::new(
-        Code::StoreUnavailable,
-        format!("the answer was cut: {}", innermost(&error)),
-    )
+    Failure::new(Code::StoreUnavailable, format!("the answer was cut: {}", innermost(&error)))
 }
 
 /// The first cause, which says most; what is around it repeats itself.

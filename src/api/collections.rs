@@ -21,11 +21,7 @@ use axum::http::StatusCode;
         (status = 200, description = "Was there, with the same settings", body = CollectionBody)))]
 pub async fn create(State(app): State<Shared>, Input(spec): Input<CollectionSpec>) -> Reply {
     let (info, created) = app.brainy.create_collection(spec).await?;
-    let status = if created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     json(status, &CollectionBody::from(&info))
 }
 

@@ -135,10 +135,8 @@ mod tests {
                 Some((code, cells.next()?.parse().ok()?))
             })
             .collect();
-        let actual: BTreeMap<&str, u16> = Code::ALL
-            .iter()
-            .map(|code| (code.name(), status(*code).as_u16()))
-            .collect();
+        let actual: BTreeMap<&str, u16> =
+            Code::ALL.iter().map(|code| (code.name(), status(*code).as_u16())).collect();
         assert_eq!(documented, actual);
     }
 

@@ -55,12 +55,7 @@ const UNSAID: [&str; 2] = ["", "application/x-www-form-urlencoded"];
 pub fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<()> {
     let value = headers.get(header::CONTENT_TYPE);
     let text = value.map_or("", |value| value.to_str().unwrap_or("?"));
-    let essence = text
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let unsaid = UNSAID.contains(&essence.as_str()) && !headers.contains_key(header::ORIGIN);
     if accepted.contains(&essence.as_str()) || unsaid {
         return Ok(());
@@ -68,21 +63,14 @@ pub fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<()> {
     let shown: String = text.chars().take(80).collect();
     Err(Error::new(
         Code::UnsupportedMediaType,
-        format!(
-            "the content-type {shown:?} is not supported; send {}",
-            accepted[0]
-        ),
+        format!("the content-type {shown:?} is not supported; send {}", accepted[0]),
     )
     .with("accepted", accepted))
 }
 
 async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Vec<u8>> {
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    let declared = declared
-        .and_then(|text| text.parse::<usize>().ok())
-        .unwrap_or(0);
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let declared = declared.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
     if declared > max {
         return Err(too_large(max));
     }
@@ -147,11 +135,7 @@ fn explain<T: Decode>(bytes: &[u8], error: serde_json::Error) -> Error {
     } else {
         Code::InvalidRequest
     };
-    let place = if shown == "." {
-        "the body".to_owned()
-    } else {
-        shown.clone()
-    };
+    let place = if shown == "." { "the body".to_owned() } else { shown.clone() };
     let error = Error::new(code, format!("{place}: {}", fault.inner())).with("path", shown);
     match path.iter().find_map(index) {
         Some(at) => {
@@ -175,8 +159,7 @@ fn index(segment: &Segment) -> Option<usize> {
 /// Whether the fault is inside a vector. Metadata and filters are not parsed by then, so a field
 /// of theirs cannot be meant.
 fn in_vector(path: &Path) -> bool {
-    path.iter()
-        .any(|segment| matches!(segment, Segment::Map { key } if key == "vector"))
+    path.iter().any(|segment| matches!(segment, Segment::Map { key } if key == "vector"))
 }
 
 /// Whether a vector holds something that is not a finite number, as opposed to broken JSON. Some
@@ -193,9 +176,7 @@ fn is_number_fault(bytes: &[u8], error: &serde_json::Error) -> bool {
     let at = line_start + error.column();
     let near = at.saturating_sub(3)..=at;
     near.filter_map(|start| bytes.get(start..)).any(|rest| {
-        ["NaN", "nan", "Inf", "inf"]
-            .iter()
-            .any(|word| rest.starts_with(word.as_bytes()))
+        ["NaN", "nan", "Inf", "inf"].iter().any(|word| rest.starts_with(word.as_bytes()))
     })
 }
 
@@ -270,16 +251,12 @@ impl FromRequestParts<Shared> for RecordId {
 }
 
 async fn parameter(parts: &mut Parts, app: &Shared, name: &str) -> Result<String> {
-    let all = RawPathParams::from_request_parts(parts, app)
-        .await
-        .map_err(|_| {
-            Error::invalid("the path is not UTF-8; percent-encode the bytes of its UTF-8 form")
-        })?;
+    let all = RawPathParams::from_request_parts(parts, app).await.map_err(|_| {
+        Error::invalid("the path is not UTF-8; percent-encode the bytes of its UTF-8 form")
+    })?;
     match all.iter().find(|(key, _)| *key == name) {
         Some((_, value)) => Ok(value.to_owned()),
-        None => Err(Error::internal(format!(
-            "the route has no parameter {name}"
-        ))),
+        None => Err(Error::internal(format!("the route has no parameter {name}"))),
     }
 }
 

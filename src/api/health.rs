@@ -36,11 +36,7 @@ pub struct Health {
 impl Health {
     /// Health of an instance that started at `started`.
     pub fn new(started: Timestamp) -> Self {
-        Health {
-            started,
-            sampler: Sampler::default(),
-            store: tokio::sync::Mutex::new(None),
-        }
+        Health { started, sampler: Sampler::default(), store: tokio::sync::Mutex::new(None) }
     }
 
     /// What is wrong with the store, by an answer that is a few seconds old at most.
@@ -99,22 +95,10 @@ fn panicked_warning() -> String {
     responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
 pub async fn live(State(app): State<Shared>) -> Reply {
     if app.alive() {
-        return json(
-            StatusCode::OK,
-            &LiveBody {
-                status: "alive",
-                warnings: Vec::new(),
-            },
-        );
+        return json(StatusCode::OK, &LiveBody { status: "alive", warnings: Vec::new() });
     }
     let warnings = vec![panicked_warning()];
-    json(
-        StatusCode::SERVICE_UNAVAILABLE,
-        &LiveBody {
-            status: "failed",
-            warnings,
-        },
-    )
+    json(StatusCode::SERVICE_UNAVAILABLE, &LiveBody { status: "failed", warnings })
 }
 
 /// Whether the instance should get requests
@@ -129,21 +113,9 @@ pub async fn ready(State(app): State<Shared>) -> Reply {
         warnings.push(panicked_warning());
     }
     if warnings.is_empty() {
-        return json(
-            StatusCode::OK,
-            &LiveBody {
-                status: "ready",
-                warnings,
-            },
-        );
+        return json(StatusCode::OK, &LiveBody { status: "ready", warnings });
     }
-    json(
-        StatusCode::SERVICE_UNAVAILABLE,
-        &LiveBody {
-            status: "not ready",
-            warnings,
-        },
-    )
+    json(StatusCode::SERVICE_UNAVAILABLE, &LiveBody { status: "not ready", warnings })
 }
 
 /// Health, with figures for people
@@ -169,9 +141,7 @@ pub async fn report(State(app): State<Shared>) -> Reply {
     let traffic = app.traffic.summary();
     if traffic.requests >= FAILURE_REQUESTS_MIN && traffic.failure_share >= FAILURE_SHARE_WARNING {
         let percent = traffic.failure_share * 100.0;
-        warnings.push(format!(
-            "{percent:.1} % of the requests of the last minute failed"
-        ));
+        warnings.push(format!("{percent:.1} % of the requests of the last minute failed"));
     }
     let env = app.brainy.env();
     let usage = app.health.sampler.usage();
@@ -202,9 +172,5 @@ pub async fn report(State(app): State<Shared>) -> Reply {
 pub async fn metrics(State(app): State<Shared>) -> Response {
     const TEXT: HeaderValue =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    (
-        [(header::CONTENT_TYPE, TEXT)],
-        app.brainy.env().metrics.encode(),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, TEXT)], app.brainy.env().metrics.encode()).into_response()
 }

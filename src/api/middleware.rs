@@ -56,19 +56,13 @@ struct Observed {
 impl Observer {
     /// Observes into `traffic` and the metrics of `env`.
     pub fn new(env: Env, traffic: Arc<Traffic>, timeout_ms: u64) -> Self {
-        Observer(Arc::new(Observed {
-            env,
-            traffic,
-            timeout_ms,
-        }))
+        Observer(Arc::new(Observed { env, traffic, timeout_ms }))
     }
 }
 
 impl MakeRequestId for Observer {
     fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
-        HeaderValue::try_from(self.0.env.record_id())
-            .ok()
-            .map(RequestId::new)
+        HeaderValue::try_from(self.0.env.record_id()).ok().map(RequestId::new)
     }
 }
 
@@ -89,10 +83,7 @@ pub fn outer(router: Router, observer: Observer) -> Router {
 
 /// Bounds how long a request may take.
 pub fn timed<S: Clone + Send + Sync + 'static>(router: Router<S>, limit: Duration) -> Router<S> {
-    router.layer(TimeoutLayer::with_status_code(
-        StatusCode::GATEWAY_TIMEOUT,
-        limit,
-    ))
+    router.layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, limit))
 }
 
 /// Bounds how many requests are in flight, over all routes that it guards.
@@ -103,9 +94,7 @@ pub struct Gate {
 impl Gate {
     /// Lets `limit` requests in at a time and turns the others away at once.
     pub fn new(limit: usize) -> Self {
-        Gate {
-            permits: Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))),
-        }
+        Gate { permits: Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))) }
     }
 
     /// Puts the gate, and behind it decompression of bodies, in front of the routes.
@@ -120,9 +109,7 @@ impl Gate {
                     ))
                 }))
                 .layer(LoadShedLayer::new())
-                .layer(GlobalConcurrencyLimitLayer::with_semaphore(
-                    self.permits.clone(),
-                ))
+                .layer(GlobalConcurrencyLimitLayer::with_semaphore(self.permits.clone()))
                 .layer(RequestDecompressionLayer::new())
                 .layer(MapRequestLayer::new(
                     |request: axum::http::Request<DecompressionBody<Body>>| request.map(Body::new),
@@ -136,10 +123,8 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
     tracing::error!(panic = text, "a request panicked");
-    ApiError(Error::internal(
-        "this request met a defect; please report it with the request id",
-    ))
-    .into_response()
+    ApiError(Error::internal("this request met a defect; please report it with the request id"))
+        .into_response()
 }
 
 /// The method as a label; methods that HTTP does not name share one.
@@ -163,10 +148,7 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
     let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let path = matched.is_none().then(|| request.uri().path().to_owned());
     let id = request.extensions().get::<RequestId>().cloned();
-    let id = id
-        .as_ref()
-        .and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default();
+    let id = id.as_ref().and_then(|id| id.header_value().to_str().ok()).unwrap_or_default();
     let span = tracing::debug_span!("request", id, method = method.as_str(), route);
 
     let mut response = next.run(request).instrument(span).await;
@@ -221,16 +203,13 @@ fn told(response: Response, method: &Method, path: &str, timeout_ms: u64) -> Res
             "the body's content-encoding is not supported; use gzip, zstd or none",
         ),
         StatusCode::GATEWAY_TIMEOUT => timed_out(method, path, timeout_ms),
-        StatusCode::PAYLOAD_TOO_LARGE => Error::new(
-            Code::PayloadTooLarge,
-            "the body is too large; send less at a time",
-        ),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Error::new(Code::PayloadTooLarge, "the body is too large; send less at a time")
+        }
         status if status.is_client_error() => {
             Error::invalid(format!("the request could not be read ({status})"))
         }
-        status => Error::internal(format!(
-            "the request failed with {status}; please report it"
-        )),
+        status => Error::internal(format!("the request failed with {status}; please report it")),
     };
     let status = response.status();
     let mut told = ApiError(error).into_response();

@@ -131,11 +131,7 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
             .routes(routes!(health::metrics)),
     };
     let mut description = openapi::base();
-    for part in [
-        &mut routes.data,
-        &mut routes.streams,
-        &mut routes.operations,
-    ] {
+    for part in [&mut routes.data, &mut routes.streams, &mut routes.operations] {
         description.merge(part.to_openapi());
     }
     openapi::complete(&mut description);
@@ -162,8 +158,5 @@ fn build(brainy: Brainy, stopping: CancellationToken) -> Router {
         .merge(Router::from(routes.operations))
         .with_state(app)
         .merge(openapi::pages(description));
-    middleware::outer(
-        router,
-        middleware::Observer::new(env, traffic, settings.request_timeout_ms),
-    )
+    middleware::outer(router, middleware::Observer::new(env, traffic, settings.request_timeout_ms))
 }

@@ -69,25 +69,17 @@ fn add_failures(operation: &mut Operation, path: &str, method: &HttpMethod) {
     let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for code in Code::ALL {
         if may_answer(*code, path, method, has_body) {
-            by_status
-                .entry(status(*code).as_u16())
-                .or_default()
-                .push(code.name());
+            by_status.entry(status(*code).as_u16()).or_default().push(code.name());
         }
     }
     for (status, codes) in by_status {
-        let response = ResponseBuilder::new()
-            .description(format!("`{}`", codes.join("`, `")))
-            .content(
+        let response =
+            ResponseBuilder::new().description(format!("`{}`", codes.join("`, `"))).content(
                 "application/json",
-                ContentBuilder::new()
-                    .schema(Some(Ref::from_schema_name("ErrorBody")))
-                    .build(),
+                ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build(),
             );
         let responses = &mut operation.responses.responses;
-        responses
-            .entry(status.to_string())
-            .or_insert(RefOr::T(response.build()));
+        responses.entry(status.to_string()).or_insert(RefOr::T(response.build()));
     }
 }
 
@@ -172,32 +164,15 @@ mod tests {
         for item in api["paths"].as_object().unwrap().values() {
             described += item.as_object().unwrap().len();
         }
-        assert_eq!(
-            described,
-            calls.len(),
-            "a call is described that this test does not know"
-        );
+        assert_eq!(described, calls.len(), "a call is described that this test does not know");
         for (method, path, status) in calls {
             let call = &api["paths"][path][method];
-            assert!(
-                call["responses"][status].is_object(),
-                "{method} {path} {status}: {call}"
-            );
-            assert!(
-                call["summary"].is_string() && call["operationId"].is_string(),
-                "{call}"
-            );
-            for parameter in path
-                .split('{')
-                .skip(1)
-                .filter_map(|part| part.split('}').next())
-            {
+            assert!(call["responses"][status].is_object(), "{method} {path} {status}: {call}");
+            assert!(call["summary"].is_string() && call["operationId"].is_string(), "{call}");
+            for parameter in path.split('{').skip(1).filter_map(|part| part.split('}').next()) {
                 let named = call["parameters"].as_array().unwrap().iter();
                 let mut named = named.filter(|p| p["in"] == "path" && p["name"] == parameter);
-                assert!(
-                    named.next().is_some(),
-                    "{method} {path} does not describe {parameter}"
-                );
+                assert!(named.next().is_some(), "{method} {path} does not describe {parameter}");
             }
         }
     }

@@ -41,10 +41,7 @@ impl Default for Sampler {
                 system,
                 taken: Instant::now(),
                 cpu_ms,
-                usage: Usage {
-                    memory_bytes,
-                    cpu_percent: 0.0,
-                },
+                usage: Usage { memory_bytes, cpu_percent: 0.0 },
             }),
         }
     }
@@ -56,14 +53,9 @@ fn look(system: &mut Option<System>) -> (u64, u64) {
         return (0, 0);
     };
     let pid = Pid::from_u32(std::process::id());
-    let kind = ProcessRefreshKind::nothing()
-        .with_cpu()
-        .with_memory()
-        .without_tasks();
+    let kind = ProcessRefreshKind::nothing().with_cpu().with_memory().without_tasks();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, kind);
-    system.process(pid).map_or((0, 0), |process| {
-        (process.memory(), process.accumulated_cpu_time())
-    })
+    system.process(pid).map_or((0, 0), |process| (process.memory(), process.accumulated_cpu_time()))
 }
 
 impl Sampler {
@@ -75,10 +67,7 @@ impl Sampler {
             let (memory_bytes, cpu_ms) = look(&mut last.system);
             let busy_ms = cpu_ms.saturating_sub(last.cpu_ms) as f64;
             let cpu_percent = 100.0 * busy_ms / (elapsed.as_secs_f64() * 1_000.0);
-            last.usage = Usage {
-                memory_bytes,
-                cpu_percent,
-            };
+            last.usage = Usage { memory_bytes, cpu_percent };
             last.cpu_ms = cpu_ms;
             last.taken = Instant::now();
         }

@@ -28,11 +28,7 @@ pub async fn upsert(
     Input(Records(records)): Input<Records>,
 ) -> Reply {
     let done = app.brainy.upsert(&name, records).await?;
-    let body = UpsertedBody {
-        version: done.version.0,
-        upserted: done.upserted,
-        ids: done.ids,
-    };
+    let body = UpsertedBody { version: done.version.0, upserted: done.upserted, ids: done.ids };
     json(StatusCode::OK, &body)
 }
 
@@ -48,10 +44,7 @@ pub async fn list(
 ) -> Reply {
     let include_vector = query.include_vector;
     let (limit, cursor) = query.page()?;
-    let page = app
-        .brainy
-        .list(&name, limit, cursor, include_vector)
-        .await?;
+    let page = app.brainy.list(&name, limit, cursor, include_vector).await?;
     json(StatusCode::OK, &RecordPageBody::from(&page))
 }
 
@@ -76,11 +69,9 @@ async fn one(app: &Shared, name: &CollectionName, id: &str) -> Reply {
 /// The ids `fetch` and `delete`, which the paths of the two calls below would hide.
 pub fn shadowed_ids() -> Router<Shared> {
     let get = |id: &'static str| {
-        routing::get(
-            async move |State(app): State<Shared>, InCollection(name): InCollection| {
-                one(&app, &name, id).await
-            },
-        )
+        routing::get(async move |State(app): State<Shared>, InCollection(name): InCollection| {
+            one(&app, &name, id).await
+        })
     };
     Router::new()
         .route("/v1/collections/{collection}/vectors/fetch", get("fetch"))
@@ -97,10 +88,7 @@ pub async fn fetch(
     InCollection(name): InCollection,
     Input(body): Input<FetchBody>,
 ) -> Reply {
-    let fetched = app
-        .brainy
-        .fetch(&name, &body.ids, body.include_vector)
-        .await?;
+    let fetched = app.brainy.fetch(&name, &body.ids, body.include_vector).await?;
     json(StatusCode::OK, &FetchedBody::from(&fetched))
 }
 
@@ -118,8 +106,5 @@ pub async fn delete(
     Input(target): Input<DeleteTarget>,
 ) -> Reply {
     let done = app.brainy.delete(&name, target).await?;
-    json(
-        StatusCode::OK,
-        &DeletedBody::new(done.version, done.deleted),
-    )
+    json(StatusCode::OK, &DeletedBody::new(done.version, done.deleted))
 }

@@ -43,10 +43,7 @@ pub struct Summary {
 
 impl Default for Traffic {
     fn default() -> Self {
-        Traffic {
-            start: Instant::now(),
-            buckets: std::array::from_fn(|_| Bucket::default()),
-        }
+        Traffic { start: Instant::now(), buckets: std::array::from_fn(|_| Bucket::default()) }
     }
 }
 
@@ -58,10 +55,7 @@ impl Traffic {
         let bucket = &self.buckets[(second % BUCKETS) as usize];
         let seen = bucket.second.load(Relaxed);
         if seen != second
-            && (bucket
-                .second
-                .compare_exchange(seen, second, Relaxed, Relaxed))
-            .is_ok()
+            && (bucket.second.compare_exchange(seen, second, Relaxed, Relaxed)).is_ok()
         {
             bucket.requests.store(0, Relaxed);
             bucket.failures.store(0, Relaxed);
@@ -89,11 +83,7 @@ impl Traffic {
         let begun = (oldest - 1) as f64;
         let seconds = (elapsed.as_secs_f64() - begun).max(1.0);
         let each = |sum: f64| {
-            if requests == 0 {
-                0.0
-            } else {
-                sum / requests as f64
-            }
+            if requests == 0 { 0.0 } else { sum / requests as f64 }
         };
         Summary {
             requests,
@@ -125,11 +115,7 @@ mod tests {
         assert_eq!(summary.failure_share, 0.05);
 
         tokio::time::advance(Duration::from_secs(54)).await;
-        assert_eq!(
-            traffic.summary().requests,
-            10,
-            "seconds 0 to 4 have left the window"
-        );
+        assert_eq!(traffic.summary().requests, 10, "seconds 0 to 4 have left the window");
         // Second 64 takes the bucket of second 0 and must not inherit its counts.
         traffic.record(Duration::from_millis(1), false);
         assert_eq!(traffic.summary().requests, 11);

@@ -42,17 +42,10 @@ pub async fn export(
     // Compression asks again after the end, which a stream need not survive.
     let lines = export.lines.fuse().inspect(|piece| {
         if let Err(error) = piece {
-            tracing::error!(
-                code = error.code().name(),
-                "an export was cut: {}",
-                error.message()
-            );
+            tracing::error!(code = error.code().name(), "an export was cut: {}", error.message());
         }
     });
-    let headers = [
-        (header::CONTENT_TYPE, NDJSON),
-        (VERSION, HeaderValue::from(export.version.0)),
-    ];
+    let headers = [(header::CONTENT_TYPE, NDJSON), (VERSION, HeaderValue::from(export.version.0))];
     Ok((headers, Body::from_stream(lines)).into_response())
 }
 
@@ -73,9 +66,7 @@ pub async fn import(
 ) -> Reply {
     check_type(request.headers(), IMPORT_TYPES)?;
     let body = request.into_body().into_data_stream();
-    let pieces = body
-        .map(|piece| piece.map_err(|error| broken_body(&error)))
-        .boxed();
+    let pieces = body.map(|piece| piece.map_err(|error| broken_body(&error))).boxed();
     let report = app.brainy.import(&name, pieces).await?;
     let errors = report.errors.iter().map(|fault| ImportFaultBody {
         line: fault.line,

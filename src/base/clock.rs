@@ -46,10 +46,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
     /// Starts measuring elapsed time.
     fn mark(&self) -> Mark {
-        Mark {
-            monotonic: Instant::now(),
-            wall: self.now(),
-        }
+        Mark { monotonic: Instant::now(), wall: self.now() }
     }
 
     /// How long ago `mark` was taken, by the clock that says longer.
@@ -71,10 +68,7 @@ pub struct Mark {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the wall clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     fn now(&self) -> Timestamp {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let millis = since_epoch.unwrap_or_default().as_millis();
@@ -92,10 +86,7 @@ pub struct VirtualClock {
 impl VirtualClock {
     /// A clock that shows `wall` now.
     pub fn starting_at(wall: Timestamp) -> Self {
-        VirtualClock {
-            start: Instant::now(),
-            wall,
-        }
+        VirtualClock { start: Instant::now(), wall }
     }
 }
 

@@ -41,9 +41,7 @@ impl Compute {
                 let (send, receive) = oneshot::channel();
                 // The receiver may be gone (the request was cancelled): then nobody wants it.
                 pool.spawn(move || drop(send.send(guarded())));
-                receive
-                    .await
-                    .map_err(|_| Error::internal("the compute pool is gone"))?
+                receive.await.map_err(|_| Error::internal("the compute pool is gone"))?
             }
         }
     }

@@ -33,9 +33,7 @@ impl Defects {
     /// Switches one defect on.
     #[cfg(feature = "defects")]
     pub fn only(defect: Defect) -> Self {
-        Defects {
-            active: Some(defect),
-        }
+        Defects { active: Some(defect) }
     }
 
     /// Whether `defect` is on.

@@ -209,10 +209,7 @@ impl Error {
 
     /// Whether the same call may succeed a moment later.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.0.code,
-            Code::StoreUnavailable | Code::Overloaded | Code::Backpressure
-        )
+        matches!(self.0.code, Code::StoreUnavailable | Code::Overloaded | Code::Backpressure)
     }
 
     /// A copy for a second receiver of the same failure (the source stays with the first).

@@ -60,9 +60,7 @@ impl CollectionName {
         let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let valid = name.len() <= 63
             && name.bytes().next().is_some_and(lower)
-            && name
-                .bytes()
-                .all(|byte| lower(byte) || byte == b'_' || byte == b'-');
+            && name.bytes().all(|byte| lower(byte) || byte == b'_' || byte == b'-');
         if valid {
             return Ok(CollectionName(name));
         }
@@ -157,9 +155,7 @@ pub fn ulid(now: Timestamp, rng: &dyn Rng) -> Ulid {
 pub fn uuid_v7(now: Timestamp, rng: &dyn Rng) -> String {
     let mut random = [0; 10];
     rng.fill(&mut random);
-    uuid::Builder::from_unix_timestamp_millis(now.0, &random)
-        .into_uuid()
-        .to_string()
+    uuid::Builder::from_unix_timestamp_millis(now.0, &random).into_uuid().to_string()
 }
 
 #[cfg(test)]

@@ -98,10 +98,7 @@ impl Default for Metrics {
             registry: Registry::default(),
         };
         metrics.register(&mut registry);
-        Metrics {
-            registry,
-            ..metrics
-        }
+        Metrics { registry, ..metrics }
     }
 }
 
@@ -114,28 +111,12 @@ impl Metrics {
         registry.register("store_requests", "Requests to the object store", store);
         registry.register("http_requests", "HTTP requests answered", http);
         let (vectors, tail) = (self.vector_count.clone(), self.tail_bytes.clone());
-        registry.register(
-            "vector_count",
-            "Live records over all open collections",
-            vectors,
-        );
+        registry.register("vector_count", "Live records over all open collections", vectors);
         registry.register("tail_bytes", "Bytes of the log tails held in memory", tail);
         for (name, help, histogram) in [
-            (
-                "store_request",
-                "Time that store requests took",
-                &self.store_seconds,
-            ),
-            (
-                "search",
-                "Time that searches took inside the engine",
-                &self.search_seconds,
-            ),
-            (
-                "http_request",
-                "Time that HTTP requests took",
-                &self.http_seconds,
-            ),
+            ("store_request", "Time that store requests took", &self.store_seconds),
+            ("search", "Time that searches took inside the engine", &self.search_seconds),
+            ("http_request", "Time that HTTP requests took", &self.http_seconds),
         ] {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
@@ -144,21 +125,9 @@ impl Metrics {
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
     fn counters(&self) -> [(&'static str, &'static str, &Counter); 9] {
         [
-            (
-                "store_read_bytes",
-                "Bytes read from the object store",
-                &self.store_bytes_read,
-            ),
-            (
-                "store_written_bytes",
-                "Bytes written to the object store",
-                &self.store_bytes_written,
-            ),
-            (
-                "wal_appends",
-                "Log entries appended by this instance",
-                &self.wal_appends,
-            ),
+            ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
+            ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
+            ("wal_appends", "Log entries appended by this instance", &self.wal_appends),
             (
                 "wal_appends_lost",
                 "Conditional PUTs of log entries that lost a race",
@@ -174,16 +143,8 @@ impl Metrics {
                 "Entries whose position may have been collected before they were created",
                 &self.wal_appends_below_floor,
             ),
-            (
-                "records_written",
-                "Records acknowledged as durable",
-                &self.records_written,
-            ),
-            (
-                "wal_entries_applied",
-                "Log entries applied",
-                &self.wal_entries_applied,
-            ),
+            ("records_written", "Records acknowledged as durable", &self.records_written),
+            ("wal_entries_applied", "Log entries applied", &self.wal_entries_applied),
             ("searches", "Searches answered", &self.searches),
         ]
     }
@@ -207,9 +168,6 @@ mod tests {
         metrics.searches.inc();
         let text = metrics.encode();
         assert!(text.contains("brainy_searches_total 1"), "{text}");
-        assert!(
-            text.contains("brainy_store_request_seconds_bucket"),
-            "{text}"
-        );
+        assert!(text.contains("brainy_store_request_seconds_bucket"), "{text}");
     }
 }

@@ -56,10 +56,7 @@ impl SeededRng {
     }
 
     /// A generator seeded by the operating system.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that asks the operating system"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the operating system")]
     pub fn from_os() -> Self {
         SeededRng::new(rand::random())
     }
@@ -67,10 +64,7 @@ impl SeededRng {
 
 impl Rng for SeededRng {
     fn fill(&self, bytes: &mut [u8]) {
-        let mut rng = self
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut rng = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         rng.fill_bytes(bytes);
     }
 }

@@ -70,9 +70,7 @@ impl Tasks {
     pub async fn shutdown(&self, bound: Duration) -> bool {
         self.stop.cancel();
         self.tracker.close();
-        let finished = tokio::time::timeout(bound, self.tracker.wait())
-            .await
-            .is_ok();
+        let finished = tokio::time::timeout(bound, self.tracker.wait()).await.is_ok();
         self.kill.cancel();
         finished
     }

@@ -66,10 +66,7 @@ impl HashingEmbedder {
     /// unrelated texts collide.
     pub fn new(dimensions: usize) -> Self {
         let dimensions = dimensions.max(1);
-        HashingEmbedder {
-            dimensions,
-            name: format!("hashing-v1-{dimensions}"),
-        }
+        HashingEmbedder { dimensions, name: format!("hashing-v1-{dimensions}") }
     }
 
     /// The coordinate of a feature, and its sign.
@@ -155,11 +152,8 @@ fn grams(word: &str, mass: f64, marked: &mut String, features: &mut Vec<(u64, f6
     marked.clear();
     marked.extend(["<", word, ">"]);
     // Where each character starts, and where the last one ends.
-    let ends: Vec<usize> = marked
-        .char_indices()
-        .map(|(start, _)| start)
-        .chain([marked.len()])
-        .collect();
+    let ends: Vec<usize> =
+        marked.char_indices().map(|(start, _)| start).chain([marked.len()]).collect();
     let first = features.len();
     for chars in GRAM_CHARS {
         for window in ends.windows(chars + 1) {

@@ -25,11 +25,8 @@ pub fn sample() -> Result<Vec<SampleRecord>> {
         .enumerate()
         .map(|(index, line)| {
             serde_json::from_str(line).map_err(|error| {
-                Error::internal(format!(
-                    "line {} of the built-in sample is broken",
-                    index + 1
-                ))
-                .caused_by(error)
+                Error::internal(format!("line {} of the built-in sample is broken", index + 1))
+                    .caused_by(error)
             })
         })
         .collect()
@@ -60,10 +57,7 @@ mod tests {
             assert!(domains[domain] >= 80, "{domains:?}");
         }
         let others: i32 = domains.values().sum::<i32>()
-            - ["medical", "legal", "product"]
-                .map(|domain| domains[domain])
-                .iter()
-                .sum::<i32>();
+            - ["medical", "legal", "product"].map(|domain| domains[domain]).iter().sum::<i32>();
         assert!(others >= 60 && domains.len() >= 5, "{domains:?}");
     }
 

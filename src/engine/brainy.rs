@@ -45,10 +45,7 @@ impl Brainy {
     /// Opens a store with default settings, as a hybrid: `s3://bucket/prefix`, `file:///folder`,
     /// a folder, or `memory:`.
     pub async fn open(store_url: &str) -> Result<Self> {
-        let settings = Settings {
-            store: store_url.to_owned(),
-            ..Settings::default()
-        };
+        let settings = Settings { store: store_url.to_owned(), ..Settings::default() };
         let env = Env::system(settings.compute_threads)?;
         let store = store::open::open(&settings, &env).await?;
         Self::start(settings, Role::Hybrid, store, env).await
@@ -97,9 +94,7 @@ impl Brainy {
 
     /// Asks the store one cheap question, to find out whether it answers.
     pub async fn check_store(&self) -> Result<()> {
-        store::get(&*self.0.store, &store::paths::config())
-            .await
-            .map(drop)
+        store::get(&*self.0.store, &store::paths::config()).await.map(drop)
     }
 
     /// Creates a collection; `false` where it was there with the same settings.
@@ -130,10 +125,7 @@ impl Brainy {
                 Err(error) => return Err(error),
             }
         }
-        Ok(CollectionPage {
-            collections,
-            next_cursor,
-        })
+        Ok(CollectionPage { collections, next_cursor })
     }
 
     /// A collection.
@@ -181,11 +173,7 @@ impl Brainy {
                 }
                 Err(error) => return Err(error),
                 Ok(version) => {
-                    return Ok(Upserted {
-                        version,
-                        upserted: records.len(),
-                        ids: prepared.ids,
-                    });
+                    return Ok(Upserted { version, upserted: records.len(), ids: prepared.ids });
                 }
             }
         }
@@ -196,8 +184,7 @@ impl Brainy {
         check_role(self.0.role, true)?;
         if let DeleteTarget::Ids(ids) = &target {
             validate::check_count("ids", ids.len(), PAGE_MAX)?;
-            ids.iter()
-                .try_for_each(|id| crate::base::ids::check_record_id(id))?;
+            ids.iter().try_for_each(|id| crate::base::ids::check_record_id(id))?;
         }
         let collection = self.open_collection(name).await?;
         let snapshot = self.pin(&collection, Consistency::Strong).await?;
@@ -216,22 +203,15 @@ impl Brainy {
         for ids in ids.chunks(RECORDS_PER_WRITE_MAX) {
             let mut builder = ChunkBuilder::new(0);
             ids.iter().for_each(|id| builder.delete(id));
-            last = self
-                .write(name, builder.finish()?, ids.len() as u32)
-                .await?;
+            last = self.write(name, builder.finish()?, ids.len() as u32).await?;
         }
-        Ok(Deleted {
-            version: last,
-            deleted: ids.len(),
-        })
+        Ok(Deleted { version: last, deleted: ids.len() })
     }
 
     /// One record, with its vector.
     pub async fn get(&self, name: &CollectionName, id: &str) -> Result<Record> {
         let snapshot = self.read(name).await?;
-        let found = snapshot
-            .find(id)
-            .map(|(block, row)| records::record(block, row, true));
+        let found = snapshot.find(id).map(|(block, row)| records::record(block, row, true));
         found.ok_or_else(|| search::not_found(id))
     }
 
@@ -244,17 +224,12 @@ impl Brainy {
     ) -> Result<FetchedRecords> {
         validate::check_count("ids", ids.len(), PAGE_MAX)?;
         let snapshot = self.read(name).await?;
-        let mut fetched = FetchedRecords {
-            records: Vec::new(),
-            missing: Vec::new(),
-            version: snapshot.version,
-        };
+        let mut fetched =
+            FetchedRecords { records: Vec::new(), missing: Vec::new(), version: snapshot.version };
         for id in ids {
             match snapshot.find(id) {
                 Some((block, row)) => {
-                    fetched
-                        .records
-                        .push(records::record(block, row, include_vector));
+                    fetched.records.push(records::record(block, row, include_vector));
                 }
                 None => fetched.missing.push(id.clone()),
             }
@@ -295,9 +270,7 @@ impl Brainy {
         request: SearchRequest,
     ) -> Result<SearchResponse> {
         let mut responses = self.search_batch(name, vec![request]).await?;
-        responses
-            .pop()
-            .ok_or_else(|| Error::internal("a search gave no answer"))
+        responses.pop().ok_or_else(|| Error::internal("a search gave no answer"))
     }
 
     /// Answers 1..=1,000 searches on one snapshot: the one that satisfies the strictest of them.
@@ -314,9 +287,7 @@ impl Brainy {
         for (index, request) in requests.iter().enumerate() {
             search::check(request, &settings).map_err(|error| match requests.len() {
                 1 => error,
-                _ => error
-                    .context(format!("searches[{index}]"))
-                    .with("index", index),
+                _ => error.context(format!("searches[{index}]")).with("index", index),
             })?;
         }
         let asked = Usage::default();
@@ -324,26 +295,16 @@ impl Brainy {
         let run = move || search::run(&snapshot, settings.metric, &requests);
         let mut responses = self.0.env.compute.run(run).await??;
         let took = started.elapsed();
-        responses
-            .iter_mut()
-            .for_each(|response| response.stats.took = took);
+        responses.iter_mut().for_each(|response| response.stats.took = took);
         self.0.env.metrics.searches.inc_by(responses.len() as u64);
-        self.0
-            .env
-            .metrics
-            .search_seconds
-            .observe(took.as_secs_f64());
+        self.0.env.metrics.search_seconds.observe(took.as_secs_f64());
         Ok(responses)
     }
 
     /// All records at one version, ordered by id, as NDJSON.
     pub async fn export(&self, name: &CollectionName, include_vector: bool) -> Result<Export> {
         let snapshot = self.read(name).await?;
-        Ok(transfer::export(
-            snapshot,
-            self.0.env.clone(),
-            include_vector,
-        ))
+        Ok(transfer::export(snapshot, self.0.env.clone(), include_vector))
     }
 
     /// Stores NDJSON, one record a line, in constant memory. Lines that are not valid are counted
@@ -419,10 +380,7 @@ impl Brainy {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CollectionName, Arc<Collection>>> {
-        self.0
-            .collections
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.collections.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn forget(&self, name: &CollectionName) {
@@ -507,9 +465,6 @@ impl Brainy {
 }
 
 fn decode_cursor(cursor: &str) -> Result<String> {
-    let id = URL_SAFE_NO_PAD
-        .decode(cursor)
-        .ok()
-        .and_then(|id| String::from_utf8(id).ok());
+    let id = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|id| String::from_utf8(id).ok());
     id.ok_or_else(|| Error::invalid("the cursor is not valid; pass nextCursor as it was returned"))
 }

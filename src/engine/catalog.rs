@@ -20,20 +20,10 @@ pub const DESCRIPTION_BYTES_MAX: usize = 4_096;
 /// Checks what a client says against the documented ranges.
 pub fn check_spec(spec: &CollectionSpec) -> Result<()> {
     let fault = if !(1..=DIMENSIONS_MAX).contains(&spec.dimensions) {
-        format!(
-            "dimensions must be 1 to {DIMENSIONS_MAX}, not {}",
-            spec.dimensions
-        )
-    } else if spec
-        .partition_count
-        .is_some_and(|count| !(1..=PARTITIONS_MAX).contains(&count))
-    {
+        format!("dimensions must be 1 to {DIMENSIONS_MAX}, not {}", spec.dimensions)
+    } else if spec.partition_count.is_some_and(|count| !(1..=PARTITIONS_MAX).contains(&count)) {
         format!("partitionCount must be 1 to {PARTITIONS_MAX}")
-    } else if spec
-        .description
-        .as_ref()
-        .is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX)
-    {
+    } else if spec.description.as_ref().is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX) {
         format!("description must be at most {DESCRIPTION_BYTES_MAX} bytes")
     } else {
         return Ok(());
@@ -72,9 +62,7 @@ pub async fn create(
     })
     .await?;
     let manifest = loaded.map(|loaded| loaded.value).filter(Manifest::is_live);
-    manifest
-        .map(|manifest| (manifest, created))
-        .ok_or_else(|| gone(&spec.name))
+    manifest.map(|manifest| (manifest, created)).ok_or_else(|| gone(&spec.name))
 }
 
 /// The same name with other settings is a conflict; a description is no reason for one.
@@ -148,14 +136,7 @@ async fn open_appender(
     grace: Duration,
 ) -> Result<Appender> {
     let view = ManifestView::open(store.clone(), env.clone(), name.clone()).await?;
-    Appender::open(
-        store.clone(),
-        env.clone(),
-        name.clone(),
-        Arc::new(view),
-        grace,
-    )
-    .await
+    Appender::open(store.clone(), env.clone(), name.clone(), Arc::new(view), grace).await
 }
 
 async fn mark_deleted(
@@ -190,10 +171,7 @@ pub async fn list(
 ) -> Result<(Vec<Manifest>, Option<String>)> {
     let dirs = store.list_dirs(&paths::collections()).await?;
     let mut page = Vec::new();
-    for dir in dirs
-        .into_iter()
-        .filter(|dir| cursor.is_none_or(|cursor| dir.as_str() > cursor))
-    {
+    for dir in dirs.into_iter().filter(|dir| cursor.is_none_or(|cursor| dir.as_str() > cursor)) {
         // A folder that is not ours is none of our business.
         let Ok(name) = CollectionName::new(dir) else {
             continue;
@@ -201,9 +179,7 @@ pub async fn list(
         let loaded = manifest::load(store, &name).await?;
         if let Some(manifest) = loaded.map(|loaded| loaded.value).filter(Manifest::is_live) {
             if page.len() == limit {
-                let last = page
-                    .last()
-                    .map(|manifest: &Manifest| manifest.name.to_string());
+                let last = page.last().map(|manifest: &Manifest| manifest.name.to_string());
                 return Ok((page, last));
             }
             page.push(manifest);

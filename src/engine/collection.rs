@@ -75,12 +75,7 @@ impl Collection {
     /// The write path, started when it is first used.
     pub fn writer(&self) -> &Writer {
         self.writer.get_or_init(|| {
-            Writer::start(
-                self.store.clone(),
-                self.env.clone(),
-                self.view.clone(),
-                self.limits,
-            )
+            Writer::start(self.store.clone(), self.env.clone(), self.view.clone(), self.limits)
         })
     }
 
@@ -117,9 +112,7 @@ impl Collection {
         match consistency {
             Consistency::Strong => follower.strong().await,
             Consistency::AtLeast { version, wait } => {
-                follower
-                    .at_least(version, Instant::now() + wait.min(wait_max))
-                    .await
+                follower.at_least(version, Instant::now() + wait.min(wait_max)).await
             }
             Consistency::Eventual => {
                 let snapshot = follower.eventual().await?;
@@ -158,10 +151,7 @@ impl Collection {
             tail_rows: snapshot.map_or(0, Snapshot::rows),
             tail_bytes: snapshot.map_or(0, Snapshot::bytes),
             unindexed_bytes: snapshot.map_or(0, |snapshot| {
-                snapshot
-                    .totals
-                    .bytes
-                    .saturating_sub(self.manifest().indexed.bytes)
+                snapshot.totals.bytes.saturating_sub(self.manifest().indexed.bytes)
             }),
             wal_floor: self.manifest().wal_floor,
             info,
@@ -173,21 +163,9 @@ impl Collection {
 pub fn check_role(role: Role, writes: bool) -> Result<()> {
     use crate::base::Code;
     let (allowed, code, verb, other, key) = if writes {
-        (
-            role.writes(),
-            Code::ReadOnlyInstance,
-            "writes",
-            "writer or hybrid",
-            "writers",
-        )
+        (role.writes(), Code::ReadOnlyInstance, "writes", "writer or hybrid", "writers")
     } else {
-        (
-            role.reads(),
-            Code::WriteOnlyInstance,
-            "reads",
-            "reader or hybrid",
-            "readers",
-        )
+        (role.reads(), Code::WriteOnlyInstance, "reads", "reader or hybrid", "readers")
     };
     if allowed {
         return Ok(());

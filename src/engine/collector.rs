@@ -37,12 +37,7 @@ struct Floor {
 impl Collector {
     /// A collector; see [`Collector::run`].
     pub fn new(store: DynStore, env: Env, grace: Duration) -> Self {
-        Collector {
-            store,
-            env,
-            grace,
-            floors: HashMap::new(),
-        }
+        Collector { store, env, grace, floors: HashMap::new() }
     }
 
     /// Collects every half grace period until the instance stops.
@@ -79,24 +74,16 @@ impl Collector {
         };
         let manifest = loaded.value;
         let known = self.floors.get(name).copied();
-        let known = known
-            .filter(|known| known.floor == manifest.wal_floor)
-            .unwrap_or(Floor {
-                floor: manifest.wal_floor,
-                first_seen: looked,
-                is_clean: false,
-            });
+        let known = known.filter(|known| known.floor == manifest.wal_floor).unwrap_or(Floor {
+            floor: manifest.wal_floor,
+            first_seen: looked,
+            is_clean: false,
+        });
         self.floors.insert(name.clone(), known);
         let mut deleted = 0;
         if !known.is_clean && self.env.clock.since(known.first_seen) >= self.grace {
             deleted = self.delete_below(name, known.floor).await?;
-            self.floors.insert(
-                name.clone(),
-                Floor {
-                    is_clean: true,
-                    ..known
-                },
-            );
+            self.floors.insert(name.clone(), Floor { is_clean: true, ..known });
         }
         // Only a clean floor moves on: otherwise it might move faster than it is cleaned.
         if self.floors[name].is_clean || manifest.wal_floor == Seq(1) {

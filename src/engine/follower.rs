@@ -69,11 +69,7 @@ impl Follower {
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
         let last_read = Arc::new(Mutex::new(Instant::now()));
         let task = FollowTask {
-            share: Share {
-                metrics: env.metrics.clone(),
-                vectors: 0,
-                bytes: 0,
-            },
+            share: Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 },
             log: LogReader::new(store, manifest.name.clone()),
             env: env.clone(),
             view,
@@ -86,22 +82,13 @@ impl Follower {
             last_read: last_read.clone(),
         };
         env.tasks.spawn("follower", task.run());
-        let follower = Follower {
-            env,
-            poll,
-            published,
-            syncs,
-            last_read,
-        };
+        let follower = Follower { env, poll, published, syncs, last_read };
         follower.sync().await?;
         Ok(follower)
     }
 
     fn touch(&self) {
-        let mut last = self
-            .last_read
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut last = self.last_read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         *last = Instant::now();
     }
 
@@ -155,9 +142,7 @@ impl Follower {
                 .with("minVersion", version.0)
                 .with("version", applied.version.0)
             };
-            timeout_at(deadline, self.sync())
-                .await
-                .map_err(|_| late())??;
+            timeout_at(deadline, self.sync()).await.map_err(|_| late())??;
             if self.applied().version < version {
                 // Nobody has written it yet: wait for the poll, not in a busy loop of looks.
                 let mut published = self.published.clone();
@@ -173,12 +158,7 @@ impl Follower {
     /// Waits for a look that starts after this call.
     async fn sync(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        let stopped = || {
-            Error::new(
-                Code::ShuttingDown,
-                "this instance no longer follows the log",
-            )
-        };
+        let stopped = || Error::new(Code::ShuttingDown, "this instance no longer follows the log");
         self.syncs.send(reply).await.map_err(|_| stopped())?;
         let asked = answer.await.map_err(|_| stopped())??;
         if let Some(usage) = Usage::current() {
@@ -265,10 +245,7 @@ impl FollowTask {
                 self.requests.close();
             }
             for reply in waiting {
-                let answer = result
-                    .as_ref()
-                    .map(|()| asked.clone())
-                    .map_err(Error::replicate);
+                let answer = result.as_ref().map(|()| asked.clone()).map_err(Error::replicate);
                 drop(reply.send(answer));
             }
             if is_gone {
@@ -278,10 +255,7 @@ impl FollowTask {
     }
 
     fn is_idle(&self) -> bool {
-        let last = self
-            .last_read
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let last = self.last_read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         last.elapsed() > IDLE_AFTER
     }
 
@@ -320,10 +294,7 @@ impl FollowTask {
         self.share.set(snapshot.live, snapshot.bytes());
         self.publish.send_modify(|published| {
             if snapshot.version >= published.snapshot.version {
-                *published = Published {
-                    snapshot,
-                    current_as_of,
-                };
+                *published = Published { snapshot, current_as_of };
             }
         });
         Ok(())

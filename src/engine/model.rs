@@ -95,12 +95,7 @@ pub struct NewRecord {
 impl NewRecord {
     /// A record of an id and a vector.
     pub fn new(id: impl Into<String>, vector: Vec<f32>) -> Self {
-        NewRecord {
-            id: Some(id.into()),
-            vector,
-            metadata: None,
-            text: None,
-        }
+        NewRecord { id: Some(id.into()), vector, metadata: None, text: None }
     }
 
     /// Adds metadata: the JSON text of an object.

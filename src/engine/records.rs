@@ -22,14 +22,10 @@ pub fn record(block: &Block, row: usize, include_vector: bool) -> Record {
 /// The ids of all records that pass a filter.
 pub fn matching_ids(snapshot: &Snapshot, filter: &Filter) -> Vec<String> {
     let rows = snapshot.blocks().iter().flat_map(|block| {
-        (0..block.rows())
-            .filter(|row| snapshot.shows(block, *row))
-            .map(move |row| (block, row))
+        (0..block.rows()).filter(|row| snapshot.shows(block, *row)).map(move |row| (block, row))
     });
     let matching = rows.filter(|(block, row)| passes(filter, block, *row));
-    matching
-        .map(|(block, row)| block.id(row).to_owned())
-        .collect()
+    matching.map(|(block, row)| block.id(row).to_owned()).collect()
 }
 
 /// Visits up to `limit` records with ids greater than `after`, in ascending order of their ids;

@@ -18,10 +18,8 @@ const TILE_ROWS: usize = 256;
 /// Checks the ranges of a search.
 pub fn check(request: &SearchRequest, settings: &CollectionSettings) -> Result<()> {
     if !(1..=K_MAX).contains(&request.k) {
-        return Err(
-            Error::invalid(format!("k must be 1 to {K_MAX}, not {}", request.k))
-                .with("k", request.k),
-        );
+        return Err(Error::invalid(format!("k must be 1 to {K_MAX}, not {}", request.k))
+            .with("k", request.k));
     }
     if request.offset.saturating_add(request.k) > K_MAX {
         return Err(Error::invalid(format!(
@@ -83,18 +81,10 @@ impl<'a> Running<'a> {
             Query::Vector(vector) => (PreparedQuery::new(metric, vector), None),
             Query::Id(id) => {
                 let (block, row) = snapshot.find(id).ok_or_else(|| not_found(id))?;
-                (
-                    PreparedQuery::new(metric, block.vector(row)),
-                    Some(id.as_str()),
-                )
+                (PreparedQuery::new(metric, block.vector(row)), Some(id.as_str()))
             }
         };
-        Ok(Running {
-            request,
-            query,
-            excluded,
-            closest: TopK::new(request.offset + request.k),
-        })
+        Ok(Running { request, query, excluded, closest: TopK::new(request.offset + request.k) })
     }
 
     /// Offers a tile's rows. The filter is asked last: it parses metadata, and most rows are too
@@ -108,12 +98,7 @@ impl<'a> Running<'a> {
             if self.excluded == Some(block.id(row)) {
                 continue;
             }
-            if self
-                .request
-                .filter
-                .as_ref()
-                .is_some_and(|filter| !passes(filter, block, row))
-            {
+            if self.request.filter.as_ref().is_some_and(|filter| !passes(filter, block, row)) {
                 continue;
             }
             self.closest.push(*distance, Row { block, row });
@@ -124,18 +109,12 @@ impl<'a> Running<'a> {
         let request = self.request;
         let closest = self.closest.into_sorted().into_iter().skip(request.offset);
         let hits = closest.map(|(distance, row)| hit(request, distance, row.block, row.row));
-        SearchResponse {
-            version,
-            hits: hits.collect(),
-            stats,
-        }
+        SearchResponse { version, hits: hits.collect(), stats }
     }
 }
 
 fn hit(request: &SearchRequest, distance: f32, block: &Block, row: usize) -> Hit {
-    let metadata = request
-        .include_metadata
-        .then(|| metadata_or_empty(block, row).into());
+    let metadata = request.include_metadata.then(|| metadata_or_empty(block, row).into());
     let text = block.text(row).filter(|_| request.include_metadata);
     Hit {
         id: block.id(row).to_owned(),
@@ -178,9 +157,7 @@ pub fn run(
     metric: Metric,
     requests: &[SearchRequest],
 ) -> Result<Vec<SearchResponse>> {
-    let starts = requests
-        .iter()
-        .map(|request| Running::start(request, metric, snapshot));
+    let starts = requests.iter().map(|request| Running::start(request, metric, snapshot));
     let mut running: Vec<Running<'_>> = starts.collect::<Result<_>>()?;
     let mut distances = [0.0; TILE_ROWS];
     for block in snapshot.blocks() {
@@ -196,12 +173,6 @@ pub fn run(
             }
         }
     }
-    let stats = SearchStats {
-        rows_scanned: snapshot.rows(),
-        ..SearchStats::default()
-    };
-    Ok(running
-        .into_iter()
-        .map(|search| search.finish(snapshot.version, stats))
-        .collect())
+    let stats = SearchStats { rows_scanned: snapshot.rows(), ..SearchStats::default() };
+    Ok(running.into_iter().map(|search| search.finish(snapshot.version, stats)).collect())
 }

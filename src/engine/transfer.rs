@@ -48,10 +48,7 @@ fn parse(line: &str) -> Result<NewRecord> {
         .map_err(|error| Error::invalid(format!("the line is not a record: {error}")))?;
     Ok(NewRecord {
         id: line.id,
-        vector: line
-            .vector
-            .0
-            .map_err(|fault| Error::new(Code::InvalidVector, fault))?,
+        vector: line.vector.0.map_err(|fault| Error::new(Code::InvalidVector, fault))?,
         metadata: line.metadata.map(|metadata| metadata.get().to_owned()),
         text: line.text,
     })
@@ -65,9 +62,7 @@ pub fn export(snapshot: Snapshot, env: Env, include_vector: bool) -> Export {
         let (snapshot, env) = (snapshot.clone(), env.clone());
         async move {
             let after = state?;
-            let page = env
-                .compute
-                .run(move || page(&snapshot, after.as_deref(), include_vector));
+            let page = env.compute.run(move || page(&snapshot, after.as_deref(), include_vector));
             match page.await {
                 Ok((bytes, _)) if bytes.is_empty() => None,
                 Ok((bytes, next)) => Some((Ok(bytes), next.map(Some))),
@@ -75,10 +70,7 @@ pub fn export(snapshot: Snapshot, env: Env, include_vector: bool) -> Export {
             }
         }
     });
-    Export {
-        version,
-        lines: lines.fuse().boxed(),
-    }
+    Export { version, lines: lines.fuse().boxed() }
 }
 
 fn page(snapshot: &Snapshot, after: Option<&str>, include_vector: bool) -> (Bytes, Option<String>) {
@@ -192,10 +184,7 @@ impl Import {
 
     fn add(&mut self, record: NewRecord) {
         let strings = [&record.metadata, &record.text, &record.id];
-        let strings: usize = strings
-            .iter()
-            .map(|text| text.as_ref().map_or(0, String::len))
-            .sum();
+        let strings: usize = strings.iter().map(|text| text.as_ref().map_or(0, String::len)).sum();
         self.batch_bytes += record.vector.len() * size_of::<f32>() + strings;
         self.batch.push(record);
     }

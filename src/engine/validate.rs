@@ -31,11 +31,9 @@ pub fn check_count(what: &str, count: usize, max: usize) -> Result<()> {
     if (1..=max).contains(&count) {
         return Ok(());
     }
-    Err(
-        Error::invalid(format!("{what} must have 1 to {max} elements, not {count}"))
-            .with("count", count)
-            .with("max", max),
-    )
+    Err(Error::invalid(format!("{what} must have 1 to {max} elements, not {count}"))
+        .with("count", count)
+        .with("max", max))
 }
 
 /// Checks records and serialises them. The first fault is reported with its index and id.
@@ -50,13 +48,8 @@ pub fn prepare(
     let mut ids = Vec::new();
     for (index, record) in records.iter().enumerate() {
         check_record(record, settings).map_err(|error| {
-            let id = record
-                .id
-                .as_deref()
-                .map(|id| id.chars().take(80).collect::<String>());
-            let error = error
-                .context(format!("vectors[{index}]"))
-                .with("index", index);
+            let id = record.id.as_deref().map(|id| id.chars().take(80).collect::<String>());
+            let error = error.context(format!("vectors[{index}]")).with("index", index);
             match id {
                 Some(id) => error.with("id", id),
                 None => error,
@@ -137,10 +130,7 @@ pub fn check_metadata(metadata: &str) -> Result<()> {
     }
     // Values are skipped, not kept; but skipping ignores the nesting limit that reading has, so
     // what may exceed it is read in full.
-    let brackets = metadata
-        .bytes()
-        .filter(|byte| matches!(byte, b'{' | b'['))
-        .count();
+    let brackets = metadata.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
     let object = if brackets <= NESTING_CERTAINLY_FINE {
         serde_json::from_str::<BTreeMap<String, IgnoredAny>>(metadata).map(drop)
     } else {

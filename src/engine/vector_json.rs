@@ -80,10 +80,7 @@ mod tests {
         let above = "[1.00000005960464478]";
         let expected: f32 = "1.00000005960464478".parse().unwrap();
         assert_eq!(parse(above).unwrap().0.unwrap(), [expected]);
-        assert_ne!(
-            expected,
-            "1.00000005960464478".parse::<f64>().unwrap() as f32
-        );
+        assert_ne!(expected, "1.00000005960464478".parse::<f64>().unwrap() as f32);
     }
 
     #[test]

@@ -35,16 +35,10 @@ impl ManifestView {
     pub async fn open(store: DynStore, env: Env, name: CollectionName) -> Result<Self> {
         let looked = env.clock.mark();
         let loaded = manifest::load(&store, &name).await?;
-        let loaded = loaded
-            .filter(|loaded| loaded.value.is_live())
-            .ok_or_else(|| gone(&name))?;
+        let loaded = loaded.filter(|loaded| loaded.value.is_live()).ok_or_else(|| gone(&name))?;
         Ok(ManifestView {
             life: loaded.value.incarnation,
-            seen: Mutex::new(Seen {
-                manifest: Arc::new(loaded.value),
-                looked,
-                etag: loaded.etag,
-            }),
+            seen: Mutex::new(Seen { manifest: Arc::new(loaded.value), looked, etag: loaded.etag }),
             store,
             env,
             name,
@@ -52,9 +46,7 @@ impl ManifestView {
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Which life of the collection's name this is a view of.
@@ -71,10 +63,7 @@ impl ManifestView {
     pub async fn look_now(&self) -> Result<Seen> {
         let before = self.last();
         let looked = self.env.clock.mark();
-        let options = GetOptions {
-            range: None,
-            if_none_match: Some(before.etag.clone()),
-        };
+        let options = GetOptions { range: None, if_none_match: Some(before.etag.clone()) };
         let key = paths::manifest(&self.name);
         let seen = match self.store.get(&key, options).await? {
             Fetched::Unmodified => Seen { looked, ..before },

@@ -98,9 +98,7 @@ impl Writer {
             env,
             view,
             limits,
-            budget: Arc::new(Semaphore::new(
-                (limits.queue_max_bytes / BUDGET_UNIT) as usize,
-            )),
+            budget: Arc::new(Semaphore::new((limits.queue_max_bytes / BUDGET_UNIT) as usize)),
             uploads: Semaphore::new(limits.upload_concurrency),
             queue,
             shared,
@@ -119,61 +117,36 @@ impl Writer {
         }
         self.check_tail().await?;
         let units = (chunk.len() as u64).div_ceil(BUDGET_UNIT).max(1) as u32;
-        let budget = self
-            .budget
-            .clone()
-            .try_acquire_many_owned(units)
-            .map_err(|_| {
-                let limit = self.limits.queue_max_bytes;
-                Error::new(
-                    Code::Backpressure,
-                    format!("more than {limit} bytes of writes wait for the store; retry later"),
-                )
-                .retry_after_ms(RETRY_AFTER_MS)
-            })?;
+        let budget = self.budget.clone().try_acquire_many_owned(units).map_err(|_| {
+            let limit = self.limits.queue_max_bytes;
+            Error::new(
+                Code::Backpressure,
+                format!("more than {limit} bytes of writes wait for the store; retry later"),
+            )
+            .retry_after_ms(RETRY_AFTER_MS)
+        })?;
         let busy = self.shared.busy.swap(true, Ordering::Relaxed);
-        let inline_max = if busy {
-            self.limits.inline_max_bytes
-        } else {
-            self.limits.batch_max_bytes
-        };
+        let inline_max =
+            if busy { self.limits.inline_max_bytes } else { self.limits.batch_max_bytes };
         let part = if chunk.len() as u64 <= inline_max {
-            Part::Inline {
-                operations,
-                chunk: chunk.clone(),
-            }
+            Part::Inline { operations, chunk: chunk.clone() }
         } else {
             let _permit = self.uploads.acquire().await.map_err(|_| shutting_down())?;
             upload(&self.store, &self.env, &self.view, &chunk, operations).await?
         };
         let (reply, answer) = oneshot::channel();
-        let pending = Pending {
-            part,
-            chunk,
-            reply,
-            _budget: budget,
-        };
-        self.queue
-            .send(pending)
-            .await
-            .map_err(|_| shutting_down())?;
+        let pending = Pending { part, chunk, reply, _budget: budget };
+        self.queue.send(pending).await.map_err(|_| shutting_down())?;
         // The sequencer answers everything it takes; without an answer it was dropped half way.
         let appended = answer.await.map_err(|_| shutting_down().ambiguous())??;
-        self.env
-            .metrics
-            .records_written
-            .inc_by(u64::from(operations));
+        self.env.metrics.records_written.inc_by(u64::from(operations));
         Ok(appended)
     }
 
     /// Refuses writes while too much of the log is unindexed.
     async fn check_tail(&self) -> Result<()> {
-        let unindexed = |indexed: u64| {
-            self.shared
-                .log_bytes
-                .load(Ordering::Relaxed)
-                .saturating_sub(indexed)
-        };
+        let unindexed =
+            |indexed: u64| self.shared.log_bytes.load(Ordering::Relaxed).saturating_sub(indexed);
         let limit = self.limits.tail_max_bytes;
         if unindexed(self.view.last().manifest.indexed.bytes) <= limit {
             return Ok(());
@@ -207,19 +180,11 @@ async fn upload(
     let key = paths::wal_data(&view.last().manifest.name, id);
     // Nothing names the object yet, so whatever happens to this PUT, nothing was written.
     store.put(&key, chunk.clone()).await?;
-    Ok(Part::Object {
-        operations,
-        id,
-        length: chunk.len() as u64,
-        crc: crc32c::crc32c(chunk),
-    })
+    Ok(Part::Object { operations, id, length: chunk.len() as u64, crc: crc32c::crc32c(chunk) })
 }
 
 fn shutting_down() -> Error {
-    Error::new(
-        Code::ShuttingDown,
-        "this instance is shutting down; use another one",
-    )
+    Error::new(Code::ShuttingDown, "this instance is shutting down; use another one")
 }
 
 /// Takes positions in the log for whatever is ready.
@@ -283,9 +248,7 @@ impl Sequencer {
             let first = match self.waiting.take() {
                 Some(pending) => Some(pending),
                 None => {
-                    self.shared
-                        .busy
-                        .store(self.is_contended(), Ordering::Relaxed);
+                    self.shared.busy.store(self.is_contended(), Ordering::Relaxed);
                     tokio::select! {
                         biased;
                         pending = self.requests.recv() => pending,
@@ -305,16 +268,11 @@ impl Sequencer {
     }
 
     fn is_contended(&self) -> bool {
-        self.appender
-            .as_ref()
-            .is_some_and(|appender| appender.pause().is_some())
+        self.appender.as_ref().is_some_and(|appender| appender.pause().is_some())
     }
 
     fn pause(&self) -> Duration {
-        self.appender
-            .as_ref()
-            .and_then(Appender::pause)
-            .unwrap_or_default()
+        self.appender.as_ref().and_then(Appender::pause).unwrap_or_default()
     }
 
     /// Adds what is ready, and what becomes ready within `linger`. A full group still waits: its
@@ -361,9 +319,7 @@ impl Sequencer {
         };
         match &result {
             Ok(appended) => {
-                self.shared
-                    .log_bytes
-                    .store(appended.totals.bytes, Ordering::Relaxed);
+                self.shared.log_bytes.store(appended.totals.bytes, Ordering::Relaxed);
                 self.shared.last.store(appended.seq.0, Ordering::Relaxed);
             }
             Err(error) => {
@@ -400,11 +356,7 @@ impl Sequencer {
                 .await?,
             ),
         };
-        let parts: Vec<Part> = group
-            .pending
-            .iter()
-            .map(|pending| pending.part.clone())
-            .collect();
+        let parts: Vec<Part> = group.pending.iter().map(|pending| pending.part.clone()).collect();
         appender.append(&parts).await
     }
 }

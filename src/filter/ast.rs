@@ -76,10 +76,7 @@ impl Path {
             true => path.split('.').map(Box::from).collect(),
             false => Box::default(),
         };
-        Path {
-            whole: path.into(),
-            steps,
-        }
+        Path { whole: path.into(), steps }
     }
 
     /// The field's value; `None` where it is missing.
@@ -89,9 +86,7 @@ impl Path {
             return Some(value);
         }
         let (first, rest) = self.steps.split_first()?;
-        rest.iter().try_fold(object.get(&**first)?, |value, step| {
-            value.as_object()?.get(&**step)
-        })
+        rest.iter().try_fold(object.get(&**first)?, |value, step| value.as_object()?.get(&**step))
     }
 }
 
@@ -153,11 +148,7 @@ impl Num {
 fn compare_int_float(int: i128, float: f64) -> Ordering {
     // The cast saturates far outside of 64 bits; a float with a fraction is small enough to be
     // cast exactly after the floor.
-    if int <= float.floor() as i128 {
-        Ordering::Less
-    } else {
-        Ordering::Greater
-    }
+    if int <= float.floor() as i128 { Ordering::Less } else { Ordering::Greater }
 }
 
 /// A value that a field can be compared to.

@@ -23,9 +23,9 @@ fn passes(test: &Test, field: Option<&Value>) -> bool {
         Test::Nin(list) => !field.is_some_and(|value| listed(list, value)),
         Test::Exists(exists) => field.is_some() == *exists,
         Test::Contains(scalar) => field.is_some_and(|value| contains(scalar, value)),
-        Test::StartsWith(prefix) => field
-            .and_then(Value::as_str)
-            .is_some_and(|string| string.starts_with(&**prefix)),
+        Test::StartsWith(prefix) => {
+            field.and_then(Value::as_str).is_some_and(|string| string.starts_with(&**prefix))
+        }
     }
 }
 

@@ -49,11 +49,8 @@ impl Filter {
     /// Parses the JSON form from text.
     pub fn from_json_str(text: &str) -> Result<Filter> {
         let json: Value = serde_json::from_str(text).map_err(|error| {
-            Error::new(
-                Code::InvalidFilter,
-                format!("the filter is not valid JSON: {error}"),
-            )
-            .with("path", "$")
+            Error::new(Code::InvalidFilter, format!("the filter is not valid JSON: {error}"))
+                .with("path", "$")
         })?;
         Self::parse(&json)
     }

@@ -44,23 +44,14 @@ enum Step<'a> {
 }
 
 impl<'a> Place<'a> {
-    const ROOT: Place<'static> = Place {
-        parent: None,
-        step: Step::Root,
-    };
+    const ROOT: Place<'static> = Place { parent: None, step: Step::Root };
 
     fn key(&'a self, key: &'a str) -> Place<'a> {
-        Place {
-            parent: Some(self),
-            step: Step::Key(key),
-        }
+        Place { parent: Some(self), step: Step::Key(key) }
     }
 
     fn index(&'a self, index: usize) -> Place<'a> {
-        Place {
-            parent: Some(self),
-            step: Step::Index(index),
-        }
+        Place { parent: Some(self), step: Step::Index(index) }
     }
 
     fn fault(&self, message: impl Into<String>) -> Error {
@@ -141,25 +132,16 @@ impl Parser {
             self.count(place, depth)?;
             return Ok(Node::All);
         }
-        self.conjunction(
-            object,
-            place,
-            depth,
-            |parser, key, value, place, depth| match key {
-                "$and" => Ok(Node::And(parser.filters(value, place, depth)?)),
-                "$or" => Ok(Node::Or(parser.filters(value, place, depth)?)),
-                "$not" => {
-                    parser.count(place, depth)?;
-                    Ok(Node::Not(Box::new(parser.filter(
-                        value,
-                        place,
-                        depth + 1,
-                    )?)))
-                }
-                _ if key.starts_with('$') => Err(place.fault(misplaced_outside(key))),
-                _ => parser.field(key, value, place, depth),
-            },
-        )
+        self.conjunction(object, place, depth, |parser, key, value, place, depth| match key {
+            "$and" => Ok(Node::And(parser.filters(value, place, depth)?)),
+            "$or" => Ok(Node::Or(parser.filters(value, place, depth)?)),
+            "$not" => {
+                parser.count(place, depth)?;
+                Ok(Node::Not(Box::new(parser.filter(value, place, depth + 1)?)))
+            }
+            _ if key.starts_with('$') => Err(place.fault(misplaced_outside(key))),
+            _ => parser.field(key, value, place, depth),
+        })
     }
 
     /// One node per entry of a non-empty object; several are joined by an `And` of their own.
@@ -225,10 +207,7 @@ impl Parser {
             }
             scalar => {
                 self.count(place, depth)?;
-                Ok(Node::Test(
-                    Path::new(field),
-                    Test::Eq(operand(scalar, place)?),
-                ))
+                Ok(Node::Test(Path::new(field), Test::Eq(operand(scalar, place)?)))
             }
         }
     }
@@ -244,28 +223,20 @@ impl Parser {
         if operators.is_empty() {
             return Err(place.fault("needs at least one operator, such as {\"$eq\": ...}"));
         }
-        self.conjunction(
-            operators,
-            place,
-            depth,
-            |parser, key, value, place, depth| {
-                parser.count(place, depth)?;
-                if key != "$not" {
-                    return Ok(Node::Test(
-                        Path::new(field),
-                        test(field, key, value, place)?,
-                    ));
-                }
-                let Value::Object(negated) = value else {
-                    return Err(place.fault(format!(
-                        "needs an object of operators, not {}; use $ne for a single value",
-                        kind(value)
-                    )));
-                };
-                let negated = parser.operators(field, negated, place, depth + 1)?;
-                Ok(Node::Not(Box::new(negated)))
-            },
-        )
+        self.conjunction(operators, place, depth, |parser, key, value, place, depth| {
+            parser.count(place, depth)?;
+            if key != "$not" {
+                return Ok(Node::Test(Path::new(field), test(field, key, value, place)?));
+            }
+            let Value::Object(negated) = value else {
+                return Err(place.fault(format!(
+                    "needs an object of operators, not {}; use $ne for a single value",
+                    kind(value)
+                )));
+            };
+            let negated = parser.operators(field, negated, place, depth + 1)?;
+            Ok(Node::Not(Box::new(negated)))
+        })
     }
 }
 
@@ -298,10 +269,7 @@ fn test(field: &str, operator: &str, json: &Value, place: &Place<'_>) -> Result<
 /// A value that a field is compared to.
 fn operand(json: &Value, place: &Place<'_>) -> Result<Scalar> {
     Scalar::new(json).ok_or_else(|| {
-        place.fault(format!(
-            "needs a string, a number, a boolean or null, not {}",
-            kind(json)
-        ))
+        place.fault(format!("needs a string, a number, a boolean or null, not {}", kind(json)))
     })
 }
 
@@ -363,9 +331,6 @@ fn unknown(key: &str) -> String {
         Some(best) if distance(best) * 3 <= best.len() => {
             format!("{key} is not an operator; did you mean {best}")
         }
-        _ => format!(
-            "{key} is not an operator; there are {}",
-            OPERATORS.join(" ")
-        ),
+        _ => format!("{key} is not an operator; there are {}", OPERATORS.join(" ")),
     }
 }

@@ -10,11 +10,7 @@ fn matches(filter: Value, metadata: &Value) -> bool {
 /// Asserts which of `filters` pass.
 fn table(metadata: Value, filters: &[(Value, bool)]) {
     for (filter, expected) in filters {
-        assert_eq!(
-            matches(filter.clone(), &metadata),
-            *expected,
-            "{filter} on {metadata}"
-        );
+        assert_eq!(matches(filter.clone(), &metadata), *expected, "{filter} on {metadata}");
     }
 }
 
@@ -94,10 +90,7 @@ fn order_is_within_numbers_and_within_strings() {
             (json!({"a": {"$gte": 5}}), false),
         ],
     );
-    table(
-        json!({"s": "\u{ff5e}"}),
-        &[(json!({"s": {"$lt": "\u{1f600}"}}), true)],
-    );
+    table(json!({"s": "\u{ff5e}"}), &[(json!({"s": {"$lt": "\u{1f600}"}}), true)]);
 }
 
 #[test]
@@ -133,10 +126,7 @@ fn numbers_compare_by_their_exact_value() {
             );
         }
     }
-    table(
-        json!({"n": -0.0}),
-        &[(json!({"n": 0}), true), (json!({"n": {"$lt": 0}}), false)],
-    );
+    table(json!({"n": -0.0}), &[(json!({"n": 0}), true), (json!({"n": {"$lt": 0}}), false)]);
 }
 
 #[test]
@@ -162,19 +152,13 @@ fn lists_short_and_long_find_the_same() {
         ] {
             table(
                 json!({"f": field}),
-                &[
-                    (json!({"f": {"$in": values}}), found),
-                    (json!({"f": {"$nin": values}}), !found),
-                ],
+                &[(json!({"f": {"$in": values}}), found), (json!({"f": {"$nin": values}}), !found)],
             );
         }
     }
     table(
         json!({"f": 1}),
-        &[
-            (json!({"f": {"$in": []}}), false),
-            (json!({"f": {"$nin": []}}), true),
-        ],
+        &[(json!({"f": {"$in": []}}), false), (json!({"f": {"$nin": []}}), true)],
     );
 }
 
@@ -243,10 +227,7 @@ fn conditions_combine() {
             (json!({"$and": [{"a": 1}, {"b": 2}]}), true),
             (json!({"$not": {"a": 1, "b": 3}}), true),
             (json!({"a": {"$not": {"$gt": 0, "$lt": 2}}}), false),
-            (
-                json!({"a": {"$not": {"$not": {"$eq": 1}}}, "$or": [{"b": 2}]}),
-                true,
-            ),
+            (json!({"a": {"$not": {"$not": {"$eq": 1}}}, "$or": [{"b": 2}]}), true),
         ],
     );
 }
@@ -257,61 +238,25 @@ fn faults_are_located() {
         (json!(3), "$", "not a number"),
         (json!({"a": {}}), "$.a", "at least one operator"),
         (json!({"": 1}), "$[\"\"]", "must not be empty"),
-        (
-            json!({"price": {"$gt": true}}),
-            "$.price.$gt",
-            "a number or a string",
-        ),
+        (json!({"price": {"$gt": true}}), "$.price.$gt", "a number or a string"),
         (json!({"price": {"$gt": []}}), "$.price.$gt", "not an array"),
-        (
-            json!({"a.b": {"$exists": 1}}),
-            "$[\"a.b\"].$exists",
-            "true or false",
-        ),
+        (json!({"a.b": {"$exists": 1}}), "$[\"a.b\"].$exists", "true or false"),
         (json!({"a": ["x"]}), "$.a", "use $in"),
         (json!({"a": {"$in": "x"}}), "$.a.$in", "an array of values"),
-        (
-            json!({"a": {"$in": ["x", {}]}}),
-            "$.a.$in[1]",
-            "not an object",
-        ),
-        (
-            json!({"a": {"$startsWith": 1}}),
-            "$.a.$startsWith",
-            "a string",
-        ),
+        (json!({"a": {"$in": ["x", {}]}}), "$.a.$in[1]", "not an object"),
+        (json!({"a": {"$startsWith": 1}}), "$.a.$startsWith", "a string"),
         (json!({"a": {"$not": 1}}), "$.a.$not", "use $ne"),
-        (
-            json!({"a": {"$not": {}}}),
-            "$.a.$not",
-            "at least one operator",
-        ),
+        (json!({"a": {"$not": {}}}), "$.a.$not", "at least one operator"),
         (json!({"a": {"b": 1}}), "$.a.b", "\"a.b\""),
-        (
-            json!({"a": {"$and": []}}),
-            "$.a.$and",
-            "stands around fields",
-        ),
+        (json!({"a": {"$and": []}}), "$.a.$and", "stands around fields"),
         (json!({"$gt": 1}), "$.$gt", "stands inside a field"),
         (json!({"$or": []}), "$.$or", "non-empty array"),
         (json!({"$or": {"a": 1}}), "$.$or", "not an object"),
         (json!({"$not": [{"a": 1}]}), "$.$not", "not an array"),
-        (
-            json!({"$and": [{"a": 1}, {"b": {"$gr": 1}}]}),
-            "$.$and[1].b.$gr",
-            "did you mean $gt",
-        ),
-        (
-            json!({"a": {"$startswith": "x"}}),
-            "$.a.$startswith",
-            "did you mean $startsWith",
-        ),
+        (json!({"$and": [{"a": 1}, {"b": {"$gr": 1}}]}), "$.$and[1].b.$gr", "did you mean $gt"),
+        (json!({"a": {"$startswith": "x"}}), "$.a.$startswith", "did you mean $startsWith"),
         (json!({"$ands": []}), "$.$ands", "did you mean $and"),
-        (
-            json!({"a": {"$regularExpression": "x"}}),
-            "$.a.$regularExpression",
-            "there are $eq",
-        ),
+        (json!({"a": {"$regularExpression": "x"}}), "$.a.$regularExpression", "there are $eq"),
     ] {
         let (at, said) = fault(&filter);
         assert_eq!(at, path, "{filter}: {said}");
@@ -347,10 +292,7 @@ fn limits_hold_to_the_unit() {
     let path = |bytes: usize| json!({"p".repeat(bytes): 1});
     assert!(Filter::parse(&path(PATH_BYTES_MAX)).is_ok());
     let (at, message) = fault(&path(PATH_BYTES_MAX + 1));
-    assert!(
-        message.contains("at most 512 bytes") && at.len() < 100,
-        "{at}"
-    );
+    assert!(message.contains("at most 512 bytes") && at.len() < 100, "{at}");
 }
 
 #[test]

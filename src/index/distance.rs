@@ -105,8 +105,7 @@ impl PreparedQuery {
                 }
             }
             Metric::Euclidean => {
-                self.isa
-                    .sums(Sum::SquaredDifferences, &self.query, rows, out);
+                self.isa.sums(Sum::SquaredDifferences, &self.query, rows, out);
                 for (index, out) in out.iter_mut().enumerate() {
                     *out = self.euclidean(*out, || &rows[index * dims..][..dims]);
                 }

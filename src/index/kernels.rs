@@ -252,10 +252,7 @@ mod avx2 {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn add_up(lanes: Lanes) -> f32 {
-        let four = _mm_add_ps(
-            _mm256_castps256_ps128(lanes),
-            _mm256_extractf128_ps::<1>(lanes),
-        );
+        let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
         let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
         _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
     }
@@ -331,12 +328,7 @@ mod neon {
     #[target_feature(enable = "neon")]
     fn load(values: &[f32; LANES]) -> Lanes {
         // SAFETY: the array is as long as what the two loads read; no alignment is needed.
-        unsafe {
-            float32x4x2_t(
-                vld1q_f32(values.as_ptr()),
-                vld1q_f32(values.as_ptr().add(4)),
-            )
-        }
+        unsafe { float32x4x2_t(vld1q_f32(values.as_ptr()), vld1q_f32(values.as_ptr().add(4))) }
     }
 
     #[inline]

@@ -25,9 +25,7 @@ struct Entry<T> {
 
 impl<T: Ord> Ord for Entry<T> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.distance
-            .total_cmp(&other.distance)
-            .then_with(|| self.item.cmp(&other.item))
+        self.distance.total_cmp(&other.distance).then_with(|| self.item.cmp(&other.item))
     }
 }
 
@@ -48,10 +46,7 @@ impl<T: Ord> Eq for Entry<T> {}
 impl<T: Ord> TopK<T> {
     /// An empty collector of at most `k` pairs.
     pub fn new(k: usize) -> Self {
-        TopK {
-            k,
-            heap: BinaryHeap::with_capacity(k.min(RESERVED_MAX)),
-        }
+        TopK { k, heap: BinaryHeap::with_capacity(k.min(RESERVED_MAX)) }
     }
 
     /// The largest distance that may still enter; one that equals it enters only with a smaller
@@ -73,10 +68,7 @@ impl<T: Ord> TopK<T> {
         if distance.is_nan() || distance > self.threshold() || self.k == 0 {
             return false;
         }
-        let entry = Entry {
-            distance: distance + 0.0,
-            item,
-        };
+        let entry = Entry { distance: distance + 0.0, item };
         if self.heap.len() < self.k {
             self.heap.push(entry);
             return true;
@@ -127,10 +119,7 @@ mod tests {
         assert_eq!(top.threshold(), f32::INFINITY);
         assert!(top.push(0.0, 1));
         assert!(top.push(-0.0, 9));
-        assert!(
-            top.push(-0.0, 2),
-            "9 must give way to 2 at the same distance"
-        );
+        assert!(top.push(-0.0, 2), "9 must give way to 2 at the same distance");
         assert!(!top.push(0.0, 3));
         assert_eq!(top.into_sorted(), [(0.0, 1), (0.0, 2)]);
     }
@@ -149,10 +138,7 @@ mod tests {
         assert!(top.push(f32::INFINITY, 1));
         assert!(top.push(f32::INFINITY, 0));
         assert!(top.push(f32::NEG_INFINITY, 5));
-        assert_eq!(
-            top.into_sorted(),
-            [(f32::NEG_INFINITY, 5), (f32::INFINITY, 0)]
-        );
+        assert_eq!(top.into_sorted(), [(f32::NEG_INFINITY, 5), (f32::INFINITY, 0)]);
     }
 
     proptest! {

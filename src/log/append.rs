@@ -111,25 +111,19 @@ impl Appender {
 
     /// The last known position and the totals up to it.
     pub fn tail(&self) -> Appended {
-        Appended {
-            seq: self.tail.seq,
-            totals: self.tail.totals,
-        }
+        Appended { seq: self.tail.seq, totals: self.tail.totals }
     }
 
     /// How long to collect writes before the next append, where others are appending too.
     pub fn pause(&self) -> Option<Duration> {
-        self.pace
-            .is_contended()
-            .then(|| self.pace.next(&*self.env.rng))
+        self.pace.is_contended().then(|| self.pace.next(&*self.env.rng))
     }
 
     /// Tries once to append an entry of `parts`. Where it did not work, add what has arrived since
     /// and try again after [`Appender::pause`].
     pub async fn append(&mut self, parts: &[Part]) -> Result<Tried> {
         let (id, now) = (WriteId::random(&*self.env.rng), self.env.clock.now());
-        self.append_once(&Draft::data(self.bounds.incarnation, id, now, parts))
-            .await
+        self.append_once(&Draft::data(self.bounds.incarnation, id, now, parts)).await
     }
 
     /// Appends the entry that ends the collection's life. Every write that was acknowledged is
@@ -150,11 +144,8 @@ impl Appender {
             }
             tokio::time::sleep(self.pause().unwrap_or_default()).await;
         }
-        Err(Error::new(
-            Code::Overloaded,
-            "too many writers append to this collection; try again",
-        )
-        .retry_after_ms(1_000))
+        Err(Error::new(Code::Overloaded, "too many writers append to this collection; try again")
+            .retry_after_ms(1_000))
     }
 
     async fn append_once(&mut self, draft: &Draft) -> Result<Tried> {
@@ -199,14 +190,7 @@ impl Appender {
         };
         // Until the outcome is known, the entry may be there or appear.
         self.stale = true;
-        let created = cas::create(
-            &*self.store,
-            &self.env,
-            &key,
-            body,
-            HEADER_BYTES as u64,
-            ours,
-        );
+        let created = cas::create(&*self.store, &self.env, &key, body, HEADER_BYTES as u64, ours);
         match created.await {
             Ok(Created::Won) => {
                 self.tail = Tail::of(header);
@@ -217,11 +201,7 @@ impl Appender {
             Ok(Created::Lost { lingering, .. }) => {
                 self.env.metrics.wal_appends_lost.inc();
                 self.pace.lost(self.env.clock.since(started));
-                Ok(if lingering {
-                    Put::LostAfterCut
-                } else {
-                    Put::Lost
-                })
+                Ok(if lingering { Put::LostAfterCut } else { Put::Lost })
             }
             Err(error) => {
                 self.env.metrics.wal_appends_ambiguous.inc();
@@ -305,9 +285,9 @@ impl Appender {
             if_none_match: None,
         };
         match self.store.get(&key, options).await? {
-            Fetched::Found(object) => Header::decode(&object.bytes)
-                .map(Some)
-                .map_err(|error| error.context(key)),
+            Fetched::Found(object) => {
+                Header::decode(&object.bytes).map(Some).map_err(|error| error.context(key))
+            }
             _ => Ok(None),
         }
     }
@@ -315,17 +295,11 @@ impl Appender {
 
 impl Tail {
     fn of(header: &Header) -> Self {
-        Tail {
-            seq: header.seq,
-            totals: header.totals,
-        }
+        Tail { seq: header.seq, totals: header.totals }
     }
 
     fn below(bounds: &Bounds) -> Self {
-        Tail {
-            seq: bounds.floor.previous(),
-            totals: bounds.base,
-        }
+        Tail { seq: bounds.floor.previous(), totals: bounds.base }
     }
 }
 

@@ -54,10 +54,7 @@ pub struct ChunkBuilder {
 impl ChunkBuilder {
     /// An empty chunk for vectors of `dimensions`.
     pub fn new(dimensions: u32) -> Self {
-        ChunkBuilder {
-            dimensions,
-            ..ChunkBuilder::default()
-        }
+        ChunkBuilder { dimensions, ..ChunkBuilder::default() }
     }
 
     /// Adds an upsert. The vector's length is the chunk's dimensions: the engine has checked it.
@@ -65,15 +62,9 @@ impl ChunkBuilder {
         debug_assert_eq!(vector.len(), self.dimensions as usize);
         self.ids.extend_from_slice(id.as_bytes());
         self.metadata.extend_from_slice(metadata.as_bytes());
-        self.text
-            .extend_from_slice(text.unwrap_or_default().as_bytes());
-        self.vectors
-            .extend(vector.iter().flat_map(|value| value.to_le_bytes()));
-        self.row(if text.is_some() {
-            UPSERT | HAS_TEXT
-        } else {
-            UPSERT
-        });
+        self.text.extend_from_slice(text.unwrap_or_default().as_bytes());
+        self.vectors.extend(vector.iter().flat_map(|value| value.to_le_bytes()));
+        self.row(if text.is_some() { UPSERT | HAS_TEXT } else { UPSERT });
     }
 
     /// Adds a delete.
@@ -99,10 +90,7 @@ impl ChunkBuilder {
     /// Serialises.
     pub fn finish(self) -> Result<Bytes> {
         let columns = [&self.ids, &self.metadata, &self.text, &self.vectors];
-        if columns
-            .iter()
-            .any(|column| column.len() > u32::MAX as usize)
-        {
+        if columns.iter().any(|column| column.len() > u32::MAX as usize) {
             return Err(Error::new(
                 Code::PayloadTooLarge,
                 "one write holds more than 4 GiB of ids, metadata, text or vectors; split it",
@@ -128,9 +116,7 @@ impl ChunkBuilder {
         for column in columns {
             out.extend((column.len() as u32).to_le_bytes());
         }
-        let crc = body
-            .iter()
-            .fold(0, |crc, column| crc32c::crc32c_append(crc, column));
+        let crc = body.iter().fold(0, |crc, column| crc32c::crc32c_append(crc, column));
         out.extend(crc.to_le_bytes());
         let header_crc = crc32c::crc32c(&out);
         out.extend(header_crc.to_le_bytes());
@@ -203,9 +189,7 @@ impl Chunk {
             bytes: bytes.clone(),
         };
         if chunk.vectors.end != bytes.len() {
-            return Err(Error::corrupt(
-                "a log chunk has another length than its header says",
-            ));
+            return Err(Error::corrupt("a log chunk has another length than its header says"));
         }
         chunk.check_columns()?;
         Ok(chunk)
@@ -222,14 +206,9 @@ impl Chunk {
             return Err(Error::corrupt("a log chunk has an unknown operation"));
         }
         self.upserts = kinds.iter().filter(|kind| **kind & UPSERT != 0).count();
-        let expected = self
-            .upserts
-            .saturating_mul(self.dimensions as usize)
-            .saturating_mul(4);
+        let expected = self.upserts.saturating_mul(self.dimensions as usize).saturating_mul(4);
         if expected != self.vectors.len() {
-            return Err(Error::corrupt(
-                "a log chunk has vectors of another size than it says",
-            ));
+            return Err(Error::corrupt("a log chunk has vectors of another size than it says"));
         }
         let columns = [
             (&self.ids, &self.id_ends),
@@ -329,22 +308,11 @@ mod tests {
         assert_eq!((chunk.operations(), chunk.upserts()), (3, 2));
         let operations: Vec<_> = chunk.iter().collect();
         let vector: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let first = Operation::Upsert {
-            id: "a",
-            vector: &vector,
-            metadata: "{\"x\":1}",
-            text: None,
-        };
+        let first =
+            Operation::Upsert { id: "a", vector: &vector, metadata: "{\"x\":1}", text: None };
         assert_eq!(operations[0], first);
         assert_eq!(operations[1], Operation::Delete { id: "b" });
-        assert!(matches!(
-            operations[2],
-            Operation::Upsert {
-                id: "ö",
-                text: Some(""),
-                ..
-            }
-        ));
+        assert!(matches!(operations[2], Operation::Upsert { id: "ö", text: Some(""), .. }));
     }
 
     #[test]

@@ -56,18 +56,12 @@ pub fn ends<'a>(cursor: &mut Cursor<'a>, count: usize, total: usize) -> Result<&
     for index in 0..count {
         let end = end_at(column, index);
         if end < last {
-            return Err(Error::corrupt(format!(
-                "{} has offsets that go backward",
-                cursor.what
-            )));
+            return Err(Error::corrupt(format!("{} has offsets that go backward", cursor.what)));
         }
         last = end;
     }
     if last != total {
-        return Err(Error::corrupt(format!(
-            "{} has offsets that miss its end",
-            cursor.what
-        )));
+        return Err(Error::corrupt(format!("{} has offsets that miss its end", cursor.what)));
     }
     Ok(column)
 }

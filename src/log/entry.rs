@@ -120,11 +120,8 @@ impl Draft {
                 body.extend_from_slice(chunk);
             }
         }
-        let objects: u64 = parts
-            .iter()
-            .filter(|part| matches!(part, Part::Object { .. }))
-            .map(Part::length)
-            .sum();
+        let objects: u64 =
+            parts.iter().filter(|part| matches!(part, Part::Object { .. })).map(Part::length).sum();
         Draft {
             own: Totals {
                 records: parts.iter().map(|part| u64::from(part.operations())).sum(),
@@ -141,10 +138,7 @@ impl Draft {
 
     /// A draft of the entry that ends the collection's life.
     pub fn seal(incarnation: u64, write_id: WriteId, created: Timestamp) -> Self {
-        Draft {
-            seal: true,
-            ..Draft::data(incarnation, write_id, created, &[])
-        }
+        Draft { seal: true, ..Draft::data(incarnation, write_id, created, &[]) }
     }
 
     /// Who writes.
@@ -208,10 +202,7 @@ impl Header {
             incarnation: cursor.u64()?,
             write_id: WriteId(cursor.array()?),
             created: Timestamp(cursor.u64()?),
-            totals: Totals {
-                records: cursor.u64()?,
-                bytes: cursor.u64()?,
-            },
+            totals: Totals { records: cursor.u64()?, bytes: cursor.u64()? },
             body_crc: cursor.u32()?,
             seal: kind == SEAL,
         };
@@ -220,9 +211,7 @@ impl Header {
             return Err(Error::corrupt("a log entry's header fails its checksum"));
         }
         if !matches!(kind, DATA | SEAL) || header.parts as usize > PARTS_MAX {
-            return Err(Error::corrupt(
-                "a log entry has an unknown kind or too many parts",
-            ));
+            return Err(Error::corrupt("a log entry has an unknown kind or too many parts"));
         }
         Ok(header)
     }
@@ -248,28 +237,20 @@ impl Entry {
             let id = Ulid(u128::from_le_bytes(table.array()?));
             parts.push(match kind {
                 INLINE => {
-                    let end = usize::try_from(length)
-                        .ok()
-                        .and_then(|length| at.checked_add(length));
+                    let end =
+                        usize::try_from(length).ok().and_then(|length| at.checked_add(length));
                     let end = end.filter(|end| *end <= body.len());
                     let end = end.ok_or_else(|| Error::corrupt("a log entry is cut short"))?;
                     let chunk = body.slice(at..end);
                     at = end;
                     Part::Inline { operations, chunk }
                 }
-                OBJECT => Part::Object {
-                    operations,
-                    id,
-                    length,
-                    crc,
-                },
+                OBJECT => Part::Object { operations, id, length, crc },
                 _ => return Err(Error::corrupt("a log entry has an unknown kind of part")),
             });
         }
         if at != body.len() {
-            return Err(Error::corrupt(
-                "a log entry has bytes that belong to no part",
-            ));
+            return Err(Error::corrupt("a log entry has bytes that belong to no part"));
         }
         Ok(Entry { header, parts })
     }
@@ -281,29 +262,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn draft() -> Draft {
-        let inline = Part::Inline {
-            operations: 2,
-            chunk: Bytes::from_static(b"chunk"),
-        };
-        let object = Part::Object {
-            operations: 3,
-            id: Ulid(7),
-            length: 100,
-            crc: 9,
-        };
+        let inline = Part::Inline { operations: 2, chunk: Bytes::from_static(b"chunk") };
+        let object = Part::Object { operations: 3, id: Ulid(7), length: 100, crc: 9 };
         Draft::data(1, WriteId([3; 16]), Timestamp(5), &[inline, object])
     }
 
     #[test]
     fn an_entry_round_trips_with_running_totals() {
         let draft = draft();
-        let header = draft.header(
-            Seq(4),
-            Totals {
-                records: 10,
-                bytes: 1_000,
-            },
-        );
+        let header = draft.header(Seq(4), Totals { records: 10, bytes: 1_000 });
         let bytes = draft.encode(&header);
         let entry = Entry::decode(&bytes).unwrap();
         assert_eq!(entry.header, header);

@@ -33,11 +33,7 @@ pub struct LogReader {
 impl LogReader {
     /// A reader of `collection`'s log.
     pub fn new(store: DynStore, collection: CollectionName) -> Self {
-        LogReader {
-            store,
-            collection,
-            window: 1,
-        }
+        LogReader { store, collection, window: 1 }
     }
 
     /// The entries that follow `after`, as many as are there up to a window that doubles while
@@ -75,10 +71,7 @@ impl LogReader {
             .try_collect()
             .await
             .map_err(|error: Error| error.context(&key))?;
-        Ok(Some(Batch {
-            header: entry.header,
-            chunks,
-        }))
+        Ok(Some(Batch { header: entry.header, chunks }))
     }
 
     async fn chunk(&self, part: Part) -> Result<Chunk> {
@@ -96,16 +89,12 @@ impl LogReader {
     async fn part_bytes(&self, part: Part) -> Result<Bytes> {
         let (id, length, crc) = match part {
             Part::Inline { chunk, .. } => return Ok(chunk),
-            Part::Object {
-                id, length, crc, ..
-            } => (id, length, crc),
+            Part::Object { id, length, crc, .. } => (id, length, crc),
         };
         let key = paths::wal_data(&self.collection, id);
         let object = get(&*self.store, &key).await?.required(&key)?;
         if object.size != length || crc32c::crc32c(&object.bytes) != crc {
-            return Err(Error::corrupt(format!(
-                "{key} differs from what its log entry says"
-            )));
+            return Err(Error::corrupt(format!("{key} differs from what its log entry says")));
         }
         Ok(object.bytes)
     }

@@ -150,16 +150,11 @@ pub async fn update(
     name: &CollectionName,
     mut change: impl FnMut(Option<&Manifest>) -> Result<Change<Manifest>>,
 ) -> Result<Option<Loaded<Manifest>>> {
-    cas::update(
-        &**store,
-        env,
-        &paths::manifest(name),
-        |current: Option<&Loaded<Manifest>>| {
-            if let Some(current) = current {
-                current.value.check(name)?;
-            }
-            change(current.map(|loaded| &loaded.value))
-        },
-    )
+    cas::update(&**store, env, &paths::manifest(name), |current: Option<&Loaded<Manifest>>| {
+        if let Some(current) = current {
+            current.value.check(name)?;
+        }
+        change(current.map(|loaded| &loaded.value))
+    })
     .await
 }

@@ -99,11 +99,7 @@ struct Cached {
 
 impl Credentials {
     pub(super) fn new(aws: &Aws, clock: Arc<dyn Clock>) -> Self {
-        Credentials {
-            chain: aws.sdk.credentials_provider(),
-            clock,
-            cached: Mutex::default(),
-        }
+        Credentials { chain: aws.sdk.credentials_provider(), clock, cached: Mutex::default() }
     }
 
     /// Forgets what is cached, because the store says that it has expired.
@@ -164,10 +160,7 @@ impl CredentialProvider for Credentials {
                     tracing::warn!(%error, "could not renew the store's credentials");
                     Ok(cached.credential.clone())
                 }
-                None => Err(object_store::Error::Generic {
-                    store: "S3",
-                    source: Box::new(error),
-                }),
+                None => Err(object_store::Error::Generic { store: "S3", source: Box::new(error) }),
             },
         }
     }

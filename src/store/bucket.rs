@@ -41,9 +41,7 @@ pub async fn inspect(bucket: &str, prefix: &str, aws: &Aws, clock: &dyn Clock) -
 fn client(aws: &Aws, date: ReadDate) -> Client {
     let region = aws.region.clone();
     let region = region.unwrap_or_else(|| REGION_DEFAULT.to_owned());
-    let timeouts = TimeoutConfig::builder()
-        .operation_timeout(CALL_TIMEOUT)
-        .build();
+    let timeouts = TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).build();
     let config = aws_sdk_s3::config::Builder::from(&aws.sdk)
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
@@ -55,11 +53,7 @@ fn client(aws: &Aws, date: ReadDate) -> Client {
 }
 
 fn check(name: &'static str, status: Status, detail: impl Into<String>) -> Check {
-    Check {
-        name,
-        status,
-        detail: detail.into(),
-    }
+    Check { name, status, detail: detail.into() }
 }
 
 /// The line for a call that failed. `absent` are the codes by which S3 says "none is set".
@@ -69,11 +63,9 @@ where
     R: Debug,
 {
     match code(error) {
-        "AccessDenied" | "AllAccessDisabled" | "Forbidden" => check(
-            name,
-            Status::Unsupported,
-            "these credentials may not ask; nothing depends on it",
-        ),
+        "AccessDenied" | "AllAccessDisabled" | "Forbidden" => {
+            check(name, Status::Unsupported, "these credentials may not ask; nothing depends on it")
+        }
         "" if error.as_service_error().is_none() => check(
             name,
             Status::Warning,
@@ -171,11 +163,7 @@ async fn encryption(client: &Client, bucket: &str) -> Check {
             let rules = found.server_side_encryption_configuration();
             let algorithm = rules.and_then(|rules| {
                 let default = rules.rules().first()?;
-                Some(
-                    default
-                        .apply_server_side_encryption_by_default()?
-                        .sse_algorithm(),
-                )
+                Some(default.apply_server_side_encryption_by_default()?.sse_algorithm())
             });
             match algorithm {
                 Some(algorithm) => check(name, Status::Ok, algorithm.as_str()),
@@ -222,10 +210,7 @@ fn deletes_ours(rule: &LifecycleRule, prefix: &str) -> bool {
         .expiration()
         .is_some_and(|expiration| expiration.days().is_some() || expiration.date().is_some());
     let archives = rule.transitions().iter().any(|transition| {
-        matches!(
-            transition.storage_class(),
-            Some(Class::Glacier | Class::DeepArchive)
-        )
+        matches!(transition.storage_class(), Some(Class::Glacier | Class::DeepArchive))
     });
     let filter = rule.filter();
     // Our objects have no tags.
@@ -281,11 +266,7 @@ impl Intercept for ReadDate {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let date = context
-            .response()
-            .headers()
-            .get("date")
-            .and_then(parse_date);
+        let date = context.response().headers().get("date").and_then(parse_date);
         if date.is_some() {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
         }

@@ -52,9 +52,7 @@ pub enum Created {
 
 /// Waits before attempt number `attempt` (from 1), with full jitter.
 pub async fn pause(env: &Env, attempt: u32) {
-    let longest = PAUSE_FIRST
-        .saturating_mul(1 << attempt.min(16))
-        .min(PAUSE_MAX);
+    let longest = PAUSE_FIRST.saturating_mul(1 << attempt.min(16)).min(PAUSE_MAX);
     tokio::time::sleep(env.rng.jitter(longest)).await;
 }
 
@@ -71,10 +69,7 @@ pub async fn create(
     head: u64,
     is_ours: impl Fn(&[u8]) -> bool,
 ) -> Result<Created> {
-    let look = GetOptions {
-        range: Some(ByteRange::Bounded(0..head)),
-        if_none_match: None,
-    };
+    let look = GetOptions { range: Some(ByteRange::Bounded(0..head)), if_none_match: None };
     let mut last = None;
     let mut lingering = false;
     for attempt in 1..=AMBIGUOUS_ATTEMPTS_MAX {
@@ -89,20 +84,14 @@ pub async fn create(
                 last = Some(error);
                 lingering = true;
                 if env.defects.has(Defect::AmbiguousIsLost) {
-                    return Ok(Created::Lost {
-                        head: Bytes::new(),
-                        lingering: false,
-                    });
+                    return Ok(Created::Lost { head: Bytes::new(), lingering: false });
                 }
             }
         }
         match store.get(key, look.clone()).await {
             Ok(Fetched::Found(object)) if is_ours(&object.bytes) => return Ok(Created::Won),
             Ok(Fetched::Found(object)) => {
-                return Ok(Created::Lost {
-                    head: object.bytes,
-                    lingering,
-                });
+                return Ok(Created::Lost { head: object.bytes, lingering });
             }
             // Nobody's yet: the same bytes under the same condition are safe to send again.
             Ok(_) => {}
@@ -111,9 +100,7 @@ pub async fn create(
         pause(env, attempt).await;
     }
     let error = last.unwrap_or_else(|| {
-        Error::unavailable(format!(
-            "the store kept answering with a conflict for {key}; try again"
-        ))
+        Error::unavailable(format!("the store kept answering with a conflict for {key}; try again"))
     });
     Err(perhaps(unresolved(key, error), lingering))
 }
@@ -258,15 +245,8 @@ async fn keep<T: Document>(store: &dyn Store, env: &Env, current: &Loaded<T>) ->
         return Ok(());
     };
     let bytes = &current.bytes;
-    match create(
-        store,
-        env,
-        &key,
-        bytes.clone(),
-        bytes.len() as u64,
-        |found| found == bytes,
-    )
-    .await?
+    match create(store, env, &key, bytes.clone(), bytes.len() as u64, |found| found == bytes)
+        .await?
     {
         Created::Won => Ok(()),
         Created::Lost { head, .. } if head == bytes => Ok(()),
@@ -278,18 +258,13 @@ async fn keep<T: Document>(store: &dyn Store, env: &Env, current: &Loaded<T>) ->
 
 fn stamped<T: Document>(env: &Env, current: Option<&Loaded<T>>, mut next: T) -> (T, String) {
     let id = WriteId::random(&*env.rng).to_string();
-    let base = current
-        .map(|loaded| loaded.value.stamp().clone())
-        .unwrap_or_default();
+    let base = current.map(|loaded| loaded.value.stamp().clone()).unwrap_or_default();
     let mut recent_writes = base.recent_writes;
     recent_writes.push(id.clone());
     let excess = recent_writes.len().saturating_sub(RECENT_WRITES);
     recent_writes.drain(..excess);
-    *next.stamp_mut() = Stamp {
-        version: base.version + 1,
-        updated: env.clock.now(),
-        recent_writes,
-    };
+    *next.stamp_mut() =
+        Stamp { version: base.version + 1, updated: env.clock.now(), recent_writes };
     (next, id)
 }
 
@@ -316,11 +291,7 @@ async fn replace<T: Document>(
     for attempt in 1..=AMBIGUOUS_ATTEMPTS_MAX {
         match store.put_if(key, bytes.clone(), condition.clone()).await {
             PutOutcome::Won(etag) => {
-                return Ok(Attempt::Won(Loaded {
-                    value: next,
-                    etag,
-                    bytes: bytes.clone(),
-                }));
+                return Ok(Attempt::Won(Loaded { value: next, etag, bytes: bytes.clone() }));
             }
             PutOutcome::Failed(error) => {
                 return Err(perhaps(error, last.is_some()));
@@ -331,10 +302,7 @@ async fn replace<T: Document>(
             PutOutcome::Lost => {}
             PutOutcome::Ambiguous(error) => {
                 last = Some(error);
-                if env
-                    .defects
-                    .has(crate::base::defect::Defect::AmbiguousIsLost)
-                {
+                if env.defects.has(crate::base::defect::Defect::AmbiguousIsLost) {
                     return Ok(Attempt::Lost);
                 }
             }
@@ -365,11 +333,7 @@ enum Verdict<T> {
 
 fn verdict<T: Document>(found: Option<Loaded<T>>, base: u64, id: &str) -> Verdict<T> {
     let Some(found) = found else {
-        return if base == 0 {
-            Verdict::Unchanged
-        } else {
-            Verdict::Theirs
-        };
+        return if base == 0 { Verdict::Unchanged } else { Verdict::Theirs };
     };
     let stamp = found.value.stamp();
     if stamp.recent_writes.iter().any(|recent| recent == id) {
@@ -379,9 +343,5 @@ fn verdict<T: Document>(found: Option<Loaded<T>>, base: u64, id: &str) -> Verdic
         return Verdict::Unchanged;
     }
     // The list reaches back to our attempt only while fewer than its length have won since.
-    if stamp.version - base <= RECENT_WRITES as u64 {
-        Verdict::Theirs
-    } else {
-        Verdict::Unknown
-    }
+    if stamp.version - base <= RECENT_WRITES as u64 { Verdict::Theirs } else { Verdict::Unknown }
 }

@@ -34,19 +34,9 @@ const ACROSS_FOLDERS: &str = "list order across folders";
 
 impl Effort {
     /// For stores in this process.
-    pub const QUICK: Effort = Effort {
-        racers: 16,
-        creations: 20,
-        updates: 20,
-        flat: true,
-    };
+    pub const QUICK: Effort = Effort { racers: 16, creations: 20, updates: 20, flat: true };
     /// For servers.
-    pub const SERVER: Effort = Effort {
-        racers: 16,
-        creations: 10,
-        updates: 10,
-        flat: false,
-    };
+    pub const SERVER: Effort = Effort { racers: 16, creations: 10, updates: 10, flat: false };
 }
 
 /// The check that failed, and how.
@@ -85,18 +75,15 @@ pub async fn run(store: &DynStore, env: &Env, effort: Effort) -> Verdict {
     let bench = Bench {
         store: store.clone(),
         env: env.clone(),
-        folder: paths::probe_run(env.ulid())
-            .as_str()
-            .trim_end_matches('/')
-            .to_owned(),
+        folder: paths::probe_run(env.ulid()).as_str().trim_end_matches('/').to_owned(),
         effort,
     };
     let mut passed = Vec::new();
     let verdict = bench.all(&mut passed).await;
-    let cleaned = bench.clean().await.map_err(|error| Failure {
-        check: "clean up",
-        detail: error.to_string(),
-    });
+    let cleaned = bench
+        .clean()
+        .await
+        .map_err(|error| Failure { check: "clean up", detail: error.to_string() });
     verdict.and(cleaned).map(|()| passed)
 }
 
@@ -178,9 +165,7 @@ impl Bench {
                 self.store.delete(&object.key).await?;
             }
         }
-        Err(Error::unavailable(format!(
-            "{prefix} does not become empty"
-        )))
+        Err(Error::unavailable(format!("{prefix} does not become empty")))
     }
 }
 
@@ -199,17 +184,13 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Check {
 fn won(outcome: PutOutcome) -> Result<Etag, String> {
     match outcome {
         PutOutcome::Won(etag) => Ok(etag),
-        other => Err(format!(
-            "expected the conditional put to win, got {other:?}"
-        )),
+        other => Err(format!("expected the conditional put to win, got {other:?}")),
     }
 }
 
 fn lost(outcome: PutOutcome) -> Check {
     match outcome {
         PutOutcome::Lost => Ok(()),
-        other => Err(format!(
-            "expected the conditional put to lose, got {other:?}"
-        )),
+        other => Err(format!("expected the conditional put to lose, got {other:?}")),
     }
 }

@@ -36,9 +36,7 @@ pub(crate) fn slice(bytes: &Bytes, range: Option<&ByteRange>) -> Bytes {
 
 impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, (Bytes, Etag)>> {
-        self.objects
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.objects.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// How many objects there are.
@@ -108,15 +106,9 @@ impl Store for MemoryStore {
             .take_while(|(key, _)| key.as_str().starts_with(prefix.as_str()));
         let page = matching.by_ref().take(limit);
         let objects = page
-            .map(|(key, (bytes, _))| Listed {
-                key: key.clone(),
-                size: bytes.len() as u64,
-            })
+            .map(|(key, (bytes, _))| Listed { key: key.clone(), size: bytes.len() as u64 })
             .collect();
-        Ok(Listing {
-            objects,
-            more: matching.next().is_some(),
-        })
+        Ok(Listing { objects, more: matching.next().is_some() })
     }
 
     async fn list_dirs(&self, prefix: &Prefix) -> Result<Vec<String>> {

@@ -60,17 +60,15 @@ pub fn parse(url: &str) -> Result<Location> {
     }
     if let Some(name) = url.strip_prefix("memory:") {
         let name = name.trim_start_matches('/');
-        return Ok(Location::Memory(
-            (!name.is_empty()).then(|| name.to_owned()),
-        ));
+        return Ok(Location::Memory((!name.is_empty()).then(|| name.to_owned())));
     }
     let folder = |path: &str| Ok(Location::Folder(PathBuf::from(path)));
     let Some((scheme, rest)) = url.split_once("://") else {
         // A relative path may hold a colon, but "s3:bucket" is a slip.
         return match url.split_once(':') {
-            Some((scheme @ ("s3" | "file"), _)) => Err(invalid(format!(
-                "the store's URL {url:?} lacks the // behind {scheme}:"
-            ))),
+            Some((scheme @ ("s3" | "file"), _)) => {
+                Err(invalid(format!("the store's URL {url:?} lacks the // behind {scheme}:")))
+            }
             _ => folder(url),
         };
     };
@@ -82,10 +80,7 @@ pub fn parse(url: &str) -> Result<Location> {
             let prefix = prefix.trim_matches('/');
             check_s3(bucket, prefix)
                 .map_err(|fault| invalid(format!("in the store's URL {fault}")))?;
-            Ok(Location::S3 {
-                bucket: bucket.to_owned(),
-                prefix: prefix.to_owned(),
-            })
+            Ok(Location::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
         }
         // The rest may hold credentials: name only the scheme.
         other => Err(invalid(format!(
@@ -99,13 +94,10 @@ fn check_s3(bucket: &str, prefix: &str) -> Result<(), String> {
     if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(plain) {
         return Err("the bucket's name is not 3 to 63 letters, digits, dots and dashes".to_owned());
     }
-    let fault = prefix
-        .split('/')
-        .find(|part| !prefix.is_empty() && matches!(*part, "" | "." | ".."));
+    let fault =
+        prefix.split('/').find(|part| !prefix.is_empty() && matches!(*part, "" | "." | ".."));
     if fault.is_some() || prefix.contains(|c: char| c.is_control() || "?#%\\".contains(c)) {
-        return Err(
-            "the prefix has an empty part, a dot part, or one of ? # % \\ in it".to_owned(),
-        );
+        return Err("the prefix has an empty part, a dot part, or one of ? # % \\ in it".to_owned());
     }
     Ok(())
 }
@@ -166,11 +158,7 @@ pub fn layered(raw: DynStore, settings: &Settings, env: &Env) -> DynStore {
     );
     let counted = Count::new(Arc::new(timed), env.metrics.clone());
     let limited = Limit::new(Arc::new(counted), settings.store_concurrency);
-    Arc::new(Retry::new(
-        Arc::new(limited),
-        env.rng.clone(),
-        settings.store_retries,
-    ))
+    Arc::new(Retry::new(Arc::new(limited), env.rng.clone(), settings.store_retries))
 }
 
 /// The store in memory that everything in this process shares under `name`.
@@ -208,11 +196,7 @@ mod tests {
             ("s3://my-bucket.x/a/b/", s3("my-bucket.x", "a/b")),
         ] {
             assert_eq!(parse(url).unwrap(), expected, "{url}");
-            assert_eq!(
-                parse(&parse(url).unwrap().to_string()).unwrap(),
-                expected,
-                "{url}"
-            );
+            assert_eq!(parse(&parse(url).unwrap().to_string()).unwrap(), expected, "{url}");
         }
     }
 
@@ -242,10 +226,7 @@ mod tests {
         let env = Env::system(1).unwrap();
         let (key, mut found) = (Key::raw("k"), Vec::new());
         for url in ["memory:open-test", "memory:"] {
-            let settings = Settings {
-                store: url.to_owned(),
-                ..Settings::default()
-            };
+            let settings = Settings { store: url.to_owned(), ..Settings::default() };
             let one = open(&settings, &env).await.unwrap();
             one.put(&key, Bytes::from("x")).await.unwrap();
             let two = open(&settings, &env).await.unwrap();

@@ -85,9 +85,7 @@ pub fn manifest(collection: &CollectionName) -> Key {
 
 /// An earlier version of a collection's manifest.
 pub fn manifest_history(collection: &CollectionName, version: u64) -> Key {
-    Key::raw(format!(
-        "{COLLECTIONS}{collection}/manifests/{version:020}.json"
-    ))
+    Key::raw(format!("{COLLECTIONS}{collection}/manifests/{version:020}.json"))
 }
 
 /// A log entry.
@@ -130,10 +128,6 @@ mod tests {
         assert_eq!(parse_wal_entry(&ten), Some(Seq(10)));
         assert_eq!(parse_wal_entry(&wal_data(&name, Ulid(1))), None);
         assert!(nine.as_str().starts_with(wal_entries(&name).as_str()));
-        assert!(
-            !wal_data(&name, Ulid(1))
-                .as_str()
-                .starts_with(wal_entries(&name).as_str())
-        );
+        assert!(!wal_data(&name, Ulid(1)).as_str().starts_with(wal_entries(&name).as_str()));
     }
 }

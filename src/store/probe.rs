@@ -120,12 +120,7 @@ pub async fn readable(store: &dyn Store) -> Result<()> {
 /// Probes `store`. An error means that the store could not be probed; what it does wrong is in
 /// the report.
 pub async fn probe(store: &DynStore, env: &Env, effort: Effort) -> Result<Report> {
-    let probe = Probe {
-        store,
-        env,
-        run: env.ulid(),
-        effort,
-    };
+    let probe = Probe { store, env, run: env.ulid(), effort };
     let report = probe.run().await;
     // Also after a failure; a few small objects left behind do no harm.
     if let Err(error) = probe.clean().await {
@@ -197,11 +192,7 @@ impl Probe<'_> {
                     (last.status, last.detail) = (status, detail)
                 }
                 Some(_) => {}
-                None => report.checks.push(Check {
-                    name,
-                    status,
-                    detail,
-                }),
+                None => report.checks.push(Check { name, status, detail }),
             }
         }
         report.latencies = self.latencies().await?;
@@ -265,9 +256,7 @@ impl Probe<'_> {
         let key = self.key("update-missing");
         let etag = self.store.put(&key, Bytes::from("one")).await?;
         self.store.delete(&key).await?;
-        let outcome = self
-            .put_if(&key, "two", Precondition::Matches(etag))
-            .await?;
+        let outcome = self.put_if(&key, "two", Precondition::Matches(etag)).await?;
         let content = self.content(&key).await?;
         Ok(match (outcome, content.as_str()) {
             (Outcome::Lost, "nothing") => Ok("If-Match on a missing key does nothing".to_owned()),
@@ -285,16 +274,11 @@ impl Probe<'_> {
             (ByteRange::Bounded(8..20), "89"),
             (ByteRange::Suffix(3), "789"),
         ] {
-            let options = GetOptions {
-                range: Some(range.clone()),
-                if_none_match: None,
-            };
+            let options = GetOptions { range: Some(range.clone()), if_none_match: None };
             let object = self.store.get(&key, options).await?.required(&key)?;
             if object.bytes != expected || object.size != 10 {
                 let (bytes, size) = (object.bytes, object.size);
-                return Ok(Err(format!(
-                    "{range:?} of 0123456789 gave {bytes:?} of {size} bytes"
-                )));
+                return Ok(Err(format!("{range:?} of 0123456789 gave {bytes:?} of {size} bytes")));
             }
         }
         Ok(Ok("ranges and suffixes are honoured".to_owned()))
@@ -303,10 +287,7 @@ impl Probe<'_> {
     async fn conditional_get(&self) -> Result<Finding> {
         let key = self.key("conditional-get");
         let old = self.store.put(&key, Bytes::from("one")).await?;
-        let options = GetOptions {
-            range: None,
-            if_none_match: Some(old),
-        };
+        let options = GetOptions { range: None, if_none_match: Some(old) };
         let same = self.store.get(&key, options.clone()).await?;
         self.store.put(&key, Bytes::from("two")).await?;
         let changed = self.store.get(&key, options).await?;
@@ -342,9 +323,7 @@ impl Probe<'_> {
                 "after puts of {keys:?} the listing is {all:?}, and one after the second {rest:?}"
             )));
         }
-        Ok(Ok(
-            "keys are listed in byte order, start-after is honoured".to_owned()
-        ))
+        Ok(Ok("keys are listed in byte order, start-after is honoured".to_owned()))
     }
 
     async fn creations(&self) -> Result<Finding> {
@@ -364,17 +343,11 @@ impl Probe<'_> {
             }
             done += 1;
         }
-        Ok(Ok(format!(
-            "one winner in each of {done} races of {racers}"
-        )))
+        Ok(Ok(format!("one winner in each of {done} races of {racers}")))
     }
 
     async fn replacements(&self) -> Result<Finding> {
-        let Effort {
-            volley_racers: racers,
-            volleys: rounds,
-            ..
-        } = self.effort;
+        let Effort { volley_racers: racers, volleys: rounds, .. } = self.effort;
         let key = self.key("race-replace");
         let race = volleys(self.store, self.env, &key, racers, rounds, RACES_TIME_MAX);
         let done = race.await?;
@@ -388,13 +361,9 @@ impl Probe<'_> {
         let Count { acknowledged, kept } = race?;
         Ok(if acknowledged == kept {
             let rounds = self.effort.rounds;
-            Ok(format!(
-                "{kept} of {acknowledged} updates kept, {racers} racing, {rounds} rounds"
-            ))
+            Ok(format!("{kept} of {acknowledged} updates kept, {racers} racing, {rounds} rounds"))
         } else {
-            Err(format!(
-                "of {acknowledged} acknowledged updates with If-Match {kept} were kept"
-            ))
+            Err(format!("of {acknowledged} acknowledged updates with If-Match {kept} were kept"))
         })
     }
 
@@ -408,38 +377,22 @@ impl Probe<'_> {
             gets.push(start.elapsed());
             let start = Instant::now();
             let body = format!("{sample}");
-            match self
-                .put_if(&key, &body, Precondition::Matches(etag))
-                .await?
-            {
+            match self.put_if(&key, &body, Precondition::Matches(etag)).await? {
                 Outcome::Won => conditional.push(start.elapsed()),
                 // A check above says what is wrong.
                 _ => return Ok(Vec::new()),
             }
             let start = Instant::now();
-            etag = self
-                .store
-                .put(&key, Bytes::from(format!("{sample} again")))
-                .await?;
+            etag = self.store.put(&key, Bytes::from(format!("{sample} again"))).await?;
             puts.push(start.elapsed());
         }
-        let summary = [
-            ("get", gets),
-            ("put", puts),
-            ("conditional put", conditional),
-        ];
+        let summary = [("get", gets), ("put", puts), ("conditional put", conditional)];
         Ok(summary.map(|(op, times)| latency(op, times)).to_vec())
     }
 
     async fn clean(&self) -> Result<()> {
-        let listing = self
-            .store
-            .list(&paths::probe_run(self.run), None, 1000)
-            .await?;
-        let deletes = listing
-            .objects
-            .iter()
-            .map(|object| self.store.delete(&object.key));
+        let listing = self.store.list(&paths::probe_run(self.run), None, 1000).await?;
+        let deletes = listing.objects.iter().map(|object| self.store.delete(&object.key));
         futures::future::try_join_all(deletes).await.map(drop)
     }
 }
@@ -473,16 +426,9 @@ fn latency(op: &'static str, mut times: Vec<Duration>) -> Latency {
     times.sort_unstable();
     let at = |share: f64| {
         let index = ((times.len() as f64 * share).ceil() as usize).max(1) - 1;
-        times
-            .get(index)
-            .map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
-    Latency {
-        op,
-        count: times.len(),
-        p50_ms: at(0.5),
-        p99_ms: at(0.99),
-    }
+    Latency { op, count: times.len(), p50_ms: at(0.5), p99_ms: at(0.99) }
 }
 
 #[cfg(test)]

@@ -9,19 +9,11 @@ use tokio::time::timeout;
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_and_nothing_is_stored_twice() {
-    let plan = Plan {
-        writers: 4,
-        victims: 2,
-        kills: 4,
-        clients: 8,
-        records: 20_000,
-        batch: 10,
-        seed: 7,
-    };
+    let plan =
+        Plan { writers: 4, victims: 2, kills: 4, clients: 8, records: 20_000, batch: 10, seed: 7 };
     let store = TestStore::new();
-    let outcome = timeout(Duration::from_secs(600), run(&plan, &store))
-        .await
-        .expect("the writers get on");
+    let outcome =
+        timeout(Duration::from_secs(600), run(&plan, &store)).await.expect("the writers get on");
     say(&format!(
         "contention: {} records acknowledged in {:.1} s, {} without an answer, {} found, {} log \
          entries, {:.1} % of log PUTs lost, {} ambiguous, {} kills",

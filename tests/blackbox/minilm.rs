@@ -46,30 +46,19 @@ fn half(bits: u16) -> f32 {
 
 fn vectors(path: &Path) -> Vec<Vec<f32>> {
     let values = npy(path, "'<f2'");
-    let values = values
-        .chunks_exact(2)
-        .map(|pair| half(u16::from_le_bytes([pair[0], pair[1]])));
+    let values = values.chunks_exact(2).map(|pair| half(u16::from_le_bytes([pair[0], pair[1]])));
     let values: Vec<f32> = values.collect();
-    values
-        .chunks_exact(DIMENSIONS)
-        .map(<[f32]>::to_vec)
-        .collect()
+    values.chunks_exact(DIMENSIONS).map(<[f32]>::to_vec).collect()
 }
 
 fn base64(vector: &[f32]) -> String {
-    let bytes: Vec<u8> = vector
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect();
+    let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
     BASE64_STANDARD.encode(bytes)
 }
 
 fn cosine_distance(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| f64::from(*a) * f64::from(*b))
-            .sum()
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
     1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
@@ -84,10 +73,8 @@ async fn every_neighbour_and_every_record_comes_back() {
     };
     let base = vectors(&folder.join("base.npy"));
     let records = std::fs::read_to_string(folder.join("records.jsonl")).expect("it has records");
-    let records: Vec<Value> = records
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a JSON line"))
-        .collect();
+    let records: Vec<Value> =
+        records.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
     assert_eq!(base.len(), records.len());
 
     let store = TestStore::new();
@@ -155,25 +142,18 @@ async fn recall(
     for (at, chunk) in queries.chunks(100).enumerate() {
         let search = |query: &Vec<f32>| json!({"vector": base64(query), "k": K, "minVersion": version, "waitMs": 60_000});
         let body = json!({"searches": chunk.iter().map(search).collect::<Vec<_>>()});
-        let (status, answer) = reader
-            .post("/v1/collections/minilm/search/batch", &body)
-            .await;
+        let (status, answer) = reader.post("/v1/collections/minilm/search/batch", &body).await;
         assert_eq!(status, 200, "{answer}");
         for (n, query) in chunk.iter().enumerate() {
             let last = truth[(at * 100 + n) * truth_per_query + K - 1];
             let bound = cosine_distance(query, &base[last]) + TOLERANCE;
-            let results = answer["responses"][n]["results"]
-                .as_array()
-                .expect("results");
+            let results = answer["responses"][n]["results"].as_array().expect("results");
             let mut rows: Vec<usize> = Vec::new();
             for result in results {
                 let row = row_of[result["id"].as_str().expect("an id")];
                 let distance = cosine_distance(query, &base[row]);
                 let told = result["distance"].as_f64().expect("a distance");
-                assert!(
-                    (told - distance).abs() < TOLERANCE,
-                    "{told} instead of {distance}"
-                );
+                assert!((told - distance).abs() < TOLERANCE, "{told} instead of {distance}");
                 assert_eq!(result["metadata"], records[row]["metadata"]);
                 rows.extend((distance <= bound).then_some(row));
             }
@@ -187,20 +167,14 @@ async fn recall(
 
 /// Every record's metadata and text are in the export, and nothing else is.
 async fn compare_export(reader: &Instance, records: &[Value]) {
-    let mut expected: HashMap<&str, &Value> = records
-        .iter()
-        .map(|record| (record["id"].as_str().expect("an id"), record))
-        .collect();
+    let mut expected: HashMap<&str, &Value> =
+        records.iter().map(|record| (record["id"].as_str().expect("an id"), record)).collect();
     for line in reader.text("/v1/collections/minilm/export").await.lines() {
         let found: Value = serde_json::from_str(line).expect("a JSON line");
         let id = found["id"].as_str().expect("an id");
-        let record = expected
-            .remove(id)
-            .unwrap_or_else(|| panic!("{id} is there twice or unknown"));
-        assert_eq!(
-            (&found["metadata"], &found["text"]),
-            (&record["metadata"], &record["text"])
-        );
+        let record =
+            expected.remove(id).unwrap_or_else(|| panic!("{id} is there twice or unknown"));
+        assert_eq!((&found["metadata"], &found["text"]), (&record["metadata"], &record["text"]));
     }
     assert_eq!(expected.len(), 0, "records are missing");
 }

@@ -27,26 +27,15 @@ async fn a_reader_finds_what_a_writer_wrote() {
         {"id": "north", "vector": [0.0, 1.0], "metadata": {"side": "top"}},
     ]});
     let (status, written) = writer.post(VECTORS, &records).await;
-    assert_eq!(
-        (status, &written["upserted"]),
-        (200, &json!(2)),
-        "{written}"
-    );
+    assert_eq!((status, &written["upserted"]), (200, &json!(2)), "{written}");
 
     let search = json!({"vector": [0.9, 0.1], "k": 1, "minVersion": written["version"],
         "waitMs": 30_000});
     let (status, found) = reader.post(SEARCH, &search).await;
     assert_eq!(status, 200, "{found}");
     assert_eq!(found["results"][0]["id"], "east", "{found}");
-    assert_eq!(
-        found["results"][0]["metadata"],
-        json!({"side": "right"}),
-        "{found}"
-    );
-    assert!(
-        found["version"].as_u64() >= written["version"].as_u64(),
-        "{found}"
-    );
+    assert_eq!(found["results"][0]["metadata"], json!({"side": "right"}), "{found}");
+    assert!(found["version"].as_u64() >= written["version"].as_u64(), "{found}");
 
     // Each refuses the other's work and names its own kind of refusal.
     let (status, refused) = reader.post(VECTORS, &records).await;
@@ -67,11 +56,7 @@ async fn a_killed_writer_loses_nothing_it_acknowledged() {
     let reader = Instance::start(&store, "reader", "reader-1").await;
     let search = json!({"vector": [1.0, 2.0], "k": 1, "consistency": "strong"});
     let (status, found) = reader.post(SEARCH, &search).await;
-    assert_eq!(
-        (status, &found["results"][0]["id"]),
-        (200, &json!("kept")),
-        "{found}"
-    );
+    assert_eq!((status, &found["results"][0]["id"]), (200, &json!("kept")), "{found}");
     let sequence = store.log_sequence("shared").await;
     assert_eq!(sequence.last().copied(), written["version"].as_u64());
 }
@@ -97,17 +82,11 @@ async fn sigterm_finishes_what_is_in_flight() {
         .send();
     let sender = async {
         for n in 0..600 {
-            lines
-                .send(line(n))
-                .await
-                .expect("the server takes the first part");
+            lines.send(line(n)).await.expect("the server takes the first part");
         }
         writer.terminate();
         for n in 600..700 {
-            lines
-                .send(line(n))
-                .await
-                .expect("the server takes the rest");
+            lines.send(line(n)).await.expect("the server takes the rest");
         }
         drop(lines);
     };
@@ -116,11 +95,7 @@ async fn sigterm_finishes_what_is_in_flight() {
     let answer = answer.expect("the import is answered");
     assert_eq!(answer.status(), 200);
     let report: Value = answer.json().await.expect("a JSON answer");
-    assert_eq!(
-        (&report["imported"], &report["failed"]),
-        (&json!(700), &json!(0)),
-        "{report}"
-    );
+    assert_eq!((&report["imported"], &report["failed"]), (&json!(700), &json!(0)), "{report}");
     let status = writer.ended().await;
     assert_eq!(status.code(), Some(0), "{}", writer.log_tail());
 }

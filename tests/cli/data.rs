@@ -11,18 +11,12 @@ fn records_go_in_are_found_and_come_out_again() {
     let to = ["--store", &store.url, "--collection", "things"];
     let file = store.file("in.jsonl", RECORDS);
     let answer = ok_json(&[&["import", &file, "--batch", "2"], &to[..]].concat());
-    assert_eq!(
-        (&answer["imported"], &answer["failed"]),
-        (&json!(3), &json!(0))
-    );
+    assert_eq!((&answer["imported"], &answer["failed"]), (&json!(3), &json!(0)));
 
     let listed = ok_json(&["collections", "list", "--store", &store.url]);
     let things = &listed["collections"][0];
     assert_eq!(things["name"], "things");
-    assert_eq!(
-        (&things["dimensions"], &things["vectorCount"]),
-        (&json!(3), &json!(3))
-    );
+    assert_eq!((&things["dimensions"], &things["vectorCount"]), (&json!(3), &json!(3)));
     let shown = ok(&["collections", "show", "things", "--store", &store.url]);
     assert!(shown.contains("cosine"), "{shown}");
     assert!(ok(&[&["stats"], &to[..]].concat()).contains("vectorCount"));
@@ -37,16 +31,10 @@ fn records_go_in_are_found_and_come_out_again() {
         .collect();
     assert_eq!(ids, ["a", "c"]);
     let table = ok(&search);
-    assert!(
-        table.contains("RANK") && table.contains("first one"),
-        "{table}"
-    );
+    assert!(table.contains("RANK") && table.contains("first one"), "{table}");
     let filter = ["--filter", r#"{"kind": "y"}"#];
     let table = ok(&[&search[..], &filter[..]].concat());
-    assert!(
-        table.contains("kind=y") && !table.contains("kind=x"),
-        "{table}"
-    );
+    assert!(table.contains("kind=y") && !table.contains("kind=x"), "{table}");
     let by_id = ok_json(&[&["search", "--id", "a"], &to[..]].concat());
     assert_eq!(by_id["results"][0]["id"], "c");
 
@@ -59,10 +47,7 @@ fn records_go_in_are_found_and_come_out_again() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(exported.as_bytes()).unwrap();
     let gzip = store.file("out.jsonl.gz", gzip.finish().unwrap());
-    let zstd = store.file(
-        "out.jsonl.zst",
-        zstd::encode_all(exported.as_bytes(), 0).unwrap(),
-    );
+    let zstd = store.file("out.jsonl.zst", zstd::encode_all(exported.as_bytes(), 0).unwrap());
     for (name, file) in [("from-gz", gzip), ("from-zst", zstd)] {
         ok(&["import", &file, "--store", &store.url, "-c", name]);
         let copy = ok(&["export", "--store", &store.url, "-c", name]);
@@ -71,10 +56,7 @@ fn records_go_in_are_found_and_come_out_again() {
 
     ok(&["collections", "delete", "things", "--store", &store.url]);
     let err = fails(&[&["stats"], &to[..]].concat(), 1);
-    assert!(
-        err.contains("(collection_not_found)") && err.contains("hint:"),
-        "{err}"
-    );
+    assert!(err.contains("(collection_not_found)") && err.contains("hint:"), "{err}");
 }
 
 fn without_versions(ndjson: &str) -> Vec<Value> {
@@ -95,32 +77,16 @@ fn lines_that_are_wrong_are_named_and_the_others_are_stored() {
          {\"id\": \"c\", \"vector\": [1]}\n{\"id\": \"d\", \"vector\": [0, 1]}\n\
          {\"id\": \"e\", \"vector\": [1, 1], \"colour\": 1}\n",
     );
-    ok(&[
-        "collections",
-        "create",
-        "c",
-        "--dimensions",
-        "2",
-        "--store",
-        &store.url,
-    ]);
+    ok(&["collections", "create", "c", "--dimensions", "2", "--store", &store.url]);
     let args = ["import", &file, "-c", "c", "--store", &store.url, "--json"];
     let ran = run(&args);
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
     let answer: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(
-        (&answer["imported"], &answer["failed"]),
-        (&json!(2), &json!(4))
-    );
+    assert_eq!((&answer["imported"], &answer["failed"]), (&json!(2), &json!(4)));
     let errors = answer["errors"].as_array().unwrap();
     let mut lines: Vec<(u64, &str)> = errors
         .iter()
-        .map(|error| {
-            (
-                error["line"].as_u64().unwrap(),
-                error["code"].as_str().unwrap(),
-            )
-        })
+        .map(|error| (error["line"].as_u64().unwrap(), error["code"].as_str().unwrap()))
         .collect();
     lines.sort_unstable();
     let expected = [
@@ -153,10 +119,7 @@ const BESIDE: &str =
 
 /// 1, 2, 3 and 4.
 fn singles() -> Vec<u8> {
-    [1_f32, 2.0, 3.0, 4.0]
-        .into_iter()
-        .flat_map(f32::to_le_bytes)
-        .collect()
+    [1_f32, 2.0, 3.0, 4.0].into_iter().flat_map(f32::to_le_bytes).collect()
 }
 
 #[test]
@@ -198,30 +161,15 @@ fn arrays_alone_have_row_numbers_and_broken_ones_are_refused() {
 
     let beside = store.file("records.jsonl", BESIDE);
     for (name, content, reason) in [
-        (
-            "long.npy",
-            npy("<f4", 2, 2, &singles()[..12]),
-            "could not read",
-        ),
+        ("long.npy", npy("<f4", 2, 2, &singles()[..12]), "could not read"),
         ("four.npy", npy("<f4", 4, 1, &singles()), "differ in number"),
         ("one.npy", npy("<f4", 1, 4, &singles()), "differ in number"),
-        (
-            "text.npy",
-            npy("<i8", 1, 2, &[0; 16]),
-            "use f2, f4, f8, u1 or i1",
-        ),
+        ("text.npy", npy("<i8", 1, 2, &[0; 16]), "use f2, f4, f8, u1 or i1"),
         ("flat.npy", npy("<f4", 0, 0, &[]), "use 1 to 4096"),
         ("junk.npy", b"junk".to_vec(), "could not read"),
     ] {
         let file = store.file(name, content);
-        let import = [
-            "import",
-            &file,
-            "--ids-from",
-            &beside,
-            "-c",
-            name.trim_end_matches(".npy"),
-        ];
+        let import = ["import", &file, "--ids-from", &beside, "-c", name.trim_end_matches(".npy")];
         let err = fails(&[&import[..], &["--store", &store.url]].concat(), 1);
         assert!(err.contains(reason), "{name}: {err}");
     }
@@ -239,11 +187,7 @@ fn texts_are_embedded_and_found_by_their_words() {
     ok(&[&["import", &file, "--embed-text"], &to[..]].concat());
     let ran = run(&[&["search", "--text", "april tax", "-k", "1"], &to[..]].concat());
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(
-        ran.out.contains("income tax") && !ran.out.contains("cat"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("income tax") && !ran.out.contains("cat"), "{}", ran.out);
     assert!(ran.err.contains("lexical"), "{}", ran.err);
 }
 
@@ -251,22 +195,8 @@ fn texts_are_embedded_and_found_by_their_words() {
 fn standard_input_is_a_file_too() {
     let store = Store::new();
     let mut command = brainy(&["import", "-", "--store", &store.url]);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(RECORDS.as_bytes())
-        .unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(RECORDS.as_bytes()).unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap());
-    assert!(
-        ran.code == 0 && ran.out.contains("imported 3 records"),
-        "{}{}",
-        ran.out,
-        ran.err
-    );
+    assert!(ran.code == 0 && ran.out.contains("imported 3 records"), "{}{}", ran.out, ran.err);
 }

@@ -60,11 +60,7 @@ fn ok_json(args: &[&str]) -> Value {
 fn fails(args: &[&str], code: i32) -> String {
     let ran = run(args);
     assert_eq!(ran.code, code, "{args:?}: {}{}", ran.out, ran.err);
-    assert!(
-        !ran.err.contains("panicked") && !ran.err.contains("RUST_BACKTRACE"),
-        "{}",
-        ran.err
-    );
+    assert!(!ran.err.contains("panicked") && !ran.err.contains("RUST_BACKTRACE"), "{}", ran.err);
     ran.err
 }
 

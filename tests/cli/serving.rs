@@ -20,11 +20,7 @@ impl Server {
         let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         // From here on it is ended whatever happens.
-        let mut server = Server {
-            child,
-            url: String::new(),
-            said: Vec::new(),
-        };
+        let mut server = Server { child, url: String::new(), said: Vec::new() };
         for line in out.lines() {
             let line = line.unwrap();
             if let Some(url) = line.strip_prefix("listening on ") {
@@ -89,12 +85,7 @@ fn the_demo_can_be_run_twice_on_one_folder() {
     };
     assert_eq!(results(&first).len(), 9, "{first}");
     assert_eq!(results(&first), results(&second));
-    assert!(
-        results(&first)[6..]
-            .iter()
-            .all(|line| line.contains("domain=product")),
-        "{first}"
-    );
+    assert!(results(&first)[6..].iter().all(|line| line.contains("domain=product")), "{first}");
 }
 
 #[test]
@@ -107,46 +98,18 @@ fn the_demo_prints_calls_that_work() {
     let dir = store.dir.path().join("demo");
     let server = Server::start(&["demo", "--dir", text(&dir), "--listen", "127.0.0.1:0"]);
     let said = server.said.join("\n").replace("\\\n", " ");
-    let calls: Vec<&str> = said
-        .lines()
-        .filter(|line| line.trim().starts_with("curl"))
-        .collect();
+    let calls: Vec<&str> = said.lines().filter(|line| line.trim().starts_with("curl")).collect();
     assert_eq!(calls.len(), 4, "{said}");
     for call in calls {
-        let output = Command::new("sh")
-            .args(["-c", call])
-            .env("NO_PROXY", "*")
-            .output();
+        let output = Command::new("sh").args(["-c", call]).env("NO_PROXY", "*").output();
         let answer = Ran::from(output.unwrap());
         let answer: Value = serde_json::from_str(&answer.out).expect(call);
         assert!(answer.get("error").is_none(), "{call}: {answer}");
     }
-    let command = said
-        .lines()
-        .find(|line| line.trim().starts_with("brainy search"))
-        .unwrap();
-    let url = command
-        .split_whitespace()
-        .skip_while(|word| *word != "--url")
-        .nth(1)
-        .unwrap();
-    let found = run(&[
-        "search",
-        "--url",
-        url,
-        "-c",
-        "demo",
-        "--text",
-        "knee pain",
-        "-k",
-        "3",
-    ]);
-    assert!(
-        found.code == 0 && found.out.contains("3 results"),
-        "{}{}",
-        found.out,
-        found.err
-    );
+    let command = said.lines().find(|line| line.trim().starts_with("brainy search")).unwrap();
+    let url = command.split_whitespace().skip_while(|word| *word != "--url").nth(1).unwrap();
+    let found = run(&["search", "--url", url, "-c", "demo", "--text", "knee pain", "-k", "3"]);
+    assert!(found.code == 0 && found.out.contains("3 results"), "{}{}", found.out, found.err);
 }
 
 #[test]
@@ -156,9 +119,6 @@ fn the_doctor_says_whether_a_store_is_safe() {
     assert_eq!(report["safe"], true);
     assert!(report["checks"].as_array().unwrap().len() >= 6, "{report}");
     let table = ok(&["doctor", &store.url]);
-    assert!(
-        table.contains("race to update") && table.contains("P99 MS"),
-        "{table}"
-    );
+    assert!(table.contains("race to update") && table.contains("P99 MS"), "{table}");
     fails(&["doctor", "gs://bucket"], 2);
 }

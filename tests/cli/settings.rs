@@ -18,43 +18,23 @@ fn config_show_says_where_every_value_came_from_without_secrets() {
         "fsync=false",
         "--json",
     ];
-    let ran = Ran::from(
-        brainy(&args)
-            .env("BRAINY_WAIT_MS_MAX", "7")
-            .output()
-            .unwrap(),
-    );
+    let ran = Ran::from(brainy(&args).env("BRAINY_WAIT_MS_MAX", "7").output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(!ran.out.contains("hunter2"), "{}", ran.out);
     let shown: Value = serde_json::from_str(&ran.out).unwrap();
     let setting = |name: &str| shown["settings"][name].clone();
     let file_source = format!("file {file}");
-    assert_eq!(
-        setting("poll_interval_ms"),
-        json!({"value": 500, "source": file_source})
-    );
+    assert_eq!(setting("poll_interval_ms"), json!({"value": 500, "source": file_source}));
     let variable = json!({"value": 7, "source": "variable BRAINY_WAIT_MS_MAX"});
     assert_eq!(setting("wait_ms_max"), variable);
-    assert_eq!(
-        setting("fsync"),
-        json!({"value": false, "source": "flag --set"})
-    );
+    assert_eq!(setting("fsync"), json!({"value": false, "source": "flag --set"}));
     assert_eq!(setting("store")["value"], "s3://key:***@bucket/p");
     assert_eq!(setting("listen")["source"], "default");
-    assert_eq!(
-        shown["effectiveRole"],
-        json!({"value": "writer", "source": file_source})
-    );
+    assert_eq!(shown["effectiveRole"], json!({"value": "writer", "source": file_source}));
 
     let table = ok(&["config", "show"]);
-    assert!(
-        table.contains("SETTING") && table.contains("127.0.0.1:3000"),
-        "{table}"
-    );
-    assert!(
-        table.contains("effective role: hybrid (standalone store)"),
-        "{table}"
-    );
+    assert!(table.contains("SETTING") && table.contains("127.0.0.1:3000"), "{table}");
+    assert!(table.contains("effective role: hybrid (standalone store)"), "{table}");
 }
 
 #[test]
@@ -64,14 +44,8 @@ fn config_check_judges_a_file_alone() {
     assert!(ok(&["config", "check", &good]).contains("is valid: 2 settings"));
     let bad = store.file("bad.json", r#"{"gc_grace_ms": 9999}"#);
     let err = fails(&["config", "check", &bad], 2);
-    assert!(
-        err.contains("gc_grace_ms") && err.contains("10000"),
-        "{err}"
-    );
-    assert!(
-        err.contains("(invalid_settings)") && err.contains("hint: "),
-        "{err}"
-    );
+    assert!(err.contains("gc_grace_ms") && err.contains("10000"), "{err}");
+    assert!(err.contains("(invalid_settings)") && err.contains("hint: "), "{err}");
 }
 
 #[test]
@@ -83,21 +57,13 @@ fn unknown_settings_name_the_nearest_known_one() {
     let mut command = brainy(&["serve", "--store", "memory:"]);
     let ran = Ran::from(command.env("BRAINY_STOER", "memory:").output().unwrap());
     assert_eq!(ran.code, 2);
-    assert!(
-        ran.err.contains("did you mean BRAINY_STORE?"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("did you mean BRAINY_STORE?"), "{}", ran.err);
 }
 
 #[test]
 fn the_variable_for_the_role_beats_the_flag() {
     let role = |args: &[&str], variables: &[(&str, &str)]| {
-        let args = [
-            &["config", "show", "--json", "--store", "s3://bucket"],
-            args,
-        ]
-        .concat();
+        let args = [&["config", "show", "--json", "--store", "s3://bucket"], args].concat();
         let mut command = brainy(&args);
         let ran = Ran::from(command.envs(variables.iter().copied()).output().unwrap());
         assert_eq!(ran.code, 0, "{}", ran.err);
@@ -127,28 +93,19 @@ fn wrong_usage_ends_with_2_and_failures_with_1() {
     let err = fails(&["stats", "--url", "localhost:1"], 2);
     assert!(err.contains("http://127.0.0.1:3000"), "{err}");
     let err = fails(&["stats", "--url", "http://127.0.0.1:1"], 1);
-    assert!(
-        err.contains("could not connect") && err.contains("(store_unavailable)"),
-        "{err}"
-    );
+    assert!(err.contains("could not connect") && err.contains("(store_unavailable)"), "{err}");
     let err = fails(&["search", "--store", "memory:", "--vector", "[1,"], 2);
     assert!(err.contains("--vector is not valid JSON"), "{err}");
     let err = fails(&["import", "--store", "memory:", "no/such.jsonl"], 1);
     assert!(err.contains("no/such.jsonl"), "{err}");
-    let err = fails(
-        &["collections", "show", "Bad Name", "--store", "memory:"],
-        1,
-    );
+    let err = fails(&["collections", "show", "Bad Name", "--store", "memory:"], 1);
     assert!(err.contains("(invalid_collection_name)"), "{err}");
 }
 
 #[test]
 fn errors_are_the_api_s_object_with_json() {
     let store = Store::new();
-    let err = fails(
-        &["stats", "-c", "nothing", "--store", &store.url, "--json"],
-        1,
-    );
+    let err = fails(&["stats", "-c", "nothing", "--store", &store.url, "--json"], 1);
     let error: Value = serde_json::from_str(&err).unwrap();
     assert_eq!(error["error"]["code"], "collection_not_found");
     assert!(error["error"]["message"].is_string() && error["error"]["details"].is_object());
@@ -157,9 +114,6 @@ fn errors_are_the_api_s_object_with_json() {
 #[test]
 fn completions_name_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
-        assert!(
-            ok(&["completions", shell]).contains("collections"),
-            "{shell}"
-        );
+        assert!(ok(&["completions", shell]).contains("collections"), "{shell}");
     }
 }

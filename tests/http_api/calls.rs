@@ -14,43 +14,28 @@ async fn collections_are_created_once_and_conflicts_show_both_values() {
     assert_eq!(created.status, 201);
     let body = created.json();
     assert_eq!(body["name"], "articles");
-    assert_eq!(
-        (&body["dimensions"], &body["metric"]),
-        (&json!(3), &json!("dot"))
-    );
-    assert_eq!(
-        (&body["vectorCount"], &body["indexedVersion"]),
-        (&json!(0), &json!(0))
-    );
+    assert_eq!((&body["dimensions"], &body["metric"]), (&json!(3), &json!("dot")));
+    assert_eq!((&body["vectorCount"], &body["indexedVersion"]), (&json!(0), &json!(0)));
     assert!(body["createdAt"].as_str().unwrap().ends_with('Z') && body["partitionCount"].is_u64());
     assert_eq!(api.post("/v1/collections", spec).await.status, 200);
 
     let other = json!({"name": "articles", "dimensions": 4, "metric": "dot"});
-    let details = api
-        .post("/v1/collections", other)
-        .await
-        .refused(409, "settings_conflict");
+    let details = api.post("/v1/collections", other).await.refused(409, "settings_conflict");
     let shown = details.to_string();
-    assert!(
-        shown.contains('3') && shown.contains('4'),
-        "both values: {shown}"
-    );
+    assert!(shown.contains('3') && shown.contains('4'), "both values: {shown}");
 
     let got = api.get("/v1/collections/articles").await.ok();
     assert_eq!(got["description"], "d");
     let deleted = api.delete("/v1/collections/articles").await.ok();
     assert_eq!(deleted, json!({"deleted": true}));
-    api.get("/v1/collections/articles")
-        .await
-        .refused(404, "collection_not_found");
+    api.get("/v1/collections/articles").await.refused(404, "collection_not_found");
 }
 
 #[tokio::test]
 async fn collections_are_listed_in_pages() {
     let api = Api::open().await;
     for name in ["b", "a", "c"] {
-        api.post("/v1/collections", json!({"name": name, "dimensions": 2}))
-            .await;
+        api.post("/v1/collections", json!({"name": name, "dimensions": 2})).await;
     }
     let mut names = Vec::new();
     let mut path = "/v1/collections?limit=2".to_owned();
@@ -81,40 +66,23 @@ async fn records_come_back_as_they_were_written() {
     assert!(String::from_utf8_lossy(&answer.bytes).contains(r#"{"z": 1.50, "a": "é"}"#));
     let record = answer.ok();
     assert_eq!(record["vector"], json!([0.1, -2.0]));
-    assert_eq!(
-        (&record["text"], &record["version"]),
-        (&json!("t"), &written["version"])
-    );
-    let made = api
-        .get(&format!("{THINGS}/vectors/{}", ids[1].as_str().unwrap()))
-        .await
-        .ok();
-    assert_eq!(
-        (&made["vector"], &made["metadata"]),
-        (&json!([1.0, 2.0]), &json!({}))
-    );
+    assert_eq!((&record["text"], &record["version"]), (&json!("t"), &written["version"]));
+    let made = api.get(&format!("{THINGS}/vectors/{}", ids[1].as_str().unwrap())).await.ok();
+    assert_eq!((&made["vector"], &made["metadata"]), (&json!([1.0, 2.0]), &json!({})));
     assert!(made.get("text").is_none());
 
     let again = json!({"vectors": [{"id": "a", "vector": [1, 1]}]});
     let again = api.post(&format!("{THINGS}/vectors"), again).await.ok();
     assert!(again["version"].as_u64() > written["version"].as_u64() && again.get("ids").is_none());
-    assert_eq!(
-        api.get(&format!("{THINGS}/vectors/a")).await.ok()["metadata"],
-        json!({})
-    );
+    assert_eq!(api.get(&format!("{THINGS}/vectors/a")).await.ok()["metadata"], json!({}));
 }
 
 #[tokio::test]
 async fn ids_in_paths_may_hold_any_character() {
     let api = Api::open().await;
     let ids = ["docs/a b/ü?#%.html", "fetch", "delete", "..", "a%2Fb"];
-    let records: Vec<Value> = ids
-        .iter()
-        .map(|id| json!({"id": id, "vector": [1, 1]}))
-        .collect();
-    api.post(&format!("{THINGS}/vectors"), json!({ "vectors": records }))
-        .await
-        .ok();
+    let records: Vec<Value> = ids.iter().map(|id| json!({"id": id, "vector": [1, 1]})).collect();
+    api.post(&format!("{THINGS}/vectors"), json!({ "vectors": records })).await.ok();
     for (id, encoded) in ids.into_iter().zip([
         "docs%2Fa%20b%2F%C3%BC%3F%23%25.html",
         "fetch",
@@ -133,33 +101,21 @@ async fn ids_in_paths_may_hold_any_character() {
 async fn records_are_listed_in_pages_ordered_by_id() {
     let api = Api::things().await;
     let page = api.get(&format!("{THINGS}/vectors?limit=2")).await.ok();
-    assert_eq!(
-        (&page["vectors"][0]["id"], &page["vectors"][1]["id"]),
-        (&json!("a"), &json!("b"))
-    );
-    assert!(
-        page["vectors"][0].get("vector").is_none(),
-        "vectors only where asked for"
-    );
+    assert_eq!((&page["vectors"][0]["id"], &page["vectors"][1]["id"]), (&json!("a"), &json!("b")));
+    assert!(page["vectors"][0].get("vector").is_none(), "vectors only where asked for");
     let cursor = page["nextCursor"].as_str().unwrap();
     let path = format!("{THINGS}/vectors?limit=2&includeVector=true&cursor={cursor}");
     let last = api.get(&path).await.ok();
     assert_eq!(last["vectors"].as_array().unwrap().len(), 1);
     assert_eq!(last["vectors"][0]["vector"], json!([0.7, 0.7]));
-    assert_eq!(
-        (&last["nextCursor"], &last["version"]),
-        (&Value::Null, &page["version"])
-    );
+    assert_eq!((&last["nextCursor"], &last["version"]), (&Value::Null, &page["version"]));
 }
 
 #[tokio::test]
 async fn records_are_fetched_and_deleted_by_id_and_by_filter() {
     let api = Api::things().await;
     let body = json!({"ids": ["c", "nobody", "a"], "includeVector": true});
-    let fetched = api
-        .post(&format!("{THINGS}/vectors/fetch"), body)
-        .await
-        .ok();
+    let fetched = api.post(&format!("{THINGS}/vectors/fetch"), body).await.ok();
     assert_eq!(
         (&fetched["vectors"][0]["id"], &fetched["vectors"][1]["id"]),
         (&json!("c"), &json!("a"))
@@ -168,22 +124,13 @@ async fn records_are_fetched_and_deleted_by_id_and_by_filter() {
     assert_eq!(fetched["missing"], json!(["nobody"]));
 
     let delete = format!("{THINGS}/vectors/delete");
-    let deleted = api
-        .post(&delete, json!({"ids": ["a", "nobody"]}))
-        .await
-        .ok();
+    let deleted = api.post(&delete, json!({"ids": ["a", "nobody"]})).await.ok();
     assert_eq!(deleted["deleted"], 1);
-    let deleted = api
-        .post(&delete, json!({"filter": {"n": {"$gte": 3}}}))
-        .await
-        .ok();
+    let deleted = api.post(&delete, json!({"filter": {"n": {"$gte": 3}}})).await.ok();
     assert_eq!(deleted["deleted"], 1);
     assert_eq!(api.get(THINGS).await.ok()["vectorCount"], 1);
     let stats = api.get(&format!("{THINGS}/stats")).await.ok();
-    assert_eq!(
-        (&stats["name"], &stats["vectorCount"]),
-        (&json!("things"), &json!(1))
-    );
+    assert_eq!((&stats["name"], &stats["vectorCount"]), (&json!("things"), &json!(1)));
     assert!(stats["tail"]["rows"].as_u64() >= Some(1) && stats["tail"]["bytes"].is_u64());
 }
 
@@ -191,19 +138,10 @@ async fn records_are_fetched_and_deleted_by_id_and_by_filter() {
 async fn searches_answer_the_closest_first() {
     let api = Api::things().await;
     let search = format!("{THINGS}/search");
-    let found = api
-        .post(&search, json!({"vector": [1, 0.1], "k": 2}))
-        .await
-        .ok();
+    let found = api.post(&search, json!({"vector": [1, 0.1], "k": 2})).await.ok();
     let results = found["results"].as_array().unwrap();
-    assert_eq!(
-        (&results[0]["id"], &results[1]["id"]),
-        (&json!("a"), &json!("c"))
-    );
-    assert_eq!(
-        (results.len(), &results[0]["metadata"]),
-        (2, &json!({"n": 1, "lang": "en"}))
-    );
+    assert_eq!((&results[0]["id"], &results[1]["id"]), (&json!("a"), &json!("c")));
+    assert_eq!((results.len(), &results[0]["metadata"]), (2, &json!({"n": 1, "lang": "en"})));
     assert_eq!(results[0]["text"], "first");
     assert!(results[0].get("vector").is_none());
     let expected = 1.0 - 1.0 / (1.01f64).sqrt();
@@ -231,21 +169,13 @@ async fn searches_answer_the_closest_first() {
 async fn a_batch_answers_each_search_on_one_version() {
     let api = Api::things().await;
     let searches = json!({"searches": [{"vector": [1, 0], "k": 1}, {"id": "b"}]});
-    let answer = api
-        .post(&format!("{THINGS}/search/batch"), searches)
-        .await
-        .ok();
+    let answer = api.post(&format!("{THINGS}/search/batch"), searches).await.ok();
     assert_eq!(answer["responses"].as_array().unwrap().len(), 2);
     assert_eq!(answer["responses"][0]["results"][0]["id"], "a");
-    assert_eq!(
-        answer["responses"][1]["results"].as_array().unwrap().len(),
-        2
-    );
+    assert_eq!(answer["responses"][1]["results"].as_array().unwrap().len(), 2);
     assert_eq!(answer["version"], api.get(THINGS).await.ok()["version"]);
     let each = answer["responses"].as_array().unwrap().iter();
-    let rows: u64 = each
-        .map(|one| one["stats"]["rowsScanned"].as_u64().unwrap())
-        .sum();
+    let rows: u64 = each.map(|one| one["stats"]["rowsScanned"].as_u64().unwrap()).sum();
     assert_eq!(answer["stats"]["rowsScanned"], rows);
 }
 
@@ -255,10 +185,7 @@ async fn a_search_waits_for_a_version_or_says_that_it_did_not_come() {
     let writer = Api::with(store.clone(), Role::Writer, |_| {}).await;
     let reader = Api::with(store, Role::Reader, |_| {}).await;
     let record = json!({"vectors": [{"id": "a", "vector": [1, 0]}]});
-    let written = writer
-        .post(&format!("{THINGS}/vectors"), record.clone())
-        .await
-        .ok();
+    let written = writer.post(&format!("{THINGS}/vectors"), record.clone()).await.ok();
     let search = format!("{THINGS}/search");
     let version = written["version"].as_u64().unwrap();
     for body in [
@@ -274,10 +201,7 @@ async fn a_search_waits_for_a_version_or_says_that_it_did_not_come() {
         json!({"vector": [1, 0], "minVersion": version + 1, "waitMs": 1}),
         json!({"vector": [1, 0], "minVersion": version + 1, "consistency": "strong"}),
     ] {
-        reader
-            .post(&search, body)
-            .await
-            .refused(504, "version_timeout");
+        reader.post(&search, body).await.refused(504, "version_timeout");
     }
     let answer = reader.post(&format!("{THINGS}/vectors"), record).await;
     assert!(answer.refused(403, "read_only_instance")["writers"].is_array());

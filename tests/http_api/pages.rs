@@ -23,21 +23,15 @@ async fn the_description_and_the_page_are_served() {
     assert!(String::from_utf8_lossy(&page.bytes).contains("swagger-ui"));
     let set_up = api.get("/docs/swagger-initializer.js").await;
     assert!(String::from_utf8_lossy(&set_up.bytes).contains("/openapi.json"));
-    api.get("/docs/nothing.js")
-        .await
-        .refused(404, "route_not_found");
+    api.get("/docs/nothing.js").await.refused(404, "route_not_found");
 }
 
 #[tokio::test]
 async fn other_paths_and_methods_are_told_apart() {
     let api = Api::open().await;
-    for path in [
-        "/",
-        "/v1",
-        "/v1/collections/a/b/c",
-        "/v2/collections",
-        "/v1/collections/a/vectors/",
-    ] {
+    for path in
+        ["/", "/v1", "/v1/collections/a/b/c", "/v2/collections", "/v1/collections/a/vectors/"]
+    {
         api.get(path).await.refused(404, "route_not_found");
     }
     let answer = api.delete("/v1/collections").await;

@@ -31,10 +31,7 @@ async fn a_stopping_server_finishes_what_is_in_flight_and_takes_no_more() {
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut go_on = [0; 25];
         stream.read_exact(&mut go_on).await.unwrap();
-        assert!(
-            go_on.starts_with(b"HTTP/1.1 100 Continue"),
-            "the handler reads the body"
-        );
+        assert!(go_on.starts_with(b"HTTP/1.1 100 Continue"), "the handler reads the body");
         stream.write_all(line.as_bytes()).await.unwrap();
         stop.cancel();
         while TcpStream::connect(address).await.is_ok() {
@@ -51,14 +48,11 @@ async fn a_stopping_server_finishes_what_is_in_flight_and_takes_no_more() {
 
 #[tokio::test]
 async fn a_request_that_never_ends_does_not_hold_a_stopping_server() {
-    let api = Api::with(
-        crate::support::memory(),
-        brainy::base::settings::Role::Hybrid,
-        |settings| {
+    let api =
+        Api::with(crate::support::memory(), brainy::base::settings::Role::Hybrid, |settings| {
             settings.shutdown_timeout_ms = 50;
-        },
-    )
-    .await;
+        })
+        .await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
@@ -73,10 +67,8 @@ async fn a_request_that_never_ends_does_not_hold_a_stopping_server() {
         stop.cancel();
         stream
     };
-    let (served, _stream) = tokio::join!(
-        tokio::time::timeout(Duration::from_secs(30), serving),
-        client
-    );
+    let (served, _stream) =
+        tokio::join!(tokio::time::timeout(Duration::from_secs(30), serving), client);
     served.expect("the bound holds").unwrap();
 }
 

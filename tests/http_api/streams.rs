@@ -26,34 +26,18 @@ async fn what_is_imported_is_exported() {
     let lines: Vec<String> = (0..2_500).map(line).collect();
     // Pieces that end anywhere, as the network cuts them.
     let body = lines.join("\n").into_bytes();
-    let pieces: Vec<_> = body
-        .chunks(777)
-        .map(Bytes::copy_from_slice)
-        .map(Ok::<_, std::io::Error>)
-        .collect();
-    let report = import(&api, Body::from_stream(stream::iter(pieces)))
-        .await
-        .ok();
-    assert_eq!(
-        (&report["imported"], &report["failed"]),
-        (&json!(2_500), &json!(0))
-    );
+    let pieces: Vec<_> =
+        body.chunks(777).map(Bytes::copy_from_slice).map(Ok::<_, std::io::Error>).collect();
+    let report = import(&api, Body::from_stream(stream::iter(pieces))).await.ok();
+    assert_eq!((&report["imported"], &report["failed"]), (&json!(2_500), &json!(0)));
     assert_eq!(report["errors"], json!([]));
 
     let exported = api.get(EXPORT).await;
-    assert_eq!(
-        exported.headers[header::CONTENT_TYPE],
-        "application/x-ndjson"
-    );
-    assert_eq!(
-        exported.headers["x-brainy-version"],
-        report["version"].to_string().as_str()
-    );
+    assert_eq!(exported.headers[header::CONTENT_TYPE], "application/x-ndjson");
+    assert_eq!(exported.headers["x-brainy-version"], report["version"].to_string().as_str());
     let text = String::from_utf8(exported.bytes).unwrap();
-    let records: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let records: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(records.len(), 2_500);
     for (index, record) in records.iter().enumerate() {
         assert_eq!(record["id"], format!("{index:05}"));
@@ -61,11 +45,7 @@ async fn what_is_imported_is_exported() {
         assert_eq!(record["metadata"], json!({ "n": index }));
     }
     let other = Api::open().await;
-    assert_eq!(
-        import(&other, text).await.ok()["imported"],
-        2_500,
-        "an export can be imported"
-    );
+    assert_eq!(import(&other, text).await.ok()["imported"], 2_500, "an export can be imported");
     for encoding in ["gzip", "zstd"] {
         let request = Request::get(EXPORT).header(header::ACCEPT_ENCODING, encoding);
         let answer = other.send(request.body(Body::empty()).unwrap()).await;
@@ -85,16 +65,10 @@ async fn bad_lines_are_counted_and_the_first_hundred_reported() {
     body.push_str(&"{}\n".repeat(200));
     body.push_str(&line(2));
     let report = import(&api, body).await.ok();
-    assert_eq!(
-        (&report["imported"], &report["failed"]),
-        (&json!(3), &json!(204))
-    );
+    assert_eq!((&report["imported"], &report["failed"]), (&json!(3), &json!(204)));
     let errors = report["errors"].as_array().unwrap();
     assert_eq!(errors.len(), 100);
-    let codes: Vec<_> = errors[..4]
-        .iter()
-        .map(|fault| (&fault["line"], &fault["code"]))
-        .collect();
+    let codes: Vec<_> = errors[..4].iter().map(|fault| (&fault["line"], &fault["code"])).collect();
     assert_eq!(
         codes,
         [
@@ -113,18 +87,12 @@ async fn a_truncated_upload_stores_the_lines_that_arrived() {
     let cut = whole + &line(1_500)[..20];
     let pieces = [
         Ok(Bytes::from(cut)),
-        Err(std::io::Error::new(
-            std::io::ErrorKind::UnexpectedEof,
-            "the connection was cut",
-        )),
+        Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the connection was cut")),
     ];
     let answer = import(&api, Body::from_stream(stream::iter(pieces))).await;
     let details = answer.refused(400, "invalid_request");
     assert_eq!(details["imported"], 1_500);
-    assert_eq!(
-        api.get("/v1/collections/things").await.ok()["vectorCount"],
-        1_500
-    );
+    assert_eq!(api.get("/v1/collections/things").await.ok()["vectorCount"], 1_500);
 }
 
 #[tokio::test]
@@ -153,11 +121,7 @@ async fn compressed_imports_are_unpacked_and_cut_ones_refused() {
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 {
-                (crc >> 1) ^ 0xedb8_8320
-            } else {
-                crc >> 1
-            }
+            if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
         })
     })
 }

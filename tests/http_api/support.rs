@@ -41,11 +41,7 @@ impl Answer {
     #[track_caller]
     pub fn refused(&self, status: u16, code: &str) -> Value {
         let error = self.json()["error"].clone();
-        assert_eq!(
-            (self.status, error["code"].as_str()),
-            (status, Some(code)),
-            "{error}"
-        );
+        assert_eq!((self.status, error["code"].as_str()), (status, Some(code)), "{error}");
         assert!(!error["message"].as_str().unwrap().is_empty());
         assert_eq!(self.headers[header::CONTENT_TYPE], "application/json");
         assert!(self.headers.contains_key("x-request-id"));
@@ -65,17 +61,11 @@ impl Api {
     }
 
     pub async fn with(store: DynStore, role: Role, change: impl FnOnce(&mut Settings)) -> Api {
-        let mut settings = Settings {
-            poll_interval_ms: 10,
-            ..Settings::default()
-        };
+        let mut settings = Settings { poll_interval_ms: 10, ..Settings::default() };
         change(&mut settings);
         let env = Env::system(1).unwrap();
         let brainy = Brainy::start(settings, role, store, env).await.unwrap();
-        Api {
-            router: brainy::api::router(brainy.clone()),
-            brainy,
-        }
+        Api { router: brainy::api::router(brainy.clone()), brainy }
     }
 
     /// With the collection `things`: cosine, 2 dimensions, records a, b and c.
@@ -100,13 +90,11 @@ impl Api {
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        self.send(Request::get(path).body(Body::empty()).unwrap())
-            .await
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
-        self.send(Request::delete(path).body(Body::empty()).unwrap())
-            .await
+        self.send(Request::delete(path).body(Body::empty()).unwrap()).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {

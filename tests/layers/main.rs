@@ -23,13 +23,8 @@ const LAYERS: &[&[&str]] = &[
 
 /// Modules without I/O, clock or runtime. Of the layers below they may use only the error type.
 const PURE: &[&str] = &["index", "filter", "domain", "partition"];
-const PURE_MAY_USE: &[&str] = &[
-    "base::error",
-    "base::Error",
-    "base::Result",
-    "base::Code",
-    "base::compute",
-];
+const PURE_MAY_USE: &[&str] =
+    &["base::error", "base::Error", "base::Result", "base::Code", "base::compute"];
 const PURE_MUST_NOT_USE: &[&str] = &[
     "tokio",
     "tokio_util",
@@ -60,20 +55,8 @@ const CRATE_OWNERS: &[(&str, &[&str])] = &[
 
 /// The one file that builds or parses object keys, and what gives a key away.
 const KEYS_FILE: &str = "src/store/paths.rs";
-const KEY_STARTS: &[&str] = &[
-    "_brainy/",
-    "collections/",
-    "wal/",
-    "manifests/",
-    "vectors/p",
-];
-const KEY_PARTS: &[&str] = &[
-    "/manifest.json",
-    "/manifests/",
-    "/wal/",
-    "/heartbeats/",
-    "/leases/",
-];
+const KEY_STARTS: &[&str] = &["_brainy/", "collections/", "wal/", "manifests/", "vectors/p"];
+const KEY_PARTS: &[&str] = &["/manifest.json", "/manifests/", "/wal/", "/heartbeats/", "/leases/"];
 const KEY_ENDS: &[&str] = &[".wal", ".seg", ".del"];
 
 /// Where `unsafe` may stand.
@@ -95,11 +78,7 @@ struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {}: {}",
-            self.file, self.line, self.rule, self.what
-        )
+        write!(f, "{}:{}: {}: {}", self.file, self.line, self.rule, self.what)
     }
 }
 
@@ -108,22 +87,12 @@ fn check(file: &str, text: &str) -> Vec<Fault> {
     let scan = match scan(&module_of(file), text) {
         Ok(scan) => scan,
         Err(fault) => {
-            return vec![Fault {
-                file: file.to_owned(),
-                line: 0,
-                rule: "unreadable",
-                what: fault,
-            }];
+            return vec![Fault { file: file.to_owned(), line: 0, rule: "unreadable", what: fault }];
         }
     };
     let mut faults = Vec::new();
     let mut report = |line: usize, rule: &'static str, what: String| {
-        faults.push(Fault {
-            file: file.to_owned(),
-            line,
-            rule,
-            what,
-        });
+        faults.push(Fault { file: file.to_owned(), line, rule, what });
     };
     check_sizes(file, &scan, &mut report);
     if file.starts_with("src/") && !is_tests_file(file) {
@@ -143,11 +112,7 @@ type Report<'a> = dyn FnMut(usize, &'static str, String) + 'a;
 fn check_sizes(file: &str, scan: &Scan, report: &mut Report) {
     let lines = scan.code_lines.len();
     if lines > FILE_LINES_MAX && !is_tests_file(file) {
-        report(
-            1,
-            "file size",
-            format!("{lines} lines of code, at most {FILE_LINES_MAX}"),
-        );
+        report(1, "file size", format!("{lines} lines of code, at most {FILE_LINES_MAX}"));
     }
     for function in &scan.functions {
         if function.lines > FUNCTION_LINES_MAX {
@@ -166,9 +131,9 @@ fn check_imports(file: &str, scan: &Scan, report: &mut Report) {
             (_, None) => None,
             // The crate root declares every module and may re-export from any.
             (None, _) => None,
-            (Some(own), Some((root, rest))) if root == "crate" => rest
-                .first()
-                .and_then(|target| inner_fault(own, target, &rest.join("::"))),
+            (Some(own), Some((root, rest))) if root == "crate" => {
+                rest.first().and_then(|target| inner_fault(own, target, &rest.join("::")))
+            }
             (Some(own), Some(_)) => outer_fault(own, &text),
         };
         if let Some(why) = fault {
@@ -202,16 +167,12 @@ fn inner_fault(own: &str, target: &str, path: &str) -> Option<String> {
 /// Why module `own` must not use `path`, which starts at an external crate.
 fn outer_fault(own: &str, path: &str) -> Option<String> {
     if PURE.contains(&own) {
-        let banned = PURE_MUST_NOT_USE
-            .iter()
-            .find(|ban| starts_with_path(path, ban));
+        let banned = PURE_MUST_NOT_USE.iter().find(|ban| starts_with_path(path, ban));
         if let Some(banned) = banned {
             return Some(format!("{own} is pure: no {banned}"));
         }
     }
-    let (name, owners) = CRATE_OWNERS
-        .iter()
-        .find(|(name, _)| starts_with_path(path, name))?;
+    let (name, owners) = CRATE_OWNERS.iter().find(|(name, _)| starts_with_path(path, name))?;
     (!owners.contains(&own)).then(|| match owners {
         [] => format!("{name} belongs in bin/"),
         owners => format!("{name} belongs in src/{}", owners.join(", src/")),
@@ -228,11 +189,7 @@ fn check_keys(file: &str, scan: &Scan, report: &mut Report) {
             || KEY_PARTS.iter().any(|part| text.contains(part))
             || KEY_ENDS.iter().any(|end| text.ends_with(end))
         {
-            report(
-                literal.line,
-                "object keys",
-                format!("{text:?} belongs in {KEYS_FILE}"),
-            );
+            report(literal.line, "object keys", format!("{text:?} belongs in {KEYS_FILE}"));
         }
     }
 }
@@ -242,8 +199,7 @@ fn layer_of(module: &str) -> Option<usize> {
 }
 
 fn starts_with_path(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 fn is_tests_file(file: &str) -> bool {
@@ -252,10 +208,7 @@ fn is_tests_file(file: &str) -> bool {
 
 /// The module path of a file of `src`: `src/store/cas.rs` is `[store, cas]`.
 fn module_of(file: &str) -> Vec<String> {
-    let Some(inside) = file
-        .strip_prefix("src/")
-        .and_then(|rest| rest.strip_suffix(".rs"))
-    else {
+    let Some(inside) = file.strip_prefix("src/").and_then(|rest| rest.strip_suffix(".rs")) else {
         return Vec::new();
     };
     let mut parts: Vec<String> = inside.split('/').map(str::to_owned).collect();
@@ -270,9 +223,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
         return;
     };
     for entry in entries {
-        let path = entry
-            .expect("a folder of the repository can be read")
-            .path();
+        let path = entry.expect("a folder of the repository can be read").path();
         if path.is_dir() {
             rust_files(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -292,19 +243,12 @@ fn every_file_keeps_to_the_rules() {
     assert!(files.len() > 20, "only {} files were found", files.len());
     let mut faults = Vec::new();
     for path in &files {
-        let name = path
-            .strip_prefix(root)
-            .expect("it was found below the root");
+        let name = path.strip_prefix(root).expect("it was found below the root");
         let text = std::fs::read_to_string(path).expect("a source file can be read");
         faults.extend(check(&name.to_string_lossy(), &text));
     }
     let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
-    assert!(
-        faults.is_empty(),
-        "{} broken rules:\n{}",
-        lines.len(),
-        lines.join("\n")
-    );
+    assert!(faults.is_empty(), "{} broken rules:\n{}", lines.len(), lines.join("\n"));
 }
 
 mod checker {
@@ -318,39 +262,15 @@ mod checker {
     #[test]
     fn imports_from_below_pass() {
         assert!(
-            rules(
-                "src/api/a.rs",
-                "use crate::engine::Brainy; use crate::base::Error;"
-            )
-            .is_empty()
+            rules("src/api/a.rs", "use crate::engine::Brainy; use crate::base::Error;").is_empty()
+        );
+        assert!(rules("src/log/a.rs", "use crate::{base::Error, store::{cas, Key}};").is_empty());
+        assert!(rules("src/filter/a.rs", "use crate::base::{Error as E, error::Code};").is_empty());
+        assert!(
+            rules("src/store/a.rs", "use super::cas; use object_store::ObjectStore;").is_empty()
         );
         assert!(
-            rules(
-                "src/log/a.rs",
-                "use crate::{base::Error, store::{cas, Key}};"
-            )
-            .is_empty()
-        );
-        assert!(
-            rules(
-                "src/filter/a.rs",
-                "use crate::base::{Error as E, error::Code};"
-            )
-            .is_empty()
-        );
-        assert!(
-            rules(
-                "src/store/a.rs",
-                "use super::cas; use object_store::ObjectStore;"
-            )
-            .is_empty()
-        );
-        assert!(
-            rules(
-                "bin/brainy/main.rs",
-                "use brainy::api::router; use clap::Parser;"
-            )
-            .is_empty()
+            rules("bin/brainy/main.rs", "use brainy::api::router; use clap::Parser;").is_empty()
         );
     }
 
@@ -360,16 +280,10 @@ mod checker {
             ("src/base/a.rs", "use crate::store::Key;"),
             ("src/store/a.rs", "use crate::{base::Error, log::Entry};"),
             ("src/store/a.rs", "fn f() { crate::engine::start() }"),
-            (
-                "src/store/a.rs",
-                "fn f() { println!(\"{}\", crate::engine::NAME) }",
-            ),
+            ("src/store/a.rs", "fn f() { println!(\"{}\", crate::engine::NAME) }"),
             ("src/store/a.rs", "use super::super::engine::Brainy;"),
             ("src/store/mod.rs", "use super::engine::Brainy;"),
-            (
-                "src/store/a.rs",
-                "mod inner { use super::super::super::engine::Brainy; }",
-            ),
+            ("src/store/a.rs", "mod inner { use super::super::super::engine::Brainy; }"),
             ("src/log/a.rs", "use crate::manifest::Manifest;"),
             ("src/engine/a.rs", "use crate::api::router;"),
             ("src/index/a.rs", "use crate::base::{Error, clock::Clock};"),
@@ -386,14 +300,8 @@ mod checker {
             ("src/index/a.rs", "use tokio::time::sleep;"),
             ("src/filter/a.rs", "use std::{fs::File, sync::Arc};"),
             ("src/engine/a.rs", "use axum::http::StatusCode;"),
-            (
-                "src/engine/a.rs",
-                "fn f() { let s = object_store::memory::InMemory::new(); }",
-            ),
-            (
-                "src/api/a.rs",
-                "#[derive(Debug)] struct A; use clap::Parser;",
-            ),
+            ("src/engine/a.rs", "fn f() { let s = object_store::memory::InMemory::new(); }"),
+            ("src/api/a.rs", "#[derive(Debug)] struct A; use clap::Parser;"),
         ] {
             assert_eq!(rules(file, text), ["layers"], "{file}: {text}");
         }
@@ -425,10 +333,7 @@ mod checker {
         let text = "fn f() { unsafe { g() } }";
         assert_eq!(rules("src/base/a.rs", text), ["unsafe"]);
         assert_eq!(
-            rules(
-                "src/base/a.rs",
-                "macro_rules! m { () => { unsafe { g() } } }"
-            ),
+            rules("src/base/a.rs", "macro_rules! m { () => { unsafe { g() } } }"),
             ["unsafe"]
         );
         assert!(rules("src/index/a.rs", text).is_empty());
@@ -436,30 +341,15 @@ mod checker {
 
     #[test]
     fn object_keys_outside_their_file_fail() {
-        for literal in [
-            "collections/{c}/x",
-            "_brainy/config.json",
-            "{root}/wal/{seq:020}",
-            "{n}.seg",
-        ] {
+        for literal in
+            ["collections/{c}/x", "_brainy/config.json", "{root}/wal/{seq:020}", "{n}.seg"]
+        {
             let text = format!("fn f() -> String {{ format!({literal:?}) }}");
             assert_eq!(rules("src/log/a.rs", &text), ["object keys"], "{literal}");
             assert!(rules("src/store/paths.rs", &text).is_empty(), "{literal}");
         }
-        assert!(
-            rules(
-                "src/api/a.rs",
-                "const ROUTE: &str = \"/v1/collections/{c}\";"
-            )
-            .is_empty()
-        );
-        assert!(
-            rules(
-                "src/log/a.rs",
-                "/// `collections/<c>/wal/`\nconst A: u8 = 1;"
-            )
-            .is_empty()
-        );
+        assert!(rules("src/api/a.rs", "const ROUTE: &str = \"/v1/collections/{c}\";").is_empty());
+        assert!(rules("src/log/a.rs", "/// `collections/<c>/wal/`\nconst A: u8 = 1;").is_empty());
     }
 
     #[test]
@@ -476,10 +366,7 @@ mod checker {
     fn long_files_fail() {
         let code = "use a::b;\n".repeat(500);
         assert!(rules("src/base/a.rs", &format!("//! doc\n\n// more\n{code}")).is_empty());
-        assert_eq!(
-            rules("src/base/a.rs", &format!("{code}use a::c;")),
-            ["file size"]
-        );
+        assert_eq!(rules("src/base/a.rs", &format!("{code}use a::c;")), ["file size"]);
         assert!(rules("src/base/tests.rs", &format!("{code}use a::c;")).is_empty());
     }
 

@@ -46,11 +46,7 @@ pub struct Text {
 pub fn scan(module: &[String], text: &str) -> Result<Scan, String> {
     let tokens: TokenStream = text.parse().map_err(|fault| format!("{fault}"))?;
     let mut scan = Scan::default();
-    let place = Place {
-        module: module.to_vec(),
-        in_test: false,
-        prefix: None,
-    };
+    let place = Place { module: module.to_vec(), in_test: false, prefix: None };
     scan.walk(tokens, &place);
     Ok(scan)
 }
@@ -76,10 +72,7 @@ impl Scan {
                 }
                 if is_cfg_test(&attribute) {
                     let end = item_end(&tokens, next);
-                    let test = Place {
-                        in_test: true,
-                        ..outer.clone()
-                    };
+                    let test = Place { in_test: true, ..outer.clone() };
                     self.walk(tokens[next..end].iter().cloned().collect(), &test);
                     i = end;
                 } else {
@@ -198,10 +191,7 @@ impl Scan {
         if let Some(group) = group {
             self.mark(group.span_open().start(), group.span_open().end());
             self.mark(group.span_close().start(), group.span_close().end());
-            let inner = Place {
-                prefix: Some(segments),
-                ..place.clone()
-            };
+            let inner = Place { prefix: Some(segments), ..place.clone() };
             self.walk(group.stream(), &inner);
         }
         next
@@ -220,11 +210,7 @@ impl Scan {
         } else {
             segments.to_vec()
         };
-        self.paths.push(NamedPath {
-            segments: full,
-            line,
-            in_test: place.in_test,
-        });
+        self.paths.push(NamedPath { segments: full, line, in_test: place.in_test });
     }
 }
 
@@ -233,11 +219,7 @@ fn attribute_at(tokens: &[TokenTree], i: usize) -> Option<(Group, usize)> {
     if !is_punct(tokens.get(i), '#') {
         return None;
     }
-    let at = if is_punct(tokens.get(i + 1), '!') {
-        i + 2
-    } else {
-        i + 1
-    };
+    let at = if is_punct(tokens.get(i + 1), '!') { i + 2 } else { i + 1 };
     match tokens.get(at) {
         Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Bracket => {
             Some((group.clone(), at + 1))

@@ -19,22 +19,16 @@ pub fn check(model: &mut Model, read: &Read) {
     let who = read.instance;
     if read.version < read.at_least {
         let (found, least) = (read.version, read.at_least);
-        model.violated(format!(
-            "instance {who} answered at {found}, it had to reach {least}"
-        ));
+        model.violated(format!("instance {who} answered at {found}, it had to reach {least}"));
     }
     if read.version < read.answered_before {
         let (now, before) = (read.version, read.answered_before);
-        model.violated(format!(
-            "instance {who} went from version {before} back to {now}"
-        ));
+        model.violated(format!("instance {who} went from version {before} back to {now}"));
     }
     // What is indexed is not in the tail any more, and which of the manifests an instance started
     // from is its own affair: any that was ever in force may be below its tail.
     let bases: Vec<Seq> = model.bases.range(..=read.version).copied().collect();
-    let matches = bases
-        .iter()
-        .any(|base| model.contents(*base, read.version) == read.contents);
+    let matches = bases.iter().any(|base| model.contents(*base, read.version) == read.contents);
     if !matches {
         let expected = model.contents(Seq(0), read.version);
         model.violated(format!(

@@ -34,13 +34,8 @@ struct Args {
 }
 
 fn parse() -> Result<Args, String> {
-    let mut args = Args {
-        first: 0,
-        seeds: SEEDS_DEFAULT,
-        trace: false,
-        twice: false,
-        defect: None,
-    };
+    let mut args =
+        Args { first: 0, seeds: SEEDS_DEFAULT, trace: false, twice: false, defect: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));

@@ -65,11 +65,7 @@ pub struct Model {
 
 impl Model {
     pub fn new(collection: brainy::base::ids::CollectionName) -> Self {
-        Model {
-            collection: Some(collection),
-            bases: BTreeSet::from([Seq(0)]),
-            ..Model::default()
-        }
+        Model { collection: Some(collection), bases: BTreeSet::from([Seq(0)]), ..Model::default() }
     }
 
     pub fn violated(&mut self, what: String) {
@@ -96,20 +92,14 @@ impl Model {
     }
 
     pub fn object_deleted(&mut self, key: &Key) {
-        let floor = self
-            .manifest
-            .as_ref()
-            .map_or(Seq(0), |manifest| manifest.wal_floor);
+        let floor = self.manifest.as_ref().map_or(Seq(0), |manifest| manifest.wal_floor);
         if let Some(seq) = paths::parse_wal_entry(key) {
             if seq >= floor {
                 self.violated(format!("entry {seq} deleted at floor {floor}"));
             }
         } else if key.as_str().contains("/wal/data/") {
             self.deleted_data.insert(key.clone());
-            let naming = self
-                .entries
-                .range(floor..)
-                .find(|(_, entry)| entry.objects.contains(key));
+            let naming = self.entries.range(floor..).find(|(_, entry)| entry.objects.contains(key));
             if let Some(seq) = naming.map(|(seq, _)| *seq) {
                 self.violated(format!("{key} deleted although entry {seq} names it"));
             }
@@ -187,11 +177,7 @@ impl Model {
             return contents;
         }
         let mut life = 0;
-        for entry in self
-            .entries
-            .range(base.next()..=version)
-            .map(|(_, entry)| entry)
-        {
+        for entry in self.entries.range(base.next()..=version).map(|(_, entry)| entry) {
             if entry.incarnation > life {
                 life = entry.incarnation;
                 contents.clear();
@@ -253,9 +239,7 @@ impl Model {
                     ));
                 }
                 Told::Refused if !at.is_empty() => {
-                    faults.push(format!(
-                        "operation {operation} was refused, it is at {at:?}"
-                    ));
+                    faults.push(format!("operation {operation} was refused, it is at {at:?}"));
                 }
                 _ if at.len() > 1 => {
                     faults.push(format!("operation {operation} is in the log at {at:?}"));
@@ -276,8 +260,7 @@ impl LogEntry {
                 Operation::Upsert { id, metadata, .. } => {
                     let metadata: serde_json::Value = serde_json::from_str(metadata).unwrap();
                     self.order.push(Ok(self.upserts.len()));
-                    self.upserts
-                        .push((id.to_owned(), metadata["op"].as_u64().unwrap()));
+                    self.upserts.push((id.to_owned(), metadata["op"].as_u64().unwrap()));
                 }
                 Operation::Delete { id } => {
                     self.order.push(Err(self.deletes.len()));

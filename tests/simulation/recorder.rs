@@ -19,10 +19,7 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new(model: Arc<Mutex<Model>>) -> Self {
-        Recorder {
-            objects: MemoryStore::default(),
-            model,
-        }
+        Recorder { objects: MemoryStore::default(), model }
     }
 
     fn model(&self) -> std::sync::MutexGuard<'_, Model> {

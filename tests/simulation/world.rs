@@ -162,10 +162,7 @@ impl World {
 
     pub fn event(&self, event: fmt::Arguments<'_>) {
         let now = self.clock.now().0 - 1_768_473_000_000;
-        self.trace
-            .lock()
-            .unwrap()
-            .event(format_args!("{now:>7} {event}"));
+        self.trace.lock().unwrap().event(format_args!("{now:>7} {event}"));
     }
 
     /// A pause of up to `max`, or the end of the run.
@@ -206,17 +203,9 @@ impl World {
             ..Settings::default()
         };
         let tasks = env.tasks.clone();
-        let brainy = Brainy::start(settings, role, store, env)
-            .await
-            .expect("starting does no I/O");
-        let instance = Arc::new(Instance {
-            number,
-            role,
-            brainy,
-            faults,
-            tasks,
-            answered: Mutex::default(),
-        });
+        let brainy = Brainy::start(settings, role, store, env).await.expect("starting does no I/O");
+        let instance =
+            Arc::new(Instance { number, role, brainy, faults, tasks, answered: Mutex::default() });
         self.event(format_args!("instance {number} starts as {role:?}"));
         self.instances.lock().unwrap().push(instance.clone());
         instance
@@ -231,19 +220,13 @@ impl World {
             count.faults += counts.total();
         });
         instance.tasks.kill();
-        self.instances
-            .lock()
-            .unwrap()
-            .retain(|other| other.number != instance.number);
+        self.instances.lock().unwrap().retain(|other| other.number != instance.number);
     }
 
     /// A random process that `can`.
     pub fn any(&self, can: impl Fn(Role) -> bool) -> Option<Arc<Instance>> {
         let instances = self.instances.lock().unwrap();
-        let able: Vec<_> = instances
-            .iter()
-            .filter(|instance| can(instance.role))
-            .collect();
+        let able: Vec<_> = instances.iter().filter(|instance| can(instance.role)).collect();
         let chosen = self.rng.below(able.len() as u64) as usize;
         able.get(chosen).map(|instance| Arc::clone(instance))
     }
@@ -261,8 +244,7 @@ impl World {
         if let Err(error) = &result
             && matches!(error.code(), Code::Internal | Code::Corrupt)
         {
-            self.model()
-                .violated(format!("instance {}: {error}", instance.number));
+            self.model().violated(format!("instance {}: {error}", instance.number));
         }
         result
     }
@@ -296,10 +278,7 @@ impl World {
             contents: contents(&response),
         };
         let version = response.version;
-        self.event(format_args!(
-            "instance {} read at {version}",
-            instance.number
-        ));
+        self.event(format_args!("instance {} read at {version}", instance.number));
         checker::check(&mut self.model(), &read);
         let mut answered = instance.answered.lock().unwrap();
         *answered = (*answered).max(version);
@@ -319,8 +298,7 @@ impl World {
         }
         for instance in &instances {
             if instance.tasks.has_panicked() {
-                self.model()
-                    .violated(format!("a task of instance {} panicked", instance.number));
+                self.model().violated(format!("a task of instance {} panicked", instance.number));
             }
             self.kill(instance);
         }
@@ -362,6 +340,5 @@ fn contents(response: &SearchResponse) -> Contents {
         metadata["op"].as_u64().unwrap()
     };
     let hits = response.hits.iter();
-    hits.map(|hit| (hit.id.clone(), operation(hit.metadata.as_deref().unwrap())))
-        .collect()
+    hits.map(|hit| (hit.id.clone(), operation(hit.metadata.as_deref().unwrap()))).collect()
 }

@@ -79,22 +79,8 @@ async fn list(target: &TargetArgs, json: bool) -> Result<()> {
     if collections.is_empty() {
         return output::line("no collections yet");
     }
-    let columns = [
-        "name",
-        "dimensions",
-        "metric",
-        "vectorCount",
-        "version",
-        "createdAt",
-    ];
-    let header = [
-        "name",
-        "dimensions",
-        "metric",
-        "vectors",
-        "version",
-        "created",
-    ];
+    let columns = ["name", "dimensions", "metric", "vectorCount", "version", "createdAt"];
+    let header = ["name", "dimensions", "metric", "vectors", "version", "created"];
     let mut table = output::table(&header);
     for collection in &collections {
         table.add_row(columns.map(|column| output::cell(&collection[column])));

@@ -22,10 +22,7 @@ const EXAMPLE_ID: &str = "med-001";
 const SEARCHES: [(&str, Option<&str>); 3] = [
     ("chest pain that spreads to the arm", None),
     ("can a landlord keep the deposit", None),
-    (
-        "a jacket that keeps the rain out",
-        Some(r#"{"domain": "product", "price": {"$lt": 200}}"#),
-    ),
+    ("a jacket that keeps the rain out", Some(r#"{"domain": "product", "price": {"$lt": 200}}"#)),
 ];
 
 /// Runs `brainy demo`.
@@ -46,9 +43,8 @@ pub async fn run(args: &DemoArgs) -> Result<()> {
         return Ok(());
     };
     let listener = bind(args).await?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| Failure::io("the listening socket", &error))?;
+    let address =
+        listener.local_addr().map_err(|error| Failure::io("the listening socket", &error))?;
     output::line(&next_steps(&format!("http://{address}")))?;
     serve::until_stopped(brainy, listener, signals).await
 }
@@ -61,10 +57,7 @@ async fn start(args: &DemoArgs) -> Result<Brainy> {
     };
     let store = format!("file://{}", args.dir.display());
     let listen = args.listen.clone().unwrap_or(LISTEN_DEFAULT.to_owned());
-    let flags = vec![
-        flag("--dir", "store", store),
-        flag("--listen", "listen", listen),
-    ];
+    let flags = vec![flag("--dir", "store", store), flag("--listen", "listen", listen)];
     let effective = instance::load(None, Ok(flags))?;
     instance::log(&effective, "warn")?;
     instance::start(&effective.settings, Role::Hybrid).await
@@ -79,18 +72,14 @@ async fn load(transport: &Transport, args: &DemoArgs) -> Result<()> {
         "metric": "cosine",
         "description": format!("the sample, embedded by {}", embedder.name()),
     });
-    transport
-        .json(Method::POST, "/v1/collections", Some(&collection))
-        .await?;
+    transport.json(Method::POST, "/v1/collections", Some(&collection)).await?;
     let path = format!("/v1/collections/{COLLECTION}");
     let found = transport.json(Method::GET, &path, None).await?;
     let records = sample()?;
     let (there, count) = (found["vectorCount"].as_u64(), records.len());
     let folder = args.dir.display();
     if there == Some(count as u64) {
-        output::line(&format!(
-            "{folder} already has the {count} records of the sample."
-        ))?;
+        output::line(&format!("{folder} already has the {count} records of the sample."))?;
     } else {
         let vectors: Vec<Value> = records
             .into_iter()
@@ -104,9 +93,7 @@ async fn load(transport: &Transport, args: &DemoArgs) -> Result<()> {
             })
             .collect();
         let body = json!({ "vectors": vectors }).to_string();
-        transport
-            .post_retrying(&format!("{path}/vectors"), Bytes::from(body))
-            .await?;
+        transport.post_retrying(&format!("{path}/vectors"), Bytes::from(body)).await?;
         output::line(&format!("Stored {count} sample records in {folder}."))?;
     }
     output::line(&format!(

@@ -12,10 +12,7 @@ use serde_json::json;
 
 /// Runs `brainy doctor`.
 pub async fn run(args: &DoctorArgs, json: bool) -> Result<()> {
-    let settings = SettingsArgs {
-        store: Some(args.store.clone()),
-        ..SettingsArgs::default()
-    };
+    let settings = SettingsArgs { store: Some(args.store.clone()), ..SettingsArgs::default() };
     let effective = instance::load(args.config.as_deref(), settings.flags())?;
     instance::log(&effective, "error")?;
     let settings = &effective.settings;

@@ -16,10 +16,7 @@ use tokio::io::AsyncWriteExt;
 pub async fn run(args: &ExportArgs) -> Result<()> {
     let collection = &args.data.collection;
     let include = !args.no_vector;
-    let path = format!(
-        "{}/export?includeVector={include}",
-        collection_path(collection)?
-    );
+    let path = format!("{}/export?includeVector={include}", collection_path(collection)?);
     let transport = Transport::open(&args.data.target, Access::Read).await?;
     let result = async {
         let answer = transport.send(Method::GET, &path, None).await?;
@@ -45,10 +42,7 @@ async fn to_file(answer: Answer, path: &Path) -> Result<()> {
     let partial = PathBuf::from(format!("{}.partial", path.display()));
     let failed = |error| Failure::io(format!("could not write {}", partial.display()), &error);
     let version = answer.headers.get("x-brainy-version");
-    let version = version
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("?")
-        .to_owned();
+    let version = version.and_then(|value| value.to_str().ok()).unwrap_or("?").to_owned();
     let mut file = File::create(&partial).await.map_err(failed)?;
     let written = copy(answer, &mut file, failed).await;
     let lines = match written {
@@ -61,10 +55,7 @@ async fn to_file(answer: Answer, path: &Path) -> Result<()> {
     };
     file.sync_all().await.map_err(failed)?;
     tokio::fs::rename(&partial, path).await.map_err(failed)?;
-    output::note(&format!(
-        "exported {lines} records at version {version} to {}",
-        path.display()
-    ));
+    output::note(&format!("exported {lines} records at version {version} to {}", path.display()));
     Ok(())
 }
 

@@ -103,18 +103,13 @@ pub fn print(answer: &Value) -> Result<()> {
 
 fn table(results: &[Value]) -> comfy_table::Table {
     let any = |field: &str| results.iter().any(|result| !result[field].is_null());
-    let columns: Vec<&str> = ["text", "metadata", "vector"]
-        .into_iter()
-        .filter(|column| any(column))
-        .collect();
+    let columns: Vec<&str> =
+        ["text", "metadata", "vector"].into_iter().filter(|column| any(column)).collect();
     let mut table = output::table(&[&["rank", "id", "distance"], columns.as_slice()].concat());
     for (index, result) in results.iter().enumerate() {
         let distance = result["distance"].as_f64().unwrap_or(f64::NAN);
-        let mut row = vec![
-            (index + 1).to_string(),
-            output::cell(&result["id"]),
-            format!("{distance:.4}"),
-        ];
+        let mut row =
+            vec![(index + 1).to_string(), output::cell(&result["id"]), format!("{distance:.4}")];
         for column in &columns {
             let value = &result[*column];
             let max = match *column {
@@ -134,9 +129,7 @@ fn table(results: &[Value]) -> comfy_table::Table {
 }
 
 fn fields_text(fields: &serde_json::Map<String, Value>) -> String {
-    let pairs: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("{name}={}", output::cell(value)))
-        .collect();
+    let pairs: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{name}={}", output::cell(value))).collect();
     pairs.join(" ")
 }

@@ -61,9 +61,8 @@ pub async fn until_stopped(
     listener: TcpListener,
     mut signals: Signals,
 ) -> Result<()> {
-    let address = listener
-        .local_addr()
-        .map_err(|error| Failure::io("the listening socket", &error))?;
+    let address =
+        listener.local_addr().map_err(|error| Failure::io("the listening socket", &error))?;
     let stop = CancellationToken::new();
     let server = brainy::api::serve(brainy.clone(), listener, stop.clone());
     output::line(&format!("listening on http://{address}"))?;

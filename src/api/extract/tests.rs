@@ -7,10 +7,7 @@ use crate::engine::model::{CollectionSpec, Consistency, DeleteTarget, Query as T
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const LIMITS: Limits = Limits {
-    body_bytes_max: 1 << 20,
-    wait_ms_max: 60_000,
-};
+const LIMITS: Limits = Limits { body_bytes_max: 1 << 20, wait_ms_max: 60_000 };
 
 fn parse<T: Decode>(body: &str) -> Result<T> {
     decode(body.as_bytes(), &LIMITS)
@@ -25,11 +22,7 @@ fn refused<T: Decode>(body: &str, code: Code, details: Value) {
     };
     assert_eq!(error.code(), code, "{body}: {error}");
     for (key, value) in details.as_object().unwrap() {
-        assert_eq!(
-            error.details().get(key),
-            Some(value),
-            "{key} of {body}: {error:?}"
-        );
+        assert_eq!(error.details().get(key), Some(value), "{key} of {body}: {error:?}");
     }
 }
 
@@ -44,14 +37,8 @@ fn records_keep_metadata_as_it_was_written() {
     let metadata = records[0].metadata.as_deref();
     assert_eq!(metadata, Some(r#"{"b": 1, "a": [1.50, {"vector": 3}]}"#));
     assert_eq!(records[0].text.as_deref(), Some("t"));
-    assert_eq!(
-        (records[1].id.as_deref(), &records[1].vector),
-        (None, &vec![1.0])
-    );
-    assert_eq!(
-        (&records[2].id, &records[2].metadata, &records[2].text),
-        (&None, &None, &None)
-    );
+    assert_eq!((records[1].id.as_deref(), &records[1].vector), (None, &vec![1.0]));
+    assert_eq!((&records[2].id, &records[2].metadata, &records[2].text), (&None, &None, &None));
 }
 
 #[test]
@@ -82,11 +69,7 @@ fn faults_of_the_form_name_their_path() {
         invalid,
         json!({"path": "vectors[0]", "index": 0, "id": "a"}),
     );
-    refused::<Records>(
-        r#"{"vectors": [{"id": "a", "vector": [1, 2"#,
-        invalid,
-        json!({"index": 0}),
-    );
+    refused::<Records>(r#"{"vectors": [{"id": "a", "vector": [1, 2"#, invalid, json!({"index": 0}));
     refused::<Records>(
         r#"{"vectors": [{"id": "a", "vector": [1], "metadata": {"#,
         invalid,
@@ -116,27 +99,12 @@ fn faults_of_a_vector_name_the_record() {
     let second = |vector: &str| {
         format!(r#"{{"vectors": [{{"vector": [1]}}, {{"id": "b", "vector": {vector}}}]}}"#)
     };
-    for vector in [
-        "\"!!\"",
-        "\"AAAA\"",
-        "\"AACAPw\"",
-        "[\"1\"]",
-        "[null]",
-        "null",
-        "true",
-        "{}",
-    ] {
+    for vector in ["\"!!\"", "\"AAAA\"", "\"AACAPw\"", "[\"1\"]", "[null]", "null", "true", "{}"] {
         let details = json!({"index": 1, "id": "b"});
         refused::<Records>(&second(vector), Code::InvalidVector, details);
     }
     // What is not JSON at all leaves no id to read.
-    for vector in [
-        "[1e400]",
-        "[NaN]",
-        "[1, Infinity]",
-        "[1,\n -Infinity, 2]",
-        "[nan]",
-    ] {
+    for vector in ["[1e400]", "[NaN]", "[1, Infinity]", "[1,\n -Infinity, 2]", "[nan]"] {
         refused::<Records>(&second(vector), Code::InvalidVector, json!({"index": 1}));
     }
     for vector in ["[1,]", "[1", "[01]", "[.5]", "[1 2]", "[banana]"] {
@@ -176,21 +144,13 @@ fn searches_have_defaults_and_ranges() {
     refused::<Search>("{}", invalid, json!({}));
     refused::<Search>(r#"{"vector": [1], "id": "a"}"#, invalid, json!({}));
     refused::<Search>(r#"{"vector": [1, 2], "vector": [1]}"#, invalid, json!({}));
-    refused::<Search>(
-        r#"{"vector": "?"}"#,
-        Code::InvalidVector,
-        json!({"path": "vector"}),
-    );
+    refused::<Search>(r#"{"vector": "?"}"#, Code::InvalidVector, json!({"path": "vector"}));
     refused::<Search>(
         r#"{"vector": [1], "filter": {"price": {"$gt": [1]}}}"#,
         Code::InvalidFilter,
         json!({"path": "$.price.$gt"}),
     );
-    let deep = format!(
-        r#"{{"vector": [1], "filter": {}1{}}}"#,
-        "[".repeat(500),
-        "]".repeat(500)
-    );
+    let deep = format!(r#"{{"vector": [1], "filter": {}1{}}}"#, "[".repeat(500), "]".repeat(500));
     refused::<Search>(&deep, Code::InvalidFilter, json!({}));
 }
 
@@ -208,10 +168,7 @@ fn consistency_and_versions_combine() {
     assert_eq!(consistency(r#""minVersion": 7, "waitMs": 0"#).0, wait(0));
     let eventual = r#""consistency": "eventual", "minVersion": 7, "waitMs": 60000"#;
     assert_eq!(consistency(eventual).0, wait(60_000));
-    assert_eq!(
-        consistency(r#""consistency": "strong""#).0,
-        Consistency::Strong
-    );
+    assert_eq!(consistency(r#""consistency": "strong""#).0, Consistency::Strong);
 
     let (strong, floor) = consistency(r#""consistency": "strong", "minVersion": 7"#);
     assert_eq!(strong, Consistency::Strong);
@@ -241,27 +198,17 @@ fn a_batch_names_the_search_that_is_wrong() {
         invalid,
         json!({"path": "searches[1].K"}),
     );
-    refused::<Searches>(
-        &second(r#"{"vector": "?"}"#),
-        Code::InvalidVector,
-        json!({"index": 1}),
-    );
+    refused::<Searches>(&second(r#"{"vector": "?"}"#), Code::InvalidVector, json!({"index": 1}));
 }
 
 #[test]
 fn a_delete_has_one_target() {
     let ids: DeleteTarget = parse(r#"{"ids": ["a", "b"]}"#).unwrap();
     assert_eq!(ids, DeleteTarget::Ids(vec!["a".into(), "b".into()]));
-    assert!(matches!(
-        parse(r#"{"filter": {"a": 1}}"#).unwrap(),
-        DeleteTarget::Filter(_)
-    ));
-    for bad in [
-        "{}",
-        r#"{"ids": ["a"], "filter": {"a": 1}}"#,
-        r#"{"ids": []}"#,
-        r#"{"filter": null}"#,
-    ] {
+    assert!(matches!(parse(r#"{"filter": {"a": 1}}"#).unwrap(), DeleteTarget::Filter(_)));
+    for bad in
+        ["{}", r#"{"ids": ["a"], "filter": {"a": 1}}"#, r#"{"ids": []}"#, r#"{"filter": null}"#]
+    {
         refused::<DeleteTarget>(bad, Code::InvalidRequest, json!({}));
     }
 }

@@ -36,11 +36,7 @@ async fn ask(
     request: axum::http::request::Builder,
     body: impl Into<Body>,
 ) -> Answer {
-    let response = router
-        .clone()
-        .oneshot(request.body(body.into()).unwrap())
-        .await
-        .unwrap();
+    let response = router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
     let (parts, body) = response.into_parts();
     Answer {
         status: parts.status.as_u16(),
@@ -63,40 +59,23 @@ fn observed(router: Router) -> (Router, Env, Arc<Traffic>) {
 async fn errors_of_the_router_have_our_form() {
     let (router, env, traffic) = observed(Router::new().route("/v1/x/{id}", get(async || "x")));
     let answer = ask(&router, request("GET", "/nowhere"), "").await;
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (404, "route_not_found")
-    );
+    assert_eq!((answer.status, answer.code().as_str()), (404, "route_not_found"));
     let answer = ask(&router, request("DELETE", "/v1/x/1"), "").await;
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (405, "method_not_allowed")
-    );
+    assert_eq!((answer.status, answer.code().as_str()), (405, "method_not_allowed"));
     assert_eq!(answer.headers[header::ALLOW], "GET,HEAD");
 
-    assert_eq!(
-        ask(&router, request("GET", "/v1/x/1"), "").await.status,
-        200
-    );
+    assert_eq!(ask(&router, request("GET", "/v1/x/1"), "").await.status, 200);
     assert_eq!(traffic.summary().requests, 2, "only calls of /v1 count");
     let text = env.metrics.encode();
     let line = r#"brainy_http_requests_total{route="/v1/x/{id}",method="GET",status="200"} 1"#;
     assert!(text.contains(line), "{text}");
-    assert!(
-        text.contains(r#"route="unmatched",method="GET",status="404""#),
-        "{text}"
-    );
+    assert!(text.contains(r#"route="unmatched",method="GET",status="404""#), "{text}");
 }
 
 #[tokio::test]
 async fn request_ids_are_kept_or_made() {
     let (router, ..) = observed(Router::new().route("/", get(async || "x")));
-    let answer = ask(
-        &router,
-        request("GET", "/").header("x-request-id", "mine"),
-        "",
-    )
-    .await;
+    let answer = ask(&router, request("GET", "/").header("x-request-id", "mine"), "").await;
     assert_eq!(answer.headers["x-request-id"], "mine");
     let first = ask(&router, request("GET", "/gone"), "").await.headers["x-request-id"].clone();
     let second = ask(&router, request("GET", "/"), "").await.headers["x-request-id"].clone();
@@ -130,10 +109,7 @@ async fn slow_requests_are_ended_and_writes_called_ambiguous() {
         .route("/v1/collections/{c}/vectors", forever());
     let (router, ..) = observed(timed(slow, Duration::from_secs(1)));
     let search = ask(&router, request("POST", "/v1/collections/a/search"), "").await;
-    assert_eq!(
-        (search.status, search.code().as_str()),
-        (504, "request_timeout")
-    );
+    assert_eq!((search.status, search.code().as_str()), (504, "request_timeout"));
     assert!(!String::from_utf8_lossy(&search.body).contains("ambiguous"));
     let write = ask(&router, request("POST", "/v1/collections/a/vectors"), "").await;
     assert_eq!(write.code(), "request_timeout");
@@ -149,34 +125,21 @@ async fn past_the_limit_requests_are_turned_away_over_all_guarded_routes() {
         leave.notified().await;
         "done"
     });
-    let guarded = Gate::new(1).guard(
-        Router::new()
-            .route("/slow", slow)
-            .route("/b", get(async || "b")),
-    );
+    let guarded =
+        Gate::new(1).guard(Router::new().route("/slow", slow).route("/b", get(async || "b")));
     let (router, ..) = observed(guarded.merge(Router::new().route("/health", get(async || "ok"))));
     let first = ask(&router, request("GET", "/slow"), "");
     let others = async {
         inside.notified().await;
         let refused = ask(&router, request("GET", "/b"), "").await;
-        assert_eq!(
-            (refused.status, refused.code().as_str()),
-            (503, "overloaded")
-        );
+        assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
         assert_eq!(refused.headers[header::RETRY_AFTER], "1");
-        assert_eq!(
-            ask(&router, request("GET", "/health"), "").await.status,
-            200
-        );
+        assert_eq!(ask(&router, request("GET", "/health"), "").await.status, 200);
         go.notify_one();
     };
     let (first, ()) = tokio::join!(first, others);
     assert_eq!(first.body, b"done");
-    assert_eq!(
-        ask(&router, request("GET", "/b"), "").await.body,
-        b"b",
-        "the place is free again"
-    );
+    assert_eq!(ask(&router, request("GET", "/b"), "").await.body, b"b", "the place is free again");
 }
 
 #[tokio::test]
@@ -211,9 +174,6 @@ async fn bodies_are_decompressed_and_unknown_encodings_refused() {
     }
     let sent = request("POST", "/").header(header::CONTENT_ENCODING, "br");
     let answer = ask(&router, sent, "hello").await;
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (415, "unsupported_media_type")
-    );
+    assert_eq!((answer.status, answer.code().as_str()), (415, "unsupported_media_type"));
     assert_eq!(answer.headers[header::ACCEPT_ENCODING], "zstd,gzip");
 }

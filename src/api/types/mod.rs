@@ -49,11 +49,7 @@ pub fn in_range(path: &str, value: u64, range: RangeInclusive<u64>) -> Result<()
     }
     let (min, max) = (*range.start(), *range.end());
     let error = Error::invalid(format!("{path} must be {min} to {max}, got {value}"));
-    Err(error
-        .with("path", path)
-        .with("min", min)
-        .with("max", max)
-        .with("value", value))
+    Err(error.with("path", path).with("min", min).with("max", max).with("value", value))
 }
 
 /// Writes stored JSON text as JSON. Text that is not valid fails instead of breaking the answer.

@@ -49,11 +49,7 @@ impl Decode for Records {
     type Wire<'a> = UpsertBody<'a>;
 
     fn decode(wire: UpsertBody<'_>, _: &Limits) -> Result<Self> {
-        in_range(
-            "vectors",
-            wire.vectors.len() as u64,
-            1..=RECORDS_PER_WRITE_MAX as u64,
-        )?;
+        in_range("vectors", wire.vectors.len() as u64, 1..=RECORDS_PER_WRITE_MAX as u64)?;
         let records = wire.vectors.into_iter().enumerate().map(|(index, record)| {
             let vector = match record.vector.0 {
                 Ok(vector) => vector,
@@ -273,10 +269,7 @@ pub struct DeletedBody {
 impl DeletedBody {
     /// The answer for a delete at `version`.
     pub fn new(version: Seq, deleted: usize) -> Self {
-        DeletedBody {
-            version: version.0,
-            deleted,
-        }
+        DeletedBody { version: version.0, deleted }
     }
 }
 

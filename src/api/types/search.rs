@@ -132,25 +132,17 @@ impl Decode for Search {
         in_range("k", wire.k, 1..=k_max)?;
         in_range("offset", wire.offset, 0..=k_max)?;
         in_range("offset + k", wire.offset + wire.k, 1..=k_max)?;
-        let wait_ms = wire
-            .wait_ms
-            .unwrap_or(WAIT_MS_DEFAULT.min(limits.wait_ms_max));
+        let wait_ms = wire.wait_ms.unwrap_or(WAIT_MS_DEFAULT.min(limits.wait_ms_max));
         in_range("waitMs", wait_ms, 0..=limits.wait_ms_max)?;
         let at_least = wire.min_version.map(Seq);
         let (consistency, floor) = match (wire.consistency, at_least) {
             (ConsistencyInput::Strong, floor) => (Consistency::Strong, floor),
             (ConsistencyInput::Eventual, None) => (Consistency::Eventual, None),
-            (ConsistencyInput::Eventual, Some(version)) => (
-                Consistency::AtLeast {
-                    version,
-                    wait: Duration::from_millis(wait_ms),
-                },
-                None,
-            ),
+            (ConsistencyInput::Eventual, Some(version)) => {
+                (Consistency::AtLeast { version, wait: Duration::from_millis(wait_ms) }, None)
+            }
         };
-        let filter = wire
-            .filter
-            .map(|filter| Filter::from_json_str(filter.get()));
+        let filter = wire.filter.map(|filter| Filter::from_json_str(filter.get()));
         let request = SearchRequest {
             query,
             k: wire.k as usize,
@@ -160,10 +152,7 @@ impl Decode for Search {
             include_vector: wire.include_vector,
             consistency,
         };
-        Ok(Search {
-            request,
-            floor: Floor(floor),
-        })
+        Ok(Search { request, floor: Floor(floor) })
     }
 }
 
@@ -185,22 +174,11 @@ impl Decode for Searches {
     type Wire<'a> = SearchBatchBody<'a>;
 
     fn decode(wire: SearchBatchBody<'_>, limits: &Limits) -> Result<Self> {
-        in_range(
-            "searches",
-            wire.searches.len() as u64,
-            1..=SEARCHES_PER_BATCH_MAX as u64,
-        )?;
-        let searches = wire
-            .searches
-            .into_iter()
-            .enumerate()
-            .map(|(index, search)| {
-                Search::decode(search, limits).map_err(|error| {
-                    error
-                        .context(format!("searches[{index}]"))
-                        .with("index", index)
-                })
-            });
+        in_range("searches", wire.searches.len() as u64, 1..=SEARCHES_PER_BATCH_MAX as u64)?;
+        let searches = wire.searches.into_iter().enumerate().map(|(index, search)| {
+            Search::decode(search, limits)
+                .map_err(|error| error.context(format!("searches[{index}]")).with("index", index))
+        });
         Ok(Searches(searches.collect::<Result<_>>()?))
     }
 }
@@ -309,10 +287,7 @@ pub struct BatchBody<'a> {
 impl<'a> BatchBody<'a> {
     /// The answer for `responses`, which took `took` together.
     pub fn new(responses: &'a [SearchResponse], took: Duration) -> Self {
-        let mut total = SearchStats {
-            took,
-            ..SearchStats::default()
-        };
+        let mut total = SearchStats { took, ..SearchStats::default() };
         for response in responses {
             total.rows_scanned += response.stats.rows_scanned;
             total.store_requests += response.stats.store_requests;
@@ -323,11 +298,7 @@ impl<'a> BatchBody<'a> {
             stats: response.stats.into(),
         });
         BatchBody {
-            version: responses
-                .iter()
-                .map(|response| response.version.0)
-                .min()
-                .unwrap_or(0),
+            version: responses.iter().map(|response| response.version.0).min().unwrap_or(0),
             responses: items.collect(),
             stats: total.into(),
         }

@@ -27,9 +27,7 @@ impl PartialSchema for VectorSchema {
         let base64 = ObjectBuilder::new()
             .schema_type(Type::String)
             .content_encoding("base64")
-            .description(Some(
-                "Base64 (standard alphabet, padded) of little-endian 32-bit floats",
-            ))
+            .description(Some("Base64 (standard alphabet, padded) of little-endian 32-bit floats"))
             .examples([json!("j8L1PQAAAL/D9ag+")]);
         OneOfBuilder::new()
             .item(numbers)

@@ -67,9 +67,7 @@ impl Settings {
 /// As [`Settings::validate`], and says where each faulty value came from.
 pub(super) fn validate(effective: &Effective) -> Result<()> {
     let faults = faults(&effective.settings);
-    let mut errors = faults
-        .iter()
-        .map(|(key, fault)| invalid(key, effective.source(key), fault));
+    let mut errors = faults.iter().map(|(key, fault)| invalid(key, effective.source(key), fault));
     let Some(first) = errors.next() else {
         return Ok(());
     };
@@ -87,9 +85,7 @@ pub(super) fn invalid(key: &str, source: &Source, fault: &str) -> Error {
         Source::Default => format!("setting {key} {fault}"),
         source => format!("setting {key} ({source}) {fault}"),
     };
-    Error::new(Code::InvalidSettings, message)
-        .with("key", key)
-        .with("source", source.to_string())
+    Error::new(Code::InvalidSettings, message).with("key", key).with("source", source.to_string())
 }
 
 type Faults = Vec<(&'static str, String)>;
@@ -151,8 +147,7 @@ fn listen_fault(listen: &str) -> Option<String> {
         .rsplit_once(':')
         .filter(|(host, _)| !host.is_empty())
         .and_then(|(_, port)| port.parse::<u16>().ok());
-    port.is_none()
-        .then(|| format!("is {listen:?}: use ADDRESS:PORT, for example 0.0.0.0:3000"))
+    port.is_none().then(|| format!("is {listen:?}: use ADDRESS:PORT, for example 0.0.0.0:3000"))
 }
 
 fn endpoint_fault(endpoint: &str) -> Option<String> {

@@ -69,20 +69,14 @@ impl Effective {
     pub fn shown(&self) -> Vec<(&'static str, Value, &Source)> {
         let map = self.settings.to_map();
         let value = |key: &str| redact(key, map.get(key).unwrap_or(&Value::Null));
-        keys()
-            .iter()
-            .map(|key| (*key, value(key), self.source(key)))
-            .collect()
+        keys().iter().map(|key| (*key, value(key), self.source(key))).collect()
     }
 }
 
 impl From<Settings> for Effective {
     /// Settings that a program made: where they differ from the defaults is not remembered.
     fn from(settings: Settings) -> Self {
-        Effective {
-            settings,
-            sources: BTreeMap::new(),
-        }
+        Effective { settings, sources: BTreeMap::new() }
     }
 }
 
@@ -94,10 +88,8 @@ pub fn load(
     environment: impl IntoIterator<Item = (String, String)>,
     flags: &[FlagValue],
 ) -> Result<Effective> {
-    let environment: BTreeMap<String, String> = environment
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .collect();
+    let environment: BTreeMap<String, String> =
+        environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let file = file.or_else(|| environment.get(CONFIG_VARIABLE).map(Path::new));
     let mut entries = BTreeMap::new();
     if let Some(path) = file {
@@ -106,10 +98,8 @@ pub fn load(
     add_environment(&mut entries, &environment)?;
     add_flags(&mut entries, flags)?;
     let entries: Vec<Entry> = entries.into_values().collect();
-    let sources: BTreeMap<&'static str, Source> = entries
-        .iter()
-        .map(|entry| (entry.key, entry.source.clone()))
-        .collect();
+    let sources: BTreeMap<&'static str, Source> =
+        entries.iter().map(|entry| (entry.key, entry.source.clone())).collect();
     let settings = value::settings(&entries).map_err(|fault| type_error(fault, &sources))?;
     let effective = Effective { settings, sources };
     check::validate(&effective)?;
@@ -139,10 +129,7 @@ fn read(path: &Path) -> Result<Map<String, Value>> {
         Error::new(Code::InvalidSettings, message).with("file", path.display().to_string())
     };
     let text = std::fs::read_to_string(path).map_err(|error| {
-        invalid(format!(
-            "settings file {} could not be read: {error}",
-            path.display()
-        ))
+        invalid(format!("settings file {} could not be read: {error}", path.display()))
     })?;
     let malformed = |what: &str, error: &dyn fmt::Display| {
         let error = error.to_string();
@@ -199,9 +186,7 @@ fn add_flags(entries: &mut Entries, flags: &[FlagValue]) -> Result<()> {
         })?;
         // The one variable that beats its flag; see `role`.
         let fixed = key == "role"
-            && entries
-                .get(key)
-                .is_some_and(|entry| matches!(entry.source, Source::Env(_)));
+            && entries.get(key).is_some_and(|entry| matches!(entry.source, Source::Env(_)));
         if !fixed {
             let raw = Raw::Text(flag.value.clone());
             add(entries, key, raw, Source::Flag(flag.flag.clone()));
@@ -228,12 +213,9 @@ fn nearest(name: &str, candidates: impl Iterator<Item = impl Into<String>>) -> S
 }
 
 fn unknown(what: &str, name: &str, nearest: &str) -> Error {
-    Error::new(
-        Code::InvalidSettings,
-        format!("unknown {what}: did you mean {nearest}?"),
-    )
-    .with("key", name)
-    .with("nearest", nearest)
+    Error::new(Code::InvalidSettings, format!("unknown {what}: did you mean {nearest}?"))
+        .with("key", name)
+        .with("nearest", nearest)
 }
 
 fn type_error(fault: Fault, sources: &BTreeMap<&'static str, Source>) -> Error {

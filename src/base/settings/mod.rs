@@ -195,9 +195,7 @@ impl Settings {
 
     /// Whether the store is an S3 bucket.
     pub fn store_is_s3(&self) -> bool {
-        self.store
-            .get(..5)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3://"))
+        self.store.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3://"))
     }
 }
 

@@ -89,10 +89,7 @@ mod tests {
 
     #[test]
     fn passwords_and_secret_parameters_disappear() {
-        assert_eq!(
-            shown("store", "s3://key:hunter2@bucket/prefix"),
-            "s3://key:***@bucket/prefix"
-        );
+        assert_eq!(shown("store", "s3://key:hunter2@bucket/prefix"), "s3://key:***@bucket/prefix");
         let url = shown("store", "s3://bucket/p?region=eu&secret_access_key=hunter2");
         assert!(!url.contains("hunter2"), "{url}");
         assert!(url.contains("region=eu"), "{url}");
@@ -103,13 +100,7 @@ mod tests {
 
     #[test]
     fn what_is_not_secret_stays_as_written() {
-        for text in [
-            "s3://Bucket/a",
-            "file://./data",
-            "memory:",
-            "./a@b:c",
-            "s3://user@bucket/a",
-        ] {
+        for text in ["s3://Bucket/a", "file://./data", "memory:", "./a@b:c", "s3://user@bucket/a"] {
             assert_eq!(shown("store", text), text);
         }
     }

@@ -64,10 +64,7 @@ impl std::error::Error for Fault {}
 
 impl de::Error for Fault {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Fault {
-            key: "",
-            message: message.to_string(),
-        }
+        Fault { key: "", message: message.to_string() }
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
@@ -98,10 +95,7 @@ pub(super) struct Entry {
 
 /// Settings from these values and, for all others, the defaults.
 pub(super) fn settings(entries: &[Entry]) -> Result<Settings, Fault> {
-    Settings::deserialize(de::value::MapAccessDeserializer::new(Entries {
-        entries,
-        next: 0,
-    }))
+    Settings::deserialize(de::value::MapAccessDeserializer::new(Entries { entries, next: 0 }))
 }
 
 struct Entries<'a> {
@@ -128,10 +122,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             return Err(de::Error::custom("has no value"));
         };
         self.next += 1;
-        seed.deserialize(Item(&entry.raw)).map_err(|fault| Fault {
-            key: entry.key,
-            ..fault
-        })
+        seed.deserialize(Item(&entry.raw)).map_err(|fault| Fault { key: entry.key, ..fault })
     }
 }
 

@@ -74,10 +74,7 @@ impl Block {
         let per_row = size_of::<f32>() + 2 * size_of::<u64>() + 8 + 4 + 1;
         self.vectors.len() * size_of::<f32>()
             + self.rows() * per_row
-            + strings
-                .iter()
-                .map(|strings| strings.allocated())
-                .sum::<usize>()
+            + strings.iter().map(|strings| strings.allocated()).sum::<usize>()
     }
 
     /// All vectors, row after row.
@@ -124,13 +121,8 @@ impl Block {
     /// The rows with this id, dead ones included.
     pub fn rows_with<'a>(&'a self, hash: u64, id: &'a str) -> impl Iterator<Item = usize> + 'a {
         let first = self.hashes.partition_point(|other| *other < hash);
-        let same = self.hashes[first..]
-            .iter()
-            .take_while(move |other| **other == hash)
-            .count();
-        let rows = self.hashed_rows[first..first + same]
-            .iter()
-            .map(|row| *row as usize);
+        let same = self.hashes[first..].iter().take_while(move |other| **other == hash).count();
+        let rows = self.hashed_rows[first..first + same].iter().map(|row| *row as usize);
         rows.filter(move |row| self.id(*row) == id)
     }
 
@@ -207,9 +199,7 @@ impl BlockBuilder {
             .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
         block.vectors.extend(values);
         let start = row as usize * block.dimensions;
-        block
-            .inverse_norms
-            .push(inverse_norm(&block.vectors[start..]));
+        block.inverse_norms.push(inverse_norm(&block.vectors[start..]));
         block.written.push(seq);
         block.ended.push(AtomicU64::new(0));
         block.ids.push(id);

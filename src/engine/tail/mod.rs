@@ -50,8 +50,7 @@ impl Snapshot {
         let hash = block::hash(id);
         self.blocks.iter().rev().find_map(|block| {
             let mut rows = block.rows_with(hash, id);
-            rows.find(|row| self.shows(block, *row))
-                .map(|row| (&**block, row))
+            rows.find(|row| self.shows(block, *row)).map(|row| (&**block, row))
         })
     }
 
@@ -80,14 +79,7 @@ pub struct Tail {
 impl Tail {
     /// An empty tail of a log whose entries up to `base` (with `totals`) are elsewhere.
     pub fn new(dimensions: usize, base: Seq, totals: Totals) -> Self {
-        Tail {
-            dimensions,
-            base,
-            version: base,
-            totals,
-            live: 0,
-            blocks: Vec::new(),
-        }
+        Tail { dimensions, base, version: base, totals, live: 0, blocks: Vec::new() }
     }
 
     /// The last position applied.
@@ -176,19 +168,9 @@ impl Work {
         let (Operation::Upsert { id, .. } | Operation::Delete { id }) = operation;
         let hash = block::hash(id);
         let ended = builder.end(hash, id, seq)
-            || self
-                .blocks
-                .iter()
-                .rev()
-                .any(|block| block.end(hash, id, seq));
+            || self.blocks.iter().rev().any(|block| block.end(hash, id, seq));
         self.live -= u64::from(ended);
-        if let Operation::Upsert {
-            vector,
-            metadata,
-            text,
-            ..
-        } = operation
-        {
+        if let Operation::Upsert { vector, metadata, text, .. } = operation {
             builder.push(hash, id, seq, vector, metadata, text);
             self.live += 1;
         }

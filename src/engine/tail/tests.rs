@@ -17,12 +17,7 @@ fn batch(seq: u64, steps: &[Step]) -> Batch {
         match value {
             Some(value) => {
                 let metadata = format!("{{\"v\":{value}}}");
-                builder.upsert(
-                    &format!("id{id}"),
-                    &[f32::from(*value), 1.0],
-                    &metadata,
-                    None,
-                );
+                builder.upsert(&format!("id{id}"), &[f32::from(*value), 1.0], &metadata, None);
             }
             None => builder.delete(&format!("id{id}")),
         }
@@ -39,10 +34,7 @@ fn contents(snapshot: &Snapshot) -> BTreeMap<String, (f32, String)> {
     for block in snapshot.blocks() {
         for row in (0..block.rows()).filter(|row| snapshot.shows(block, *row)) {
             let value = (block.vector(row)[0], block.metadata(row).to_owned());
-            assert!(
-                found.insert(block.id(row).to_owned(), value).is_none(),
-                "shown twice"
-            );
+            assert!(found.insert(block.id(row).to_owned(), value).is_none(), "shown twice");
         }
     }
     found
@@ -95,9 +87,7 @@ async fn overwriting_the_same_ids_does_not_grow_the_tail() {
     let mut tail = Tail::new(2, Seq(0), Totals::default());
     for seq in 1..=500 {
         let steps: Vec<Step> = (0..10).map(|id| (id, Some(seq as u8))).collect();
-        tail.apply(vec![batch(seq, &steps)], &Compute::Inline)
-            .await
-            .unwrap();
+        tail.apply(vec![batch(seq, &steps)], &Compute::Inline).await.unwrap();
     }
     let snapshot = tail.snapshot();
     assert_eq!(snapshot.live, 10);
@@ -117,19 +107,12 @@ async fn many_small_entries_make_few_blocks() {
         tail.apply(vec![batch], &Compute::Inline).await.unwrap();
     }
     assert_eq!(tail.snapshot().live, 1_000);
-    assert!(
-        tail.snapshot().blocks().len() <= 12,
-        "{}",
-        tail.snapshot().blocks().len()
-    );
+    assert!(tail.snapshot().blocks().len() <= 12, "{}", tail.snapshot().blocks().len());
 }
 
 #[tokio::test]
 async fn a_gap_in_the_log_is_an_error() {
     let mut tail = Tail::new(2, Seq(0), Totals::default());
-    let error = tail
-        .apply(vec![batch(2, &[])], &Compute::Inline)
-        .await
-        .unwrap_err();
+    let error = tail.apply(vec![batch(2, &[])], &Compute::Inline).await.unwrap_err();
     assert!(error.message().contains("does not follow"));
 }

@@ -7,12 +7,7 @@ const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Euclidean, Metric::Dot];
 
 /// The distance by the book, in `f64`, and the scale that its error is relative to.
 fn by_the_book(metric: Metric, query: &[f32], row: &[f32]) -> (f64, f64) {
-    let pairs = || {
-        query
-            .iter()
-            .zip(row)
-            .map(|(&a, &b)| (f64::from(a), f64::from(b)))
-    };
+    let pairs = || query.iter().zip(row).map(|(&a, &b)| (f64::from(a), f64::from(b)));
     let dot: f64 = pairs().map(|(a, b)| a * b).sum();
     let size: f64 = pairs().map(|(a, b)| (a * b).abs()).sum();
     let norms: f64 = pairs().map(|(a, _)| a * a).sum::<f64>().sqrt()
@@ -132,10 +127,7 @@ fn a_vector_is_at_distance_zero_from_itself_and_two_from_its_opposite() {
         assert!(cosine.distance(&vector, inverse) < 1e-6);
         assert!(cosine.distance(&opposite, inverse) > 2.0 - 1e-6);
         assert_eq!(cosine.distance(&vec![0.0; dims], 0.0), 1.0);
-        assert_eq!(
-            PreparedQuery::new(Metric::Euclidean, &vector).distance(&vector, 0.0),
-            0.0
-        );
+        assert_eq!(PreparedQuery::new(Metric::Euclidean, &vector).distance(&vector, 0.0), 0.0);
     }
 }
 

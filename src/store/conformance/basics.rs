@@ -11,10 +11,9 @@ pub(super) async fn put_get(bench: &Bench) -> Check {
     let key = bench.key("put");
     let first = bench.put(&key, "one").await?;
     let object = bench.found(&key).await?;
-    ensure(
-        object.bytes == "one" && object.size == 3 && object.etag == first,
-        || format!("after put of \"one\" with etag {first:?} came {object:?}"),
-    )?;
+    ensure(object.bytes == "one" && object.size == 3 && object.etag == first, || {
+        format!("after put of \"one\" with etag {first:?} came {object:?}")
+    })?;
     let second = bench.put(&key, "two!").await?;
     let object = bench.found(&key).await?;
     ensure(object.bytes == "two!" && object.etag == second, || {
@@ -32,16 +31,9 @@ pub(super) async fn put_get(bench: &Bench) -> Check {
 
 pub(super) async fn missing(bench: &Bench) -> Check {
     let key = bench.key("nothing/here");
-    let ranges = [
-        None,
-        Some(ByteRange::Bounded(0..10)),
-        Some(ByteRange::Suffix(10)),
-    ];
+    let ranges = [None, Some(ByteRange::Bounded(0..10)), Some(ByteRange::Suffix(10))];
     for range in ranges {
-        let options = GetOptions {
-            range,
-            if_none_match: None,
-        };
+        let options = GetOptions { range, if_none_match: None };
         let fetched = bench.get(&key, options.clone()).await?;
         ensure(matches!(fetched, Fetched::Missing), || {
             format!("a missing object came back as {fetched:?} with {options:?}")
@@ -87,30 +79,23 @@ pub(super) async fn ranges(bench: &Bench) -> Check {
 }
 
 async fn read(bench: &Bench, key: &crate::store::Key, range: ByteRange) -> Result<Fetched, String> {
-    let options = GetOptions {
-        range: Some(range),
-        if_none_match: None,
-    };
+    let options = GetOptions { range: Some(range), if_none_match: None };
     bench.get(key, options).await
 }
 
 pub(super) async fn conditional_get(bench: &Bench) -> Check {
     let key = bench.key("conditional-get");
     let first = bench.put(&key, "one").await?;
-    let options = GetOptions {
-        range: None,
-        if_none_match: Some(first),
-    };
+    let options = GetOptions { range: None, if_none_match: Some(first) };
     let fetched = bench.get(&key, options.clone()).await?;
     ensure(matches!(fetched, Fetched::Unmodified), || {
         format!("an unchanged object came back as {fetched:?}")
     })?;
     bench.put(&key, "two").await?;
     let fetched = bench.get(&key, options.clone()).await?;
-    ensure(
-        matches!(&fetched, Fetched::Found(object) if object.bytes == "two"),
-        || format!("a changed object came back as {fetched:?}"),
-    )?;
+    ensure(matches!(&fetched, Fetched::Found(object) if object.bytes == "two"), || {
+        format!("a changed object came back as {fetched:?}")
+    })?;
     text(bench.store.delete(&key).await)?;
     let fetched = bench.get(&key, options).await?;
     ensure(matches!(fetched, Fetched::Missing), || {
@@ -145,9 +130,7 @@ pub(super) async fn update(bench: &Bench) -> Check {
     won(bench.put_if(&key, "four", matches(&object.etag)).await)?;
     lost(bench.put_if(&key, "five", Precondition::Absent).await)?;
     let object = bench.found(&key).await?;
-    ensure(object.bytes == "four", || {
-        format!("after an update came {object:?}")
-    })
+    ensure(object.bytes == "four", || format!("after an update came {object:?}"))
 }
 
 pub(super) async fn update_missing(bench: &Bench) -> Check {
@@ -187,19 +170,13 @@ pub(super) async fn keys(bench: &Bench) -> Check {
         let key = bench.key(&format!("{folder}/{name}"));
         bench.put(&key, name).await?;
         let object = bench.found(&key).await?;
-        ensure(object.bytes == name, || {
-            format!("{key} came back as {object:?}")
-        })?;
+        ensure(object.bytes == name, || format!("{key} came back as {object:?}"))?;
     }
     let prefix = bench.prefix(&format!("{folder}/"));
     let listing = text(bench.store.list(&prefix, None, 100).await)?;
     let listed = listing.objects.iter().map(|object| object.key.as_str());
-    let listed: Vec<&str> = listed
-        .filter_map(|key| key.strip_prefix(prefix.as_str()))
-        .collect();
-    ensure(listed == names, || {
-        format!("{names:?} listed as {listed:?}")
-    })
+    let listed: Vec<&str> = listed.filter_map(|key| key.strip_prefix(prefix.as_str())).collect();
+    ensure(listed == names, || format!("{names:?} listed as {listed:?}"))
 }
 
 pub(super) async fn large(bench: &Bench) -> Check {
@@ -214,10 +191,7 @@ pub(super) async fn large(bench: &Bench) -> Check {
     })?;
     let size = body.len() as u64;
     for (range, expected) in [
-        (
-            ByteRange::Bounded(5_000_000..5_100_000),
-            body.slice(5_000_000..5_100_000),
-        ),
+        (ByteRange::Bounded(5_000_000..5_100_000), body.slice(5_000_000..5_100_000)),
         (ByteRange::Suffix(65_536), body.slice(body.len() - 65_536..)),
     ] {
         let fetched = read(bench, &key, range.clone()).await?;

@@ -19,9 +19,7 @@ const NAMES: [&str; 9] = [
 async fn filled(bench: &Bench, folder: &str) -> Result<Vec<Key>, String> {
     // Not in order.
     for name in NAMES.iter().rev() {
-        bench
-            .put(&bench.key(&format!("{folder}/{name}")), *name)
-            .await?;
+        bench.put(&bench.key(&format!("{folder}/{name}")), *name).await?;
     }
     let keys = NAMES.map(|name| bench.key(&format!("{folder}/{name}")));
     Ok(keys.to_vec())
@@ -40,9 +38,7 @@ async fn list(
 
 /// In one folder the order is that of the bytes on every store.
 pub(super) async fn flat(bench: &Bench) -> Check {
-    let mut names = [
-        "9.log", "10.log", "A", "a!b", "a-b", "a.b", "a0", "aa", "b", "b-",
-    ];
+    let mut names = ["9.log", "10.log", "A", "a!b", "a-b", "a.b", "a0", "aa", "b", "b-"];
     for name in names {
         bench.put(&bench.key(&format!("flat/{name}")), name).await?;
     }
@@ -50,15 +46,11 @@ pub(super) async fn flat(bench: &Bench) -> Check {
     let keys = names.map(|name| bench.key(&format!("flat/{name}")));
     for limit in [1000, 1, 2, 4, names.len()] {
         let all = paged(bench, "flat/", limit).await?;
-        ensure(all == keys, || {
-            format!("pages of {limit} listed {all:?} in place of {keys:?}")
-        })?;
+        ensure(all == keys, || format!("pages of {limit} listed {all:?} in place of {keys:?}"))?;
     }
     for (index, key) in keys.iter().enumerate() {
         let (listed, _) = list(bench, "flat/", Some(key), 1000).await?;
-        ensure(listed == keys[index + 1..], || {
-            format!("after {key} came {listed:?}")
-        })?;
+        ensure(listed == keys[index + 1..], || format!("after {key} came {listed:?}"))?;
     }
     // Keys that are not there do as well, also before and behind everything.
     for (name, rest) in [("", 0), ("a", 3), ("a-", 4), ("a-c", 5), ("zzz", 10)] {
@@ -82,9 +74,7 @@ pub(super) async fn pages(bench: &Bench) -> Check {
     })?;
     for limit in [1, 2, 4, NAMES.len()] {
         let all = paged(bench, "pages/", limit).await?;
-        ensure(all == whole, || {
-            format!("pages of {limit} listed {all:?} in place of {whole:?}")
-        })?;
+        ensure(all == whole, || format!("pages of {limit} listed {all:?} in place of {whole:?}"))?;
     }
     let sizes = text(bench.store.list(&bench.prefix("pages/"), None, 1000).await)?;
     let folder = format!("{}/pages/", bench.folder);
@@ -116,15 +106,11 @@ async fn paged(bench: &Bench, prefix: &str, limit: usize) -> Result<Vec<Key>, St
 pub(super) async fn across_folders(bench: &Bench) -> Check {
     let keys = filled(bench, "across").await?;
     let all = paged(bench, "across/", 2).await?;
-    ensure(all == keys, || {
-        format!("listed {all:?} in place of {keys:?}")
-    })?;
+    ensure(all == keys, || format!("listed {all:?} in place of {keys:?}"))?;
     for (name, rest) in [("a", 3), ("a/", 5), ("a/b!", 6), ("a-b/x", 5)] {
         let key = bench.key(&format!("across/{name}"));
         let (listed, _) = list(bench, "across/", Some(&key), 1000).await?;
-        ensure(listed == keys[rest..], || {
-            format!("after {key} came {listed:?}")
-        })?;
+        ensure(listed == keys[rest..], || format!("after {key} came {listed:?}"))?;
     }
     Ok(())
 }
@@ -151,9 +137,7 @@ pub(super) async fn prefixes(bench: &Bench) -> Check {
         })?;
     }
     let (listed, _) = list(bench, "prefix/a/", Some(&keys[5]), 2).await?;
-    ensure(listed == keys[6..7], || {
-        format!("a prefix with start-after listed {listed:?}")
-    })
+    ensure(listed == keys[6..7], || format!("a prefix with start-after listed {listed:?}"))
 }
 
 pub(super) async fn folders(bench: &Bench) -> Check {
@@ -170,12 +154,7 @@ pub(super) async fn folders(bench: &Bench) -> Check {
             format!("below {prefix} are the folders {found:?}, not {expected:?}")
         })?;
     }
-    text(
-        bench
-            .store
-            .delete(&bench.key("folders/deep/er/still"))
-            .await,
-    )?;
+    text(bench.store.delete(&bench.key("folders/deep/er/still")).await)?;
     let found = text(bench.store.list_dirs(&bench.prefix("folders/")).await)?;
     // A server that keeps folders needs a moment to notice.
     ensure(found == ["a", "a-b"] || !bench.effort.flat, || {

@@ -68,10 +68,9 @@ pub(super) async fn update(bench: &Bench) -> Check {
     let (racers, updates) = (bench.effort.racers, bench.effort.updates);
     let race = race_to_update(&bench.store, &bench.env, &key, racers, updates).await;
     let Count { acknowledged, kept } = text(race)?;
-    ensure(
-        acknowledged == kept && kept >= (racers * updates) as u64,
-        || format!("{acknowledged} updates were acknowledged and {kept} were kept"),
-    )
+    ensure(acknowledged == kept && kept >= (racers * updates) as u64, || {
+        format!("{acknowledged} updates were acknowledged and {kept} were kept")
+    })
 }
 
 /// How a race of updates ended.

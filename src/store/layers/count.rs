@@ -42,9 +42,7 @@ impl Usage {
 
     /// Adds what another task asked on behalf of this work.
     pub fn absorb(&self, other: &Usage) {
-        self.0
-            .requests
-            .fetch_add(other.requests(), Ordering::Relaxed);
+        self.0.requests.fetch_add(other.requests(), Ordering::Relaxed);
         self.0.bytes.fetch_add(other.bytes(), Ordering::Relaxed);
     }
 
@@ -80,11 +78,7 @@ struct Outcome {
 
 impl Outcome {
     fn ok<T>(result: &Result<T>) -> Self {
-        Outcome {
-            name: if result.is_ok() { "ok" } else { "failed" },
-            read: 0,
-            written: 0,
-        }
+        Outcome { name: if result.is_ok() { "ok" } else { "failed" }, read: 0, written: 0 }
     }
 }
 
@@ -102,16 +96,9 @@ impl Count {
     ) -> T {
         let start = Instant::now();
         let result = work.await;
-        let Outcome {
-            name: outcome,
-            read,
-            written,
-        } = outcome(&result);
+        let Outcome { name: outcome, read, written } = outcome(&result);
         let metrics = &self.metrics;
-        metrics
-            .store_requests
-            .get_or_create(&StoreLabels { op, outcome })
-            .inc();
+        metrics.store_requests.get_or_create(&StoreLabels { op, outcome }).inc();
         metrics.store_bytes_read.inc_by(read);
         metrics.store_bytes_written.inc_by(written);
         metrics.store_seconds.observe(start.elapsed().as_secs_f64());
@@ -131,11 +118,7 @@ impl Store for Count {
                 Ok(Fetched::Unmodified) => ("unmodified", 0),
                 Err(_) => ("failed", 0),
             };
-            Outcome {
-                name,
-                read,
-                written: 0,
-            }
+            Outcome { name, read, written: 0 }
         })
         .await
     }
@@ -143,11 +126,7 @@ impl Store for Count {
     async fn put(&self, key: &Key, body: Bytes) -> Result<Etag> {
         let written = body.len() as u64;
         let work = self.inner.put(key, body);
-        self.measure("put", work, |result| Outcome {
-            written,
-            ..Outcome::ok(result)
-        })
-        .await
+        self.measure("put", work, |result| Outcome { written, ..Outcome::ok(result) }).await
     }
 
     async fn put_if(&self, key: &Key, body: Bytes, condition: Precondition) -> PutOutcome {

@@ -151,9 +151,7 @@ pub struct Faults {
 
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Faults")
-            .field("inner", &self.inner)
-            .finish()
+        f.debug_struct("Faults").field("inner", &self.inner).finish()
     }
 }
 
@@ -347,18 +345,19 @@ impl Faults {
 impl Store for Faults {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Fetched> {
         let owned = key.clone();
-        self.ordinary("get", key, false, move |store| async move {
-            store.get(&owned, options).await
-        })
+        self.ordinary(
+            "get",
+            key,
+            false,
+            move |store| async move { store.get(&owned, options).await },
+        )
         .await
     }
 
     async fn put(&self, key: &Key, body: Bytes) -> Result<Etag> {
         let owned = key.clone();
-        self.ordinary("put", key, true, move |store| async move {
-            store.put(&owned, body).await
-        })
-        .await
+        self.ordinary("put", key, true, move |store| async move { store.put(&owned, body).await })
+            .await
     }
 
     async fn put_if(&self, key: &Key, body: Bytes, condition: Precondition) -> PutOutcome {
@@ -374,10 +373,8 @@ impl Store for Faults {
 
     async fn delete(&self, key: &Key) -> Result<()> {
         let owned = key.clone();
-        self.ordinary("delete", key, true, move |store| async move {
-            store.delete(&owned).await
-        })
-        .await
+        self.ordinary("delete", key, true, move |store| async move { store.delete(&owned).await })
+            .await
     }
 
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {

@@ -18,10 +18,7 @@ pub struct Limit {
 impl Limit {
     /// Lets `requests` through at a time (at least one).
     pub fn new(inner: DynStore, requests: usize) -> Self {
-        Limit {
-            inner,
-            permits: Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS)),
-        }
+        Limit { inner, permits: Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS)) }
     }
 
     async fn permit(&self) -> Result<SemaphorePermit<'_>> {

@@ -33,11 +33,7 @@ pub struct Retry {
 impl Retry {
     /// Repeats up to `retries` times.
     pub fn new(inner: DynStore, rng: Arc<dyn Rng>, retries: u32) -> Self {
-        Retry {
-            inner,
-            rng,
-            retries,
-        }
+        Retry { inner, rng, retries }
     }
 
     async fn repeat<T, F: Future<Output = Result<T>>>(&self, work: impl Fn() -> F) -> Result<T> {

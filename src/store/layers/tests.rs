@@ -77,16 +77,11 @@ async fn only_transient_errors_are_repeated_and_conditional_puts_never() {
     assert_eq!(sick.calls.swap(0, Ordering::SeqCst), 4);
     assert!(retry.put(&key(), Bytes::new()).await.is_err());
     assert_eq!(sick.calls.swap(0, Ordering::SeqCst), 4);
-    let outcome = retry
-        .put_if(&key(), Bytes::new(), Precondition::Absent)
-        .await;
+    let outcome = retry.put_if(&key(), Bytes::new(), Precondition::Absent).await;
     assert!(matches!(outcome, PutOutcome::Ambiguous(_)));
     assert_eq!(sick.calls.swap(0, Ordering::SeqCst), 1);
 
-    let sick = Arc::new(Sick {
-        denied: true,
-        ..Sick::default()
-    });
+    let sick = Arc::new(Sick { denied: true, ..Sick::default() });
     let retry = Retry::new(sick.clone(), env().rng, 3);
     assert!(retry.delete(&key()).await.is_err());
     assert_eq!(sick.calls.load(Ordering::SeqCst), 1);
@@ -94,18 +89,13 @@ async fn only_transient_errors_are_repeated_and_conditional_puts_never() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_conditional_put_is_ambiguous_and_the_rest_unavailable() {
-    let sick = Arc::new(Sick {
-        hangs: true,
-        ..Sick::default()
-    });
+    let sick = Arc::new(Sick { hangs: true, ..Sick::default() });
     let timeout = Timeout::new(sick, Duration::from_secs(5), Duration::from_secs(30));
     let start = Instant::now();
     let error = get(&timeout, &key()).await.unwrap_err();
     assert_eq!(error.code(), Code::StoreUnavailable);
     assert_eq!(start.elapsed(), Duration::from_secs(5));
-    let outcome = timeout
-        .put_if(&key(), Bytes::new(), Precondition::Absent)
-        .await;
+    let outcome = timeout.put_if(&key(), Bytes::new(), Precondition::Absent).await;
     let PutOutcome::Ambiguous(error) = outcome else {
         panic!("{outcome:?}");
     };
@@ -142,9 +132,7 @@ async fn requests_and_bytes_are_counted_for_the_instance_and_for_the_query() {
         .scope(async {
             get(&store, &key()).await.unwrap();
             get(&store, &Key::raw("missing")).await.unwrap();
-            let outcome = store
-                .put_if(&key(), Bytes::from("12"), Precondition::Absent)
-                .await;
+            let outcome = store.put_if(&key(), Bytes::from("12"), Precondition::Absent).await;
             assert!(matches!(outcome, PutOutcome::Lost));
             assert_eq!(Usage::current().unwrap().requests(), 3);
         })
@@ -173,9 +161,7 @@ fn network(settings: FaultSettings, seed: u64) -> (Arc<MemoryStore>, Faults) {
 /// there at that moment.
 async fn once(settings: FaultSettings) -> (PutOutcome, bool, Arc<MemoryStore>) {
     let (memory, faults) = network(settings, 1);
-    let outcome = faults
-        .put_if(&key(), Bytes::from("x"), Precondition::Absent)
-        .await;
+    let outcome = faults.put_if(&key(), Bytes::from("x"), Precondition::Absent).await;
     (outcome, !memory.is_empty(), memory)
 }
 
@@ -184,55 +170,20 @@ async fn each_fault_does_what_it_says() {
     let none = FaultSettings::default;
     let sure = 1.0;
     let cases = [
-        (
-            FaultSettings {
-                cut_before: sure,
-                ..none()
-            },
-            false,
-        ),
-        (
-            FaultSettings {
-                cut_after: sure,
-                ..none()
-            },
-            true,
-        ),
-        (
-            FaultSettings {
-                unavailable: sure,
-                ..none()
-            },
-            false,
-        ),
-        (
-            FaultSettings {
-                error_after: sure,
-                ..none()
-            },
-            true,
-        ),
+        (FaultSettings { cut_before: sure, ..none() }, false),
+        (FaultSettings { cut_after: sure, ..none() }, true),
+        (FaultSettings { unavailable: sure, ..none() }, false),
+        (FaultSettings { error_after: sure, ..none() }, true),
     ];
     for (settings, effect) in cases {
         let (outcome, there, _) = once(settings.clone()).await;
-        assert!(
-            matches!(outcome, PutOutcome::Ambiguous(_)),
-            "{settings:?} {outcome:?}"
-        );
+        assert!(matches!(outcome, PutOutcome::Ambiguous(_)), "{settings:?} {outcome:?}");
         assert_eq!(there, effect, "{settings:?}");
     }
-    let (outcome, there, _) = once(FaultSettings {
-        conflict: sure,
-        ..none()
-    })
-    .await;
+    let (outcome, there, _) = once(FaultSettings { conflict: sure, ..none() }).await;
     assert!(matches!(outcome, PutOutcome::Lost) && !there);
 
-    let settings = FaultSettings {
-        delayed: sure,
-        delay_max: Duration::from_secs(60),
-        ..none()
-    };
+    let settings = FaultSettings { delayed: sure, delay_max: Duration::from_secs(60), ..none() };
     let (outcome, there, memory) = once(settings).await;
     assert!(matches!(outcome, PutOutcome::Ambiguous(_)) && !there);
     tokio::time::sleep(Duration::from_secs(61)).await;
@@ -261,14 +212,10 @@ async fn a_client_that_is_cut_off_reaches_nothing_until_it_is_back() {
     faults.partition(true);
     let error = get(&faults, &key()).await.unwrap_err();
     assert_eq!(error.code(), Code::StoreUnavailable);
-    let outcome = faults
-        .put_if(&key(), Bytes::from("x"), Precondition::Absent)
-        .await;
+    let outcome = faults.put_if(&key(), Bytes::from("x"), Precondition::Absent).await;
     assert!(matches!(outcome, PutOutcome::Ambiguous(_)) && memory.is_empty());
     faults.partition(false);
-    let outcome = faults
-        .put_if(&key(), Bytes::from("x"), Precondition::Absent)
-        .await;
+    let outcome = faults.put_if(&key(), Bytes::from("x"), Precondition::Absent).await;
     assert!(matches!(outcome, PutOutcome::Won(_)));
     assert_eq!(faults.counts().partitioned, 2);
 }
@@ -280,9 +227,7 @@ async fn trace(seed: u64) -> (Vec<String>, faults::FaultCounts) {
     let mut trace = Vec::new();
     for index in 0..200 {
         let key = Key::raw(format!("k/{}", index % 7));
-        let outcome = faults
-            .put_if(&key, Bytes::from("x"), Precondition::Absent)
-            .await;
+        let outcome = faults.put_if(&key, Bytes::from("x"), Precondition::Absent).await;
         trace.push(format!("{:?} {outcome:?}", start.elapsed()));
     }
     (trace, faults.counts())
@@ -302,14 +247,7 @@ async fn one_seed_gives_one_run() {
         conflict,
         ..
     } = counts;
-    let all = [
-        cut_before,
-        cut_after,
-        delayed,
-        unavailable,
-        error_after,
-        conflict,
-    ];
+    let all = [cut_before, cut_after, delayed, unavailable, error_after, conflict];
     assert!(all.iter().all(|&count| count > 0), "{counts:?}");
 }
 
@@ -322,18 +260,12 @@ async fn retries_carry_reads_and_writes_through_a_bad_network() {
         ..FaultSettings::default()
     };
     let (_, faults) = network(weather, 3);
-    let settings = crate::base::settings::Settings {
-        store_retries: 12,
-        ..Default::default()
-    };
+    let settings = crate::base::settings::Settings { store_retries: 12, ..Default::default() };
     let store: DynStore = crate::store::open::layered(Arc::new(faults.clone()), &settings, &env);
     for index in 0..100 {
         let key = Key::raw(format!("k/{index}"));
         store.put(&key, Bytes::from("x")).await.unwrap();
-        assert!(matches!(
-            get(&*store, &key).await.unwrap(),
-            Fetched::Found(_)
-        ));
+        assert!(matches!(get(&*store, &key).await.unwrap(), Fetched::Found(_)));
     }
     assert!(faults.counts().unavailable > 0);
 }

@@ -23,11 +23,7 @@ pub struct Timeout {
 impl Timeout {
     /// Allows `limit` for a request, and `limit_conditional` for a conditional PUT.
     pub fn new(inner: DynStore, limit: Duration, limit_conditional: Duration) -> Self {
-        Timeout {
-            inner,
-            limit,
-            limit_conditional,
-        }
+        Timeout { inner, limit, limit_conditional }
     }
 
     async fn bound<T>(
@@ -36,9 +32,7 @@ impl Timeout {
         name: impl Display,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        timeout(self.limit, work)
-            .await
-            .unwrap_or_else(|_| Err(late(what, name, self.limit)))
+        timeout(self.limit, work).await.unwrap_or_else(|_| Err(late(what, name, self.limit)))
     }
 }
 
@@ -62,12 +56,10 @@ impl Store for Timeout {
 
     async fn put_if(&self, key: &Key, body: Bytes, condition: Precondition) -> PutOutcome {
         let work = self.inner.put_if(key, body, condition);
-        timeout(self.limit_conditional, work)
-            .await
-            .unwrap_or_else(|_| {
-                let error = late("conditional put", key, self.limit_conditional);
-                PutOutcome::Ambiguous(error.ambiguous())
-            })
+        timeout(self.limit_conditional, work).await.unwrap_or_else(|_| {
+            let error = late("conditional put", key, self.limit_conditional);
+            PutOutcome::Ambiguous(error.ambiguous())
+        })
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
@@ -80,7 +72,6 @@ impl Store for Timeout {
     }
 
     async fn list_dirs(&self, prefix: &Prefix) -> Result<Vec<String>> {
-        self.bound("listing", prefix, self.inner.list_dirs(prefix))
-            .await
+        self.bound("listing", prefix, self.inner.list_dirs(prefix)).await
     }
 }

@@ -71,16 +71,9 @@ impl Files {
             ),
             _ => failed(error, "create the store's folder", &shown),
         })?;
-        let root = root
-            .canonicalize()
-            .map_err(|error| failed(error, "open", &shown))?;
+        let root = root.canonicalize().map_err(|error| failed(error, "open", &shown))?;
         fs::read_dir(&root).map_err(|error| failed(error, "list", &shown))?;
-        let files = Files {
-            root,
-            fsync,
-            rng,
-            known: Mutex::default(),
-        };
+        let files = Files { root, fsync, rng, known: Mutex::default() };
         files.remove_stale(now);
         Ok(files)
     }
@@ -154,11 +147,7 @@ impl Files {
         if known.is_some_and(|known| *known == etag || *known == weak_etag(&metadata)) {
             return Ok(Fetched::Unmodified);
         }
-        Ok(Fetched::Found(Object {
-            bytes: slice(&bytes, range),
-            etag,
-            size,
-        }))
+        Ok(Fetched::Found(Object { bytes: slice(&bytes, range), etag, size }))
     }
 
     /// No file: in a store that is there, or because the whole folder has gone?
@@ -173,10 +162,7 @@ impl Files {
         }
         Err(Error::new(
             Code::StoreNotFound,
-            format!(
-                "the store's folder {} is gone; restore or mount it",
-                self.root.display()
-            ),
+            format!("the store's folder {} is gone; restore or mount it", self.root.display()),
         ))
     }
 
@@ -314,11 +300,7 @@ impl Files {
 
 fn flush_folder(folder: &Path) -> io::Result<()> {
     // Only Unix lets a folder be opened and flushed; elsewhere the file system journals names.
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 fn bounds(range: Option<&ByteRange>, size: u64) -> (u64, u64) {
@@ -334,10 +316,7 @@ fn read_exactly(file: &mut File, length: u64) -> io::Result<Bytes> {
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
     file.take(length).read_to_end(&mut bytes)?;
     if bytes.len() as u64 != length {
-        return Err(io::Error::new(
-            ErrorKind::UnexpectedEof,
-            "the file is shorter than it was",
-        ));
+        return Err(io::Error::new(ErrorKind::UnexpectedEof, "the file is shorter than it was"));
     }
     Ok(bytes.into())
 }

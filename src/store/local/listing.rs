@@ -129,10 +129,9 @@ impl Walk<'_> {
             return Ok(());
         }
         match fs::metadata(path) {
-            Ok(metadata) => self.listing.objects.push(Listed {
-                key: Key::raw(key),
-                size: metadata.len(),
-            }),
+            Ok(metadata) => {
+                self.listing.objects.push(Listed { key: Key::raw(key), size: metadata.len() })
+            }
             // Deleted since we read the folder.
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(failed(error, "list", path.display())),
@@ -148,12 +147,10 @@ impl Walk<'_> {
             Some(rest) => name.starts_with(rest) || (is_folder && rest.starts_with(name)),
             None => key.starts_with(self.prefix),
         };
-        let after = self
-            .after
-            .is_none_or(|after| match after.strip_prefix(key) {
-                Some(rest) => name > rest || (is_folder && rest.starts_with(name)),
-                None => key > after,
-            });
+        let after = self.after.is_none_or(|after| match after.strip_prefix(key) {
+            Some(rest) => name > rest || (is_folder && rest.starts_with(name)),
+            None => key > after,
+        });
         in_prefix && after
     }
 }

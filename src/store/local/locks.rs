@@ -35,10 +35,7 @@ pub(super) struct Held(OwnedMutexGuard<Option<File>>);
 
 impl Locks {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Locks {
-            folder,
-            stripes: (0..STRIPES).map(|_| Arc::default()).collect(),
-        }
+        Locks { folder, stripes: (0..STRIPES).map(|_| Arc::default()).collect() }
     }
 
     pub(super) async fn enter(&self, key: &Key) -> Turn {
@@ -69,13 +66,7 @@ impl Turn {
     }
 
     fn open(&self) -> io::Result<File> {
-        let open = || {
-            File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&self.path)
-        };
+        let open = || File::options().create(true).truncate(false).write(true).open(&self.path);
         match (open(), self.path.parent()) {
             (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
                 create_own(folder)?;

@@ -54,10 +54,7 @@ impl LocalStore {
         let now = clock.now();
         let files = Tasks::blocking(move || Files::open(root, fsync, now, SeededRng::from_os()));
         let files = Arc::new(files.await?);
-        Ok(LocalStore {
-            locks: Arc::new(Locks::new(files.own("locks"))),
-            files,
-        })
+        Ok(LocalStore { locks: Arc::new(Locks::new(files.own("locks"))), files })
     }
 
     async fn replace(&self, key: &Key, body: Bytes, expected: Option<Etag>) -> Replaced {
@@ -134,9 +131,7 @@ impl Store for LocalStore {
         let (files, shown) = (self.files.clone(), key.clone());
         Tasks::blocking(move || {
             files.check_root()?;
-            let _held = guard
-                .lock()
-                .map_err(|error| failed(error, "lock", shown.as_str()))?;
+            let _held = guard.lock().map_err(|error| failed(error, "lock", shown.as_str()))?;
             files.remove(&path)
         })
         .await
@@ -156,9 +151,7 @@ impl Store for LocalStore {
 /// The file below `root` that holds `key`, or an error where the key could name anything else.
 fn resolve(root: &Path, key: &str) -> Result<PathBuf> {
     let relative = Path::new(key);
-    let plain = relative
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
+    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
     // `components` forgives "a//b", "./a" and "a/"; keys are compared as text, so we do not.
     let exact = key.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if !plain || !exact || key.contains(['\0', '\\']) || key.split('/').next() == Some(OWN) {
@@ -173,18 +166,13 @@ fn resolve(root: &Path, key: &str) -> Result<PathBuf> {
 fn failed(error: io::Error, what: &str, path: impl std::fmt::Display) -> Error {
     use io::ErrorKind as Kind;
     let (code, advice) = match error.kind() {
-        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => (
-            Code::StoreDenied,
-            "check the permissions of the store's folder",
-        ),
-        Kind::StorageFull | Kind::QuotaExceeded => (
-            Code::StoreUnavailable,
-            "the disk or the quota is full: free some space",
-        ),
-        _ => (
-            Code::StoreUnavailable,
-            "check the disk that holds the store",
-        ),
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
+            (Code::StoreDenied, "check the permissions of the store's folder")
+        }
+        Kind::StorageFull | Kind::QuotaExceeded => {
+            (Code::StoreUnavailable, "the disk or the quota is full: free some space")
+        }
+        _ => (Code::StoreUnavailable, "check the disk that holds the store"),
     };
     Error::new(code, format!("could not {what} {path} ({error}); {advice}")).caused_by(error)
 }

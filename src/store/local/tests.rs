@@ -24,12 +24,7 @@ async fn conforms_with_and_without_fsync() {
         let store: DynStore = Arc::new(store.unwrap());
         let passed = conformance::run(&store, &env, Effort::QUICK).await.unwrap();
         assert_eq!(passed.len(), 17);
-        assert_eq!(
-            fs::read_dir(root.path().join(".brainy/tmp"))
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(fs::read_dir(root.path().join(".brainy/tmp")).unwrap().count(), 0);
     }
 }
 
@@ -62,14 +57,7 @@ async fn keys_cannot_leave_the_folder() {
     }
     assert!(store.list(&Prefix::raw("../"), None, 10).await.is_err());
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
-    assert!(
-        store
-            .list(&Prefix::raw(""), None, 10)
-            .await
-            .unwrap()
-            .objects
-            .is_empty()
-    );
+    assert!(store.list(&Prefix::raw(""), None, 10).await.unwrap().objects.is_empty());
 }
 
 #[tokio::test]
@@ -78,10 +66,7 @@ async fn a_weak_etag_notices_changes_but_guards_no_write() {
     let store = open(root.path()).await;
     let key = Key::raw("large");
     let strong = store.put(&key, vec![1; 1 << 20].into()).await.unwrap();
-    let ranged = GetOptions {
-        range: Some(ByteRange::Suffix(10)),
-        if_none_match: None,
-    };
+    let ranged = GetOptions { range: Some(ByteRange::Suffix(10)), if_none_match: None };
     let object = store.get(&key, ranged.clone()).await.unwrap();
     let object = object.required(&key).unwrap();
     assert!(files::is_weak(&object.etag) && object.bytes.len() == 10);
@@ -89,10 +74,7 @@ async fn a_weak_etag_notices_changes_but_guards_no_write() {
     let outcome = store.put_if(&key, Bytes::from("x"), condition).await;
     assert!(matches!(outcome, PutOutcome::Failed(_)), "{outcome:?}");
     for etag in [object.etag, strong] {
-        let options = GetOptions {
-            if_none_match: Some(etag),
-            ..ranged.clone()
-        };
+        let options = GetOptions { if_none_match: Some(etag), ..ranged.clone() };
         let before = store.get(&key, options.clone()).await.unwrap();
         assert!(matches!(before, Fetched::Unmodified), "{before:?}");
     }
@@ -139,9 +121,7 @@ async fn a_file_in_the_place_of_the_folder_is_an_error() {
     let file = root.path().join("file");
     fs::write(&file, "x").unwrap();
     for path in [file.clone(), file.join("below")] {
-        let error = LocalStore::open(path, false, &SystemClock)
-            .await
-            .unwrap_err();
+        let error = LocalStore::open(path, false, &SystemClock).await.unwrap_err();
         assert_eq!(error.code(), Code::StoreNotFound, "{error}");
     }
 }
@@ -156,10 +136,7 @@ async fn pages_of_a_large_folder_start_where_they_are_asked_to() {
     }
     let store = open(root.path()).await;
     let after = Key::raw(format!("wal/{:020}.wal", 4_990));
-    let listing = store
-        .list(&Prefix::raw("wal/"), Some(&after), 5)
-        .await
-        .unwrap();
+    let listing = store.list(&Prefix::raw("wal/"), Some(&after), 5).await.unwrap();
     let first = listing.objects[0].key.as_str();
     assert_eq!(first, format!("wal/{:020}.wal", 4_991));
     assert!(listing.more && listing.objects.len() == 5);
@@ -171,11 +148,7 @@ async fn independent_handles_lose_no_update() {
     let root = tempfile::tempdir().unwrap();
     let env = Env::system(1).unwrap();
     let key = Key::raw("counter");
-    open(root.path())
-        .await
-        .put(&key, Bytes::from("0"))
-        .await
-        .unwrap();
+    open(root.path()).await.put(&key, Bytes::from("0")).await.unwrap();
     let handles = (0..8).map(|_| {
         let (path, key) = (root.path().to_owned(), key.clone());
         env.tasks.spawn("racer", async move {
@@ -194,16 +167,9 @@ async fn independent_handles_lose_no_update() {
 async fn increment(store: &LocalStore, key: &Key) -> u64 {
     loop {
         let object = get(store, key).await.unwrap().required(key).unwrap();
-        let number = std::str::from_utf8(&object.bytes)
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            + 1;
+        let number = std::str::from_utf8(&object.bytes).unwrap().parse::<u64>().unwrap() + 1;
         let condition = Precondition::Matches(object.etag);
-        match store
-            .put_if(key, number.to_string().into(), condition)
-            .await
-        {
+        match store.put_if(key, number.to_string().into(), condition).await {
             PutOutcome::Won(_) => return number,
             PutOutcome::Lost => {}
             other => panic!("{other:?}"),
@@ -239,11 +205,7 @@ async fn killed_processes_lose_nothing_that_they_acknowledged() {
     store.put(&counter, Bytes::from("0")).await.unwrap();
     let start = || -> Child {
         Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "store::local::tests::child_process",
-                "--nocapture",
-            ])
+            .args(["--exact", "store::local::tests::child_process", "--nocapture"])
             .env(CHILD, root.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -294,11 +256,7 @@ async fn check(store: &LocalStore, acknowledged: &[String], counter: &Key) {
     counted.dedup();
     assert_eq!(counted.len() as u64, total, "a number was given out twice");
     assert!(total >= 600 && entries >= 199, "{total} {entries}");
-    let object = get(store, counter)
-        .await
-        .unwrap()
-        .required(counter)
-        .unwrap();
+    let object = get(store, counter).await.unwrap().required(counter).unwrap();
     let last: u64 = std::str::from_utf8(&object.bytes).unwrap().parse().unwrap();
     assert!(last == total || last == total + 1, "{last} after {total}");
     let listing = store.list(&Prefix::raw("wal/"), None, 1000).await.unwrap();

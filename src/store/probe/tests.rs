@@ -85,14 +85,9 @@ impl Store for Flawed {
 
 /// The check that `flaw` fails, by the error that an instance refuses to start with.
 async fn failed(flaw: Flaw, effort: Effort) -> Option<String> {
-    let flawed = Arc::new(Flawed {
-        inner: MemoryStore::default(),
-        flaw,
-    });
+    let flawed = Arc::new(Flawed { inner: MemoryStore::default(), flaw });
     let store: DynStore = flawed.clone();
-    let report = probe(&store, &Env::system(1).unwrap(), effort)
-        .await
-        .unwrap();
+    let report = probe(&store, &Env::system(1).unwrap(), effort).await.unwrap();
     assert!(flawed.inner.is_empty(), "{flaw:?} left objects behind");
     let error = require_safe(&report).err()?;
     assert_eq!(error.code(), Code::StoreUnsafe);

@@ -114,10 +114,7 @@ impl S3Store {
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_disable_bulk_delete(true)
             .with_disable_tagging(true)
-            .with_retry(RetryConfig {
-                max_retries: 0,
-                ..RetryConfig::default()
-            });
+            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
         builder = match &aws.endpoint {
             Some(endpoint) => builder
                 .with_endpoint(endpoint)

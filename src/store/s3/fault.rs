@@ -71,11 +71,7 @@ pub(super) fn fault(error: &object_store::Error) -> Fault {
 }
 
 fn of_answer(refusal: &Refusal) -> Fault {
-    let Refusal {
-        status,
-        ref body,
-        retry_after_ms,
-    } = *refusal;
+    let Refusal { status, ref body, retry_after_ms } = *refusal;
     // 304 is an answer to a condition and not another address.
     if (300..=399).contains(&status) && status != 304 {
         return Fault::Redirect;
@@ -132,12 +128,7 @@ impl Fault {
     /// The error that callers see; `what` names the request and the key.
     pub(super) fn error(self, what: &str) -> Error {
         match self {
-            Fault::Answer {
-                status,
-                code,
-                message,
-                retry_after_ms,
-            } => {
+            Fault::Answer { status, code, message, retry_after_ms } => {
                 let error = answered(what, status, &code, &message);
                 match retry_after_ms {
                     Some(ms) => error.retry_after_ms(ms),
@@ -181,11 +172,7 @@ impl Fault {
         }
         let certain = self.is_certain();
         let error = self.error(what);
-        if certain {
-            PutOutcome::Failed(error)
-        } else {
-            PutOutcome::Ambiguous(error.ambiguous())
-        }
+        if certain { PutOutcome::Failed(error) } else { PutOutcome::Ambiguous(error.ambiguous()) }
     }
 }
 
@@ -196,14 +183,12 @@ fn answered(what: &str, status: u16, code: &str, message: &str) -> Error {
         (code, message) => format!("{status} {code}: {message}"),
     };
     let (kind, advice) = match (status, code) {
-        (_, "RequestTimeTooSkewed" | "RequestExpired") => (
-            Code::ClockSkew,
-            "set this machine's clock; it differs too much from the store's",
-        ),
-        (404, "" | "NoSuchBucket") => (
-            Code::StoreNotFound,
-            "create the bucket, or check its name and the endpoint",
-        ),
+        (_, "RequestTimeTooSkewed" | "RequestExpired") => {
+            (Code::ClockSkew, "set this machine's clock; it differs too much from the store's")
+        }
+        (404, "" | "NoSuchBucket") => {
+            (Code::StoreNotFound, "create the bucket, or check its name and the endpoint")
+        }
         (501, "NotImplemented") => (
             Code::StoreUnsafe,
             "the store lacks a function that Brainy needs; use a server that has conditional puts",
@@ -222,17 +207,13 @@ fn answered(what: &str, status: u16, code: &str, message: &str) -> Error {
         (408 | 429 | 500.., _) | (400, "RequestTimeout" | "") => {
             (Code::StoreUnavailable, "try again in a moment")
         }
-        _ => (
-            Code::StoreDenied,
-            "the store does not take this request; check the bucket's settings",
-        ),
+        _ => {
+            (Code::StoreDenied, "the store does not take this request; check the bucket's settings")
+        }
     };
-    Error::new(
-        kind,
-        format!("the store answered the {what} with {shown}; {advice}"),
-    )
-    .with("storeStatus", status)
-    .with("storeCode", code)
+    Error::new(kind, format!("the store answered the {what} with {shown}; {advice}"))
+        .with("storeStatus", status)
+        .with("storeCode", code)
 }
 
 #[cfg(test)]
@@ -275,67 +256,19 @@ mod tests {
             (404, "NoSuchBucket", &absent, "failed", Some(StoreNotFound)),
             (403, "AccessDenied", &absent, "failed", Some(StoreDenied)),
             (401, "", &absent, "failed", Some(StoreDenied)),
-            (
-                403,
-                "RequestTimeTooSkewed",
-                &absent,
-                "failed",
-                Some(ClockSkew),
-            ),
-            (
-                403,
-                "SignatureDoesNotMatch",
-                &absent,
-                "failed",
-                Some(StoreDenied),
-            ),
+            (403, "RequestTimeTooSkewed", &absent, "failed", Some(ClockSkew)),
+            (403, "SignatureDoesNotMatch", &absent, "failed", Some(StoreDenied)),
             (400, "ExpiredToken", &absent, "failed", Some(StoreDenied)),
             (400, "InvalidArgument", &absent, "failed", Some(StoreDenied)),
-            (
-                400,
-                "RequestTimeout",
-                &absent,
-                "ambiguous",
-                Some(StoreUnavailable),
-            ),
-            (
-                301,
-                "PermanentRedirect",
-                &absent,
-                "failed",
-                Some(InvalidSettings),
-            ),
-            (
-                307,
-                "TemporaryRedirect",
-                &absent,
-                "failed",
-                Some(InvalidSettings),
-            ),
+            (400, "RequestTimeout", &absent, "ambiguous", Some(StoreUnavailable)),
+            (301, "PermanentRedirect", &absent, "failed", Some(InvalidSettings)),
+            (307, "TemporaryRedirect", &absent, "failed", Some(InvalidSettings)),
             (501, "NotImplemented", &absent, "failed", Some(StoreUnsafe)),
-            (
-                429,
-                "SlowDown",
-                &absent,
-                "ambiguous",
-                Some(StoreUnavailable),
-            ),
+            (429, "SlowDown", &absent, "ambiguous", Some(StoreUnavailable)),
             (408, "", &absent, "ambiguous", Some(StoreUnavailable)),
-            (
-                500,
-                "InternalError",
-                &matches,
-                "ambiguous",
-                Some(StoreUnavailable),
-            ),
+            (500, "InternalError", &matches, "ambiguous", Some(StoreUnavailable)),
             (502, "", &absent, "ambiguous", Some(StoreUnavailable)),
-            (
-                503,
-                "SlowDown",
-                &absent,
-                "ambiguous",
-                Some(StoreUnavailable),
-            ),
+            (503, "SlowDown", &absent, "ambiguous", Some(StoreUnavailable)),
         ] {
             let got = ended(answer(status, code), condition);
             assert_eq!(got, (outcome, error), "{status} {code}");
@@ -354,15 +287,8 @@ mod tests {
     #[test]
     fn bodies_that_are_not_xml_do_no_harm() {
         for body in ["", "<Code>", "</Code><Code>", "<html>", "<Code>é"] {
-            let refusal = Refusal {
-                status: 503,
-                body: body.to_owned(),
-                retry_after_ms: Some(5),
-            };
-            assert!(matches!(
-                of_answer(&refusal),
-                Fault::Answer { status: 503, .. }
-            ));
+            let refusal = Refusal { status: 503, body: body.to_owned(), retry_after_ms: Some(5) };
+            assert!(matches!(of_answer(&refusal), Fault::Answer { status: 503, .. }));
         }
     }
 }

@@ -97,11 +97,9 @@ impl S3Store {
         Ok(match self.fetch(path, head, what).await? {
             Answer::Unmodified => Fetched::Unmodified,
             Answer::Missing | Answer::Unsatisfiable => Fetched::Missing,
-            Answer::Found { etag, size, .. } => Fetched::Found(Object {
-                bytes: Bytes::new(),
-                etag,
-                size,
-            }),
+            Answer::Found { etag, size, .. } => {
+                Fetched::Found(Object { bytes: Bytes::new(), etag, size })
+            }
         })
     }
 
@@ -113,9 +111,7 @@ impl S3Store {
     ) -> std::result::Result<Etag, Fault> {
         let path = self.path(key)?;
         match self.client.put_opts(&path, body.into(), mode.into()).await {
-            Ok(PutResult {
-                e_tag: Some(etag), ..
-            }) => Ok(Etag(etag.into())),
+            Ok(PutResult { e_tag: Some(etag), .. }) => Ok(Etag(etag.into())),
             Ok(_) => Err(Fault::Unknown("the answer has no etag".to_owned())),
             Err(failed) => Err(self.fault(&failed).await),
         }
@@ -148,10 +144,7 @@ enum Answer {
 }
 
 fn etag_text(options: &GetOptions) -> Option<String> {
-    options
-        .if_none_match
-        .as_ref()
-        .map(|etag| etag.0.to_string())
+    options.if_none_match.as_ref().map(|etag| etag.0.to_string())
 }
 
 #[async_trait]
@@ -178,12 +171,7 @@ impl Store for S3Store {
             Answer::Unmodified => Ok(Fetched::Unmodified),
             Answer::Missing => Ok(Fetched::Missing),
             Answer::Unsatisfiable => self.head(&path, &options, &what).await,
-            Answer::Found {
-                etag,
-                size,
-                expected,
-                body,
-            } => {
+            Answer::Found { etag, size, expected, body } => {
                 let bytes = match body.bytes().await {
                     Ok(bytes) => bytes,
                     Err(failed) => return Err(self.error(&failed, &what).await),
@@ -208,10 +196,9 @@ impl Store for S3Store {
     async fn put_if(&self, key: &Key, body: Bytes, condition: Precondition) -> PutOutcome {
         let mode = match &condition {
             Precondition::Absent => PutMode::Create,
-            Precondition::Matches(etag) => PutMode::Update(UpdateVersion {
-                e_tag: Some(etag.0.to_string()),
-                version: None,
-            }),
+            Precondition::Matches(etag) => {
+                PutMode::Update(UpdateVersion { e_tag: Some(etag.0.to_string()), version: None })
+            }
         };
         match self.send(key, body, mode).await {
             Ok(etag) => PutOutcome::Won(etag),
@@ -250,17 +237,11 @@ impl Store for S3Store {
             let objects: Vec<Listed> = objects
                 .filter_map(|meta| {
                     let key = meta.location.as_ref().strip_prefix(self.root.as_str())?;
-                    Some(Listed {
-                        key: Key::raw(key),
-                        size: meta.size,
-                    })
+                    Some(Listed { key: Key::raw(key), size: meta.size })
                 })
                 .collect();
             if !objects.is_empty() || page_token.is_none() {
-                return Ok(Listing {
-                    objects,
-                    more: page_token.is_some(),
-                });
+                return Ok(Listing { objects, more: page_token.is_some() });
             }
         }
         Err(Error::unavailable(format!(

@@ -115,10 +115,7 @@ struct Writer {
 impl Writer {
     fn new(instance: Instance) -> Self {
         let url = watch::channel(instance.url.clone()).0;
-        Writer {
-            instance: RefCell::new(Some(instance)),
-            url,
-        }
+        Writer { instance: RefCell::new(Some(instance)), url }
     }
 }
 
@@ -139,13 +136,7 @@ impl Run<'_> {
     async fn create_collection(&self) {
         let body = json!({"name": COLLECTION, "dimensions": DIMENSIONS, "metric": "euclidean"});
         let url = format!("{}/v1/collections", *self.writers[0].url.borrow());
-        let answer = self
-            .http
-            .post(url)
-            .json(&body)
-            .send()
-            .await
-            .expect("it answers");
+        let answer = self.http.post(url).json(&body).send().await.expect("it answers");
         assert_eq!(answer.status(), 201);
     }
 
@@ -173,9 +164,7 @@ impl Run<'_> {
                         if sent {
                             self.fates.borrow_mut().insert(request, Fate::Unanswered);
                         }
-                        url.wait_for(|now| *now != used)
-                            .await
-                            .expect("the writer lives again");
+                        url.wait_for(|now| *now != used).await.expect("the writer lives again");
                         if sent {
                             break;
                         }
@@ -193,8 +182,7 @@ impl Run<'_> {
                 assert_eq!(status, 200, "request {request}: {text}");
                 let answer: Value = serde_json::from_str(&text).expect("JSON");
                 let version = answer["version"].as_u64().expect("a version");
-                self.acknowledged
-                    .send_modify(|records| *records += self.plan.batch);
+                self.acknowledged.send_modify(|records| *records += self.plan.batch);
                 Fate::Acknowledged { version }
             }
         };
@@ -204,9 +192,7 @@ impl Run<'_> {
     fn records(&self, request: usize) -> Value {
         let record = |n: usize| {
             let id = request * self.plan.batch + n;
-            let vector: Vec<f32> = (0..DIMENSIONS)
-                .map(|d| (id * (d + 1) % 1_009) as f32)
-                .collect();
+            let vector: Vec<f32> = (0..DIMENSIONS).map(|d| (id * (d + 1) % 1_009) as f32).collect();
             json!({"id": format!("r{id:08}"), "vector": vector, "metadata": {"request": request}})
         };
         json!({"vectors": (0..self.plan.batch).map(record).collect::<Vec<_>>()})
@@ -220,10 +206,7 @@ impl Run<'_> {
         for kill in 0..self.plan.kills {
             let share = (kill as f64 + rng.random_range(0.1..0.9)) / self.plan.kills as f64;
             let moment = (self.plan.records as f64 * share) as usize;
-            progress
-                .wait_for(|records| *records >= moment)
-                .await
-                .expect("clients go on");
+            progress.wait_for(|records| *records >= moment).await.expect("clients go on");
             let victim = *victims.choose(&mut rng).expect("a kill needs a victim");
             let writer = &self.writers[victim];
             let mut instance = writer.instance.borrow_mut().take().expect("it runs");
@@ -273,14 +256,11 @@ async fn check(
     let newest = newest.max().expect("something was acknowledged");
     let search = json!({"vector": vec![0.0; DIMENSIONS], "k": 1, "minVersion": newest,
         "waitMs": 60_000});
-    let (status, answer) = reader
-        .post(&format!("/v1/collections/{COLLECTION}/search"), &search)
-        .await;
+    let (status, answer) =
+        reader.post(&format!("/v1/collections/{COLLECTION}/search"), &search).await;
     assert_eq!(status, 200, "{answer}");
 
-    let export = reader
-        .text(&format!("/v1/collections/{COLLECTION}/export"))
-        .await;
+    let export = reader.text(&format!("/v1/collections/{COLLECTION}/export")).await;
     let mut found: HashMap<usize, usize> = HashMap::new();
     let mut ids: Vec<String> = Vec::new();
     for line in export.lines() {
@@ -294,19 +274,13 @@ async fn check(
     ids.dedup();
     assert_eq!(ids.len(), outcome.found, "a record was found twice");
     for (request, count) in &found {
-        assert!(
-            fates.contains_key(request),
-            "request {request} was never sent"
-        );
+        assert!(fates.contains_key(request), "request {request} was never sent");
         assert_eq!(*count, plan.batch, "request {request} was stored in part");
     }
     for (request, fate) in fates {
         match fate {
             Fate::Acknowledged { version } => {
-                assert!(
-                    found.contains_key(request),
-                    "request {request} at {version} was lost"
-                );
+                assert!(found.contains_key(request), "request {request} at {version} was lost");
                 outcome.acknowledged += plan.batch;
             }
             Fate::Unanswered => outcome.unanswered += plan.batch,
@@ -317,8 +291,5 @@ async fn check(
     outcome.log_entries = sequence.len();
     let gap = sequence.windows(2).find(|pair| pair[1] != pair[0] + 1);
     assert_eq!(gap, None, "the log has a gap");
-    assert!(
-        sequence.last() >= Some(&newest),
-        "{newest} was acknowledged and is not in the log"
-    );
+    assert!(sequence.last() >= Some(&newest), "{newest} was acknowledged and is not in the log");
 }

@@ -29,20 +29,10 @@ impl Instance {
             .args(["--store", &store.url, "--role", role, "--instance-id", name])
             .stdin(Stdio::null())
             .stdout(File::create(&output).expect("a log file can be made"))
-            .stderr(
-                File::options()
-                    .create(true)
-                    .append(true)
-                    .open(&log)
-                    .expect("likewise"),
-            )
+            .stderr(File::options().create(true).append(true).open(&log).expect("likewise"))
             .spawn()
             .expect("the binary can be started");
-        let mut instance = Instance {
-            url: String::new(),
-            child,
-            log,
-        };
+        let mut instance = Instance { url: String::new(), child, log };
         let deadline = Instant::now() + PATIENCE;
         while instance.url.is_empty() {
             let said = std::fs::read_to_string(&output).unwrap_or_default();
@@ -55,11 +45,7 @@ impl Instance {
                 panic!("{name} ended with {status}:\n{}", instance.log_tail());
             } else {
                 let tail = || instance.log_tail();
-                assert!(
-                    Instant::now() < deadline,
-                    "{name} never got ready:\n{}",
-                    tail()
-                );
+                assert!(Instant::now() < deadline, "{name} never got ready:\n{}", tail());
                 sleep(Duration::from_millis(10)).await;
             }
         }
@@ -88,11 +74,7 @@ impl Instance {
             if let Some(status) = self.child.try_wait().expect("its state is known") {
                 return status;
             }
-            assert!(
-                Instant::now() < deadline,
-                "it never ended:\n{}",
-                self.log_tail()
-            );
+            assert!(Instant::now() < deadline, "it never ended:\n{}", self.log_tail());
             sleep(Duration::from_millis(10)).await;
         }
     }

@@ -68,13 +68,7 @@ async fn s3_names(url: &str, folder: &str) -> Vec<String> {
         .build()
         .expect("the AWS_* variables describe the server");
     let prefix = Path::from(format!("{root}/{folder}"));
-    let found: Vec<_> = s3
-        .list(Some(&prefix))
-        .try_collect()
-        .await
-        .expect("the store can be listed");
-    found
-        .iter()
-        .filter_map(|object| object.location.filename().map(str::to_owned))
-        .collect()
+    let found: Vec<_> =
+        s3.list(Some(&prefix)).try_collect().await.expect("the store can be listed");
+    found.iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect()
 }

@@ -15,9 +15,6 @@ pub async fn act(world: Arc<World>) {
         let result = world.call(&instance, call).await;
         world.count(|count| count.deletions += u64::from(result.is_ok()));
         let code = result.map_or_else(|error| error.code().name(), |()| "ok");
-        world.event(format_args!(
-            "collection deleted by {}: {code}",
-            instance.number
-        ));
+        world.event(format_args!("collection deleted by {}: {code}", instance.number));
     }
 }

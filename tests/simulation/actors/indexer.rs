@@ -21,24 +21,18 @@ pub async fn act(world: Arc<World>) {
             continue;
         };
         let header = Header::decode(&entry.bytes).expect("the recorder has read it");
-        let result =
-            manifest::update(
-                &world.recorder,
-                &env,
-                &world.collection,
-                |current| match current
-                    .filter(|current| current.is_live() && current.wal_indexed < indexed)
-                {
-                    Some(current) if current.incarnation == header.incarnation => {
-                        Ok(Change::Write(Manifest {
-                            wal_indexed: indexed,
-                            indexed: header.totals,
-                            ..current.clone()
-                        }))
-                    }
-                    _ => Ok(Change::Keep),
-                },
-            );
+        let result = manifest::update(&world.recorder, &env, &world.collection, |current| {
+            match current.filter(|current| current.is_live() && current.wal_indexed < indexed) {
+                Some(current) if current.incarnation == header.incarnation => {
+                    Ok(Change::Write(Manifest {
+                        wal_indexed: indexed,
+                        indexed: header.totals,
+                        ..current.clone()
+                    }))
+                }
+                _ => Ok(Change::Keep),
+            }
+        });
         let done = result.await.is_ok();
         world.event(format_args!("indexed up to {indexed}: {done}"));
     }

@@ -26,11 +26,7 @@ pub async fn act(world: Arc<World>) {
             count.reads_failed += u64::from(result.is_err());
         });
         if let Err(error) = result {
-            world.event(format_args!(
-                "read failed at {}: {}",
-                instance.number,
-                error.code()
-            ));
+            world.event(format_args!("read failed at {}: {}", instance.number, error.code()));
         }
     }
 }

@@ -14,10 +14,7 @@ pub async fn act(world: Arc<World>) {
         let cut_off = world.rng.below(8) == 0;
         instance.faults.partition(cut_off);
         instance.faults.set(draw(&world));
-        world.event(format_args!(
-            "weather changes for {}, cut off: {cut_off}",
-            instance.number
-        ));
+        world.event(format_args!("weather changes for {}, cut off: {cut_off}", instance.number));
     }
 }
 
@@ -27,15 +24,9 @@ pub fn draw(world: &World) -> FaultSettings {
         0..=2 => FaultSettings::every(0.0),
         3 | 4 => FaultSettings::every(0.01),
         5 => FaultSettings::every(0.05),
-        6 => FaultSettings {
-            delay_max: Duration::from_secs(60),
-            ..FaultSettings::every(0.1)
-        },
+        6 => FaultSettings { delay_max: Duration::from_secs(60), ..FaultSettings::every(0.1) },
         // Requests that take longer than the grace period, and succeed: a process that stands
         // still and wakes.
-        _ => FaultSettings {
-            latency_max: Duration::from_secs(35),
-            ..FaultSettings::every(0.02)
-        },
+        _ => FaultSettings { latency_max: Duration::from_secs(35), ..FaultSettings::every(0.02) },
     }
 }

@@ -33,18 +33,15 @@ fn any_id(world: &World) -> String {
 
 async fn upsert(world: &World, instance: &Instance, operations: std::ops::Range<u64>) {
     // One id once per request: of two, the first would never be seen.
-    let records: BTreeMap<String, u64> = operations
-        .map(|operation| (any_id(world), operation))
-        .collect();
+    let records: BTreeMap<String, u64> =
+        operations.map(|operation| (any_id(world), operation)).collect();
     let operations: Vec<u64> = records.values().copied().collect();
     {
         let mut model = world.model();
         let known_before = model.acknowledged;
         for operation in &operations {
             let told = Told::Unknown;
-            model
-                .operations
-                .insert(*operation, Written { told, known_before });
+            model.operations.insert(*operation, Written { told, known_before });
         }
     }
     // Sometimes long, so that the write becomes a data object.
@@ -64,18 +61,12 @@ async fn upsert(world: &World, instance: &Instance, operations: std::ops::Range<
     let number = instance.number;
     match result {
         Ok(upserted) => {
-            world.event(format_args!(
-                "{operations:?} written at {} by {number}",
-                upserted.version
-            ));
+            world.event(format_args!("{operations:?} written at {} by {number}", upserted.version));
             world.count(|count| count.writes += 1);
             world.model().told_durable(&operations, upserted.version);
         }
         Err(error) => {
-            world.event(format_args!(
-                "{operations:?} failed at {number}: {}",
-                error.code()
-            ));
+            world.event(format_args!("{operations:?} failed at {number}: {}", error.code()));
             world.count(|count| count.writes_uncertain += 1);
             if !error.is_ambiguous() {
                 refused(world, &operations, &error);
@@ -107,16 +98,10 @@ async fn delete(world: &World, instance: &Instance) {
     let Ok(deleted) = world.call(instance, call).await else {
         return;
     };
-    world.event(format_args!(
-        "{distinct:?} deleted at {}: {}",
-        deleted.version, deleted.deleted
-    ));
+    world.event(format_args!("{distinct:?} deleted at {}: {}", deleted.version, deleted.deleted));
     let mut model = world.model();
     if deleted.deleted == distinct.len() && !model.deletes(deleted.version, &distinct) {
-        model.violated(format!(
-            "the delete of {distinct:?} is not at {}",
-            deleted.version
-        ));
+        model.violated(format!("the delete of {distinct:?} is not at {}", deleted.version));
     }
     if deleted.deleted > 0 {
         model.told_durable(&[], deleted.version);

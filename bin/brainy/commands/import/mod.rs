@@ -59,10 +59,7 @@ async fn import(args: &ImportArgs, transport: &Transport) -> Result<Totals> {
     let reader = Reader {
         files: args.files.clone(),
         ids_from: args.ids_from.clone(),
-        encoder: Encoder {
-            embedder,
-            rng: SeededRng::from_os(),
-        },
+        encoder: Encoder { embedder, rng: SeededRng::from_os() },
         batch_records_max: args.batch as usize,
         progress: progress.clone(),
         batches: sender,
@@ -83,18 +80,13 @@ async fn import(args: &ImportArgs, transport: &Transport) -> Result<Totals> {
 
 /// Makes the collection where that is wanted; returns what embeds texts into it.
 async fn prepare(args: &ImportArgs, transport: &Transport) -> Result<Option<HashingEmbedder>> {
-    let embed = |dimensions| {
-        args.embed_text
-            .then(|| HashingEmbedder::new(dimensions as usize))
-    };
+    let embed = |dimensions| args.embed_text.then(|| HashingEmbedder::new(dimensions as usize));
     let array = args.files.iter().find(|path| is_npy(path));
     let wanted = match (args.dimensions, args.metric, array) {
         (Some(dimensions), _, _) => Some(dimensions),
         (None, Some(_), Some(path)) => Some(npy::dimensions(path)?),
         (None, Some(_), None) if !args.embed_text => {
-            return Err(Failure::usage(
-                "--metric creates the collection: say --dimensions too",
-            ));
+            return Err(Failure::usage("--metric creates the collection: say --dimensions too"));
         }
         _ => None,
     };
@@ -122,9 +114,7 @@ async fn prepare(args: &ImportArgs, transport: &Transport) -> Result<Option<Hash
     if let Some(embedder) = &embedder {
         body["description"] = format!("texts embedded by {}", embedder.name()).into();
     }
-    transport
-        .json(Method::POST, "/v1/collections", Some(&body))
-        .await?;
+    transport.json(Method::POST, "/v1/collections", Some(&body)).await?;
     Ok(embedder)
 }
 
@@ -136,14 +126,10 @@ fn progress(args: &ImportArgs) -> Result<ProgressBar> {
         bytes = bytes.and_then(|sum| Some(sum + size?));
     }
     let (bar, template) = match bytes {
-        Some(bytes) => (
-            ProgressBar::new(bytes),
-            "{bar:30} {bytes}/{total_bytes}, {msg} records, {eta} left",
-        ),
-        None => (
-            ProgressBar::new_spinner(),
-            "{spinner} {bytes}, {msg} records",
-        ),
+        Some(bytes) => {
+            (ProgressBar::new(bytes), "{bar:30} {bytes}/{total_bytes}, {msg} records, {eta} left")
+        }
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes}, {msg} records"),
     };
     let style = ProgressStyle::with_template(template)
         .map_err(|error| Failure::new(Code::Internal, error.to_string()))?;

@@ -35,11 +35,7 @@ impl Rows {
         };
         let array = NpyFile::with_header(header, reader);
         // Behind the sign of the byte order.
-        let kind = descr
-            .trim_matches('\'')
-            .get(1..)
-            .unwrap_or_default()
-            .to_owned();
+        let kind = descr.trim_matches('\'').get(1..).unwrap_or_default().to_owned();
         let next = match kind.as_str() {
             "f4" => typed::<f32, _>(array, columns, |value| value),
             "f2" => typed::<f16, _>(array, columns, f16::to_f32),
@@ -51,11 +47,7 @@ impl Rows {
                 return Err(refuse(&reason));
             }
         };
-        Ok(Rows {
-            next: next.map_err(|error| refuse(&error))?,
-            file: name,
-            left: rows,
-        })
+        Ok(Rows { next: next.map_err(|error| refuse(&error))?, file: name, left: rows })
     }
 
     /// The next row.
@@ -65,8 +57,7 @@ impl Rows {
         }
         self.left -= 1;
         let row = (self.next)();
-        row.map(Some)
-            .map_err(|error| Failure::io(format!("could not read {}", self.file), &error))
+        row.map(Some).map_err(|error| Failure::io(format!("could not read {}", self.file), &error))
     }
 }
 
@@ -84,9 +75,7 @@ pub fn dimensions(path: &Path) -> Result<u32> {
 fn shape(header: &NpyHeader) -> Result<(u64, usize), String> {
     let &[rows, columns] = header.shape() else {
         let shape = header.shape();
-        return Err(format!(
-            "its shape is {shape:?}: use an array of vectors, (rows, dimensions)"
-        ));
+        return Err(format!("its shape is {shape:?}: use an array of vectors, (rows, dimensions)"));
     };
     if header.order() != Order::C {
         return Err("it is in Fortran order: save numpy.ascontiguousarray(array)".to_owned());

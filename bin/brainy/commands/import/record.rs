@@ -79,10 +79,7 @@ pub struct Fault {
 
 impl Fault {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Fault {
-            code: code.name().to_owned(),
-            message: message.into(),
-        }
+        Fault { code: code.name().to_owned(), message: message.into() }
     }
 }
 
@@ -125,21 +122,13 @@ impl Encoder {
                 return Err(Fault::new(Code::InvalidVector, message));
             }
         };
-        let wire = Wire {
-            id: &id,
-            vector,
-            metadata: line.metadata,
-            text: line.text.as_deref(),
-        };
+        let wire = Wire { id: &id, vector, metadata: line.metadata, text: line.text.as_deref() };
         serde_json::to_vec(&wire).map_err(|error| Fault::new(Code::Internal, error.to_string()))
     }
 }
 
 fn base64(vector: &[f32]) -> String {
-    let bytes: Vec<u8> = vector
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect();
+    let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
     BASE64_STANDARD.encode(bytes)
 }
 
@@ -159,9 +148,6 @@ impl Line<'static> {
 impl Line<'_> {
     /// The record with this vector.
     pub fn with(self, vector: Vec<f32>) -> Self {
-        Line {
-            vector: Some(Vector::Numbers(vector)),
-            ..self
-        }
+        Line { vector: Some(Vector::Numbers(vector)), ..self }
     }
 }

@@ -132,10 +132,8 @@ async fn post(
                 }
                 found.fetch_add(1, Ordering::Relaxed);
                 for (origin, _) in records {
-                    let fault = Fault {
-                        code: failure.code.clone(),
-                        message: failure.message.clone(),
-                    };
+                    let fault =
+                        Fault { code: failure.code.clone(), message: failure.message.clone() };
                     totals.fault(origin.clone(), fault);
                 }
             }
@@ -149,10 +147,7 @@ async fn post(
 }
 
 fn body(records: &[(Origin, Vec<u8>)]) -> Bytes {
-    let size = records
-        .iter()
-        .map(|(_, json)| json.len() + 1)
-        .sum::<usize>();
+    let size = records.iter().map(|(_, json)| json.len() + 1).sum::<usize>();
     let mut body = Vec::with_capacity(size + 16);
     body.extend_from_slice(b"{\"vectors\":[");
     for (index, (_, json)) in records.iter().enumerate() {

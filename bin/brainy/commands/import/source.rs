@@ -113,10 +113,7 @@ impl Reader {
         let mut line = 0;
         while let Some(vector) = rows.next()? {
             line += 1;
-            let origin = Origin {
-                file: file.clone(),
-                line,
-            };
+            let origin = Origin { file: file.clone(), line };
             let record = match &mut beside {
                 None => {
                     let record = Line::of_row((line - 1).to_string(), vector);
@@ -223,10 +220,7 @@ impl Lines {
                 break;
             }
         }
-        let origin = Origin {
-            file: self.file.clone(),
-            line: self.line,
-        };
+        let origin = Origin { file: self.file.clone(), line: self.line };
         Ok(Some((origin, self.text.trim_ascii())))
     }
 
