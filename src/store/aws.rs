@@ -112,7 +112,11 @@ impl Credentials {
             NoCredentials("the AWS configuration has no source of credentials".to_owned())
         })?;
         let found = chain.provide_credentials().await;
-        let found = found.map_err(|error| NoCredentials(innermost(&error)))?;
+        let found = found.map_err(|error| {
+            // Behind the first line comes a list of every source that was tried.
+            let reason = innermost(&error);
+            NoCredentials(reason.lines().next().unwrap_or("").to_owned())
+        })?;
         let expires_ms = found.expiry().and_then(|time| {
             let since = time.duration_since(UNIX_EPOCH).ok()?.as_millis();
             u64::try_from(since).ok()
