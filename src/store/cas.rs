@@ -75,6 +75,8 @@ pub async fn create(
     for attempt in 1..=AMBIGUOUS_ATTEMPTS_MAX {
         match store.put_if(key, body.clone(), Precondition::Absent).await {
             PutOutcome::Won(_) => return Ok(Created::Won),
+            // Nothing was sent, for certain: the store may be restarting.
+            PutOutcome::Failed(error) if error.is_transient() => last = Some(error),
             PutOutcome::Failed(error) => {
                 // This attempt did nothing, but an earlier one may have.
                 return Err(perhaps(error, lingering));
@@ -293,16 +295,15 @@ async fn replace<T: Document>(
             PutOutcome::Won(etag) => {
                 return Ok(Attempt::Won(Loaded { value: next, etag, bytes: bytes.clone() }));
             }
-            PutOutcome::Failed(error) => {
-                return Err(perhaps(error, last.is_some()));
-            }
+            PutOutcome::Failed(error) if error.is_transient() => last = Some(error),
+            PutOutcome::Failed(error) => return Err(perhaps(error, last.is_some())),
             // A clean loss on the first try needs no look: the content has moved on, or the store
             // took none of several; the caller reads either way.
             PutOutcome::Lost if last.is_none() => return Ok(Attempt::Lost),
             PutOutcome::Lost => {}
             PutOutcome::Ambiguous(error) => {
                 last = Some(error);
-                if env.defects.has(crate::base::defect::Defect::AmbiguousIsLost) {
+                if env.defects.has(Defect::AmbiguousIsLost) {
                     return Ok(Attempt::Lost);
                 }
             }

@@ -188,7 +188,7 @@ impl Work {
         }
         for block in &mut self.blocks {
             if block.live_rows() * 2 < block.rows() {
-                *block = Arc::new(block::merge(self.dimensions, &[block.clone()]));
+                *block = Arc::new(block::merge(self.dimensions, std::slice::from_ref(block)));
             }
         }
         self.blocks.retain(|block| block.rows() > 0);

@@ -97,11 +97,9 @@ async fn overwriting_the_same_ids_does_not_grow_the_tail() {
 #[tokio::test]
 async fn many_small_entries_make_few_blocks() {
     let mut tail = Tail::new(2, Seq(0), Totals::default());
-    let mut builder_id = 0u32;
     for seq in 1..=1_000 {
         let mut builder = ChunkBuilder::new(2);
-        builder.upsert(&builder_id.to_string(), &[1.0, 1.0], "", None);
-        builder_id += 1;
+        builder.upsert(&seq.to_string(), &[1.0, 1.0], "", None);
         let mut batch = batch(seq, &[]);
         batch.chunks = vec![Chunk::open(builder.finish().unwrap()).unwrap()];
         tail.apply(vec![batch], &Compute::Inline).await.unwrap();
