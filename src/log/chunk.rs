@@ -63,7 +63,12 @@ impl ChunkBuilder {
         self.ids.extend_from_slice(id.as_bytes());
         self.metadata.extend_from_slice(metadata.as_bytes());
         self.text.extend_from_slice(text.unwrap_or_default().as_bytes());
-        self.vectors.extend(vector.iter().flat_map(|value| value.to_le_bytes()));
+        let start = self.vectors.len();
+        self.vectors.resize(start + size_of_val(vector), 0);
+        // Fixed-size copies, which the compiler turns into one.
+        for (bytes, value) in self.vectors[start..].chunks_exact_mut(4).zip(vector) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
         self.row(if text.is_some() { UPSERT | HAS_TEXT } else { UPSERT });
     }
 
