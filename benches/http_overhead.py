@@ -21,7 +21,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "release" / "brainy")
 DIMENSIONS = 384
-QUIET = {**os.environ, "BRAINY_LOG_LEVEL": "warn"}
 SEARCH = "/v1/collections/empty/search"
 # wrk's own summary is rounded; this prints microseconds.
 REPORT = """
@@ -35,6 +34,7 @@ end
 
 
 def main():
+    os.environ.setdefault("BRAINY_LOG_LEVEL", "warn")
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--connections", type=lambda t: list(map(int, t.split(","))), default=[1, 32])
@@ -44,7 +44,7 @@ def main():
     if not os.environ.get("BRAINY_TEST_BIN"):
         subprocess.run(["cargo", "build", "--release", "--bin", "brainy"], cwd=ROOT, check=True)
     command = [BINARY, "serve", "--store", "memory:", "--role", "hybrid", "--listen", "127.0.0.1:0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=QUIET)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         line = server.stdout.readline()
         if not line.startswith("listening on "):

@@ -34,7 +34,6 @@ BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "release" / "brainy
 DOLLARS_PER_PUT = 0.005 / 1000  # PUT, COPY, POST, LIST
 DOLLARS_PER_GET = 0.0004 / 1000  # GET, HEAD and the rest; DELETE is free
 DIMENSIONS = 384
-QUIET = {**os.environ, "BRAINY_LOG_LEVEL": "warn"}
 COLLECTION = "bench"
 START_SECONDS_MAX = 60
 
@@ -97,7 +96,7 @@ class Brainy:
 
     def serve(self, role):
         command = [BINARY, "serve", "--store", self.store, "--role", role, "--listen", "127.0.0.1:0"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=QUIET)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.processes.append(process)
         line = process.stdout.readline()
         if not line.startswith("listening on "):
@@ -308,6 +307,7 @@ def price_class(kind):
 
 
 def main():
+    os.environ.setdefault("BRAINY_LOG_LEVEL", "warn")
     inside_bench_python()
     args = options()
     if not (args.data / "minilm-wordnet-50k").is_dir():
