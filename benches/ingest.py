@@ -7,7 +7,7 @@ Both write the same rows (id, 384 floats, category, words) to the same SeaweedFS
 run, in rounds that alternate. Every client is a process of its own that sends its next batch when
 the one before it is acknowledged as durable; eight clients of LanceDB are eight writers of one
 table, whose commit conflicts count as the time they take. Brainy is one writer process, spoken to
-over HTTP with vectors in base64. A client's encoding counts on both sides.
+over HTTP, with its rows in columns as LanceDB gets them and vectors in base64. A client's encoding counts on both sides.
 
 Requests are counted by the S3 server, for both alike, and priced as S3 Standard in us-east-1.
 The script starts the server, makes its own Python environment in the cache, and removes all data.
@@ -111,14 +111,11 @@ class Brainy:
     def writer(known):
         def write(records, vectors):
             body = {
-                "vectors": [
-                    {
-                        "id": record["id"],
-                        "vector": base64.b64encode(vector.tobytes()).decode(),
-                        "metadata": metadata(record),
-                    }
-                    for record, vector in zip(records, vectors)
-                ]
+                "columns": {
+                    "ids": [record["id"] for record in records],
+                    "vectors": base64.b64encode(vectors.tobytes()).decode(),
+                    "metadata": [metadata(record) for record in records],
+                }
             }
             call(known["url"], f"/v1/collections/{COLLECTION}/vectors", body)
 

@@ -5,6 +5,7 @@
 
 use crate::base::{Code, Error, Result};
 use crate::log::codec::{Cursor, end_at, ends};
+use crate::log::vectors::{Encoding, StoredVector, encode};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -23,8 +24,8 @@ pub enum Operation<'a> {
     Upsert {
         /// The record's id.
         id: &'a str,
-        /// Its vector: little-endian f32.
-        vector: &'a [u8],
+        /// Its vector.
+        vector: StoredVector<'a>,
         /// Its metadata: the JSON text of an object, or empty.
         metadata: &'a str,
         /// Its text.
@@ -48,7 +49,7 @@ pub struct ChunkBuilder {
     ids: Vec<u8>,
     metadata: Vec<u8>,
     text: Vec<u8>,
-    vectors: Vec<u8>,
+    vectors: Vec<f32>,
 }
 
 impl ChunkBuilder {
@@ -63,12 +64,7 @@ impl ChunkBuilder {
         self.ids.extend_from_slice(id.as_bytes());
         self.metadata.extend_from_slice(metadata.as_bytes());
         self.text.extend_from_slice(text.unwrap_or_default().as_bytes());
-        let start = self.vectors.len();
-        self.vectors.resize(start + size_of_val(vector), 0);
-        // Fixed-size copies, which the compiler turns into one.
-        for (bytes, value) in self.vectors[start..].chunks_exact_mut(4).zip(vector) {
-            bytes.copy_from_slice(&value.to_le_bytes());
-        }
+        self.vectors.extend_from_slice(vector);
         self.row(if text.is_some() { UPSERT | HAS_TEXT } else { UPSERT });
     }
 
@@ -94,7 +90,8 @@ impl ChunkBuilder {
 
     /// Serialises.
     pub fn finish(self) -> Result<Bytes> {
-        let columns = [&self.ids, &self.metadata, &self.text, &self.vectors];
+        let (encoding, vectors) = encode(&self.vectors);
+        let columns = [&self.ids, &self.metadata, &self.text, &vectors];
         if columns.iter().any(|column| column.len() > u32::MAX as usize) {
             return Err(Error::new(
                 Code::PayloadTooLarge,
@@ -109,13 +106,13 @@ impl ChunkBuilder {
             &self.ids,
             &self.metadata,
             &self.text,
-            &self.vectors,
+            &vectors,
         ];
         let length = HEADER_BYTES + body.iter().map(|column| column.len()).sum::<usize>();
         let mut out = Vec::with_capacity(length);
         out.extend(MAGIC);
         out.extend(FORMAT_VERSION.to_le_bytes());
-        out.extend(0u16.to_le_bytes());
+        out.extend(encoding.code().to_le_bytes());
         out.extend(self.dimensions.to_le_bytes());
         out.extend((self.kinds.len() as u32).to_le_bytes());
         for column in columns {
@@ -136,6 +133,7 @@ impl ChunkBuilder {
 #[derive(Debug, Clone)]
 pub struct Chunk {
     bytes: Bytes,
+    encoding: Encoding,
     dimensions: u32,
     operations: usize,
     upserts: usize,
@@ -160,7 +158,7 @@ impl Chunk {
         if version > FORMAT_VERSION {
             return Err(newer("a log chunk", version, FORMAT_VERSION));
         }
-        header.u16()?;
+        let encoding = header.u16()?;
         let dimensions = header.u32()?;
         let operations = header.u32()? as usize;
         let lengths = [header.u32()?, header.u32()?, header.u32()?, header.u32()?];
@@ -171,6 +169,7 @@ impl Chunk {
         if crc32c::crc32c(&bytes[..40]) != header_crc || crc32c::crc32c(body) != crc {
             return Err(Error::corrupt("a log chunk fails its checksum"));
         }
+        let encoding = Encoding::from_code(encoding)?;
         let mut at = HEADER_BYTES;
         let mut column = |length: usize| {
             let range = at..at.saturating_add(length);
@@ -180,6 +179,7 @@ impl Chunk {
         let [ids, metadata, text, vectors] = lengths.map(|length| length as usize);
         let ends_bytes = operations.saturating_mul(4);
         let mut chunk = Chunk {
+            encoding,
             dimensions,
             operations,
             upserts: 0,
@@ -211,7 +211,8 @@ impl Chunk {
             return Err(Error::corrupt("a log chunk has an unknown operation"));
         }
         self.upserts = kinds.iter().filter(|kind| **kind & UPSERT != 0).count();
-        let expected = self.upserts.saturating_mul(self.dimensions as usize).saturating_mul(4);
+        let vector_bytes = (self.dimensions as usize).saturating_mul(self.encoding.width());
+        let expected = self.upserts.saturating_mul(vector_bytes);
         if expected != self.vectors.len() {
             return Err(Error::corrupt("a log chunk has vectors of another size than it says"));
         }
@@ -253,7 +254,7 @@ impl Chunk {
 
     /// The operations, in order.
     pub fn iter(&self) -> impl Iterator<Item = Operation<'_>> {
-        let stride = self.dimensions as usize * 4;
+        let (encoding, stride) = (self.encoding, self.dimensions as usize * self.encoding.width());
         let kinds = &self.bytes[self.kinds.clone()];
         let vectors = &self.bytes[self.vectors.clone()];
         let mut upsert = 0;
@@ -262,7 +263,8 @@ impl Chunk {
             if *kind & DELETE != 0 {
                 return Operation::Delete { id };
             }
-            let vector = &vectors[upsert * stride..(upsert + 1) * stride];
+            let bytes = &vectors[upsert * stride..(upsert + 1) * stride];
+            let vector = StoredVector { encoding, bytes };
             upsert += 1;
             let text = self.field(&self.text, &self.text_ends, row);
             Operation::Upsert {
@@ -312,9 +314,9 @@ mod tests {
         let chunk = Chunk::open(sample()).unwrap();
         assert_eq!((chunk.operations(), chunk.upserts()), (3, 2));
         let operations: Vec<_> = chunk.iter().collect();
-        let vector: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let first =
-            Operation::Upsert { id: "a", vector: &vector, metadata: "{\"x\":1}", text: None };
+        let halves = [0x00, 0x3c, 0x00, 0x40];
+        let vector = StoredVector { encoding: Encoding::F16, bytes: &halves };
+        let first = Operation::Upsert { id: "a", vector, metadata: "{\"x\":1}", text: None };
         assert_eq!(operations[0], first);
         assert_eq!(operations[1], Operation::Delete { id: "b" });
         assert!(matches!(operations[2], Operation::Upsert { id: "ö", text: Some(""), .. }));
@@ -362,13 +364,14 @@ mod tests {
             }
             let chunk = Chunk::open(builder.finish().unwrap()).unwrap();
             for (found, (id, upsert, metadata, text, vector)) in chunk.iter().zip(&rows) {
-                let bytes: Vec<u8> = vector.iter().flat_map(|v| v.to_le_bytes()).collect();
-                let expected = if *upsert {
-                    Operation::Upsert { id, vector: &bytes, metadata, text: text.as_deref() }
-                } else {
-                    Operation::Delete { id }
-                };
-                prop_assert_eq!(found, expected);
+                match found {
+                    Operation::Upsert { id: found, vector: stored, metadata: json, text: words } => {
+                        prop_assert!(*upsert);
+                        prop_assert_eq!((found, json, words), (&**id, &**metadata, text.as_deref()));
+                        prop_assert_eq!(stored.to_vec(), vector.to_vec());
+                    }
+                    Operation::Delete { id: found } => prop_assert_eq!((false, &**id), (*upsert, found)),
+                }
             }
             prop_assert_eq!(chunk.operations(), rows.len());
         }

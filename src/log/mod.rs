@@ -12,7 +12,7 @@
 //! 5. A data object is named by at most one entry that exists or may still appear, so whoever
 //!    collects an entry may delete what it names.
 //!
-//! [`chunk`] is the columnar batch of operations, [`entry`] the envelope, [`append`] the writer's
+//! [`chunk`] is the columnar batch of operations ([`vectors`] its largest column), [`entry`] the envelope, [`append`] the writer's
 //! side, [`read`] the reader's, [`pace`] keeps lost races rare. docs/format.md has every byte.
 
 pub mod append;
@@ -21,6 +21,7 @@ pub mod codec;
 pub mod entry;
 pub mod pace;
 pub mod read;
+pub mod vectors;
 
 use crate::base::Result;
 use crate::base::clock::Mark;

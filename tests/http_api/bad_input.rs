@@ -106,6 +106,41 @@ async fn unknown_fields() {
 }
 
 #[tokio::test]
+async fn columns_store_what_rows_would() {
+    let api = Api::things().await;
+    // [0, 1] and [0.5, 0.25] one after another.
+    let vectors = "AAAAAAAAgD8AAAA/AACAPg==";
+    let columns = json!({"columns": {
+        "ids": ["x", "y"], "vectors": vectors, "metadata": [{"n": 7}, null], "texts": [null, "why"],
+    }});
+    assert_eq!(api.post(VECTORS, columns).await.ok()["upserted"], 2);
+    let y = api.get(&format!("{VECTORS}/y")).await.ok();
+    assert_eq!((&y["vector"], &y["text"]), (&json!([0.5, 0.25]), &json!("why")));
+    let x = api.get(&format!("{VECTORS}/x")).await.ok();
+    assert_eq!((&x["metadata"], x.get("text")), (&json!({"n": 7}), None));
+}
+
+#[tokio::test]
+async fn columns_that_do_not_fit_together() {
+    let api = Api::things().await;
+    let (three, two) = (json!(["a", "b", "c"]), json!([0.0, 1.0, 1.0, 0.0]));
+    for (columns, path) in [
+        (json!({"ids": three, "vectors": two}), "columns.vectors"),
+        (json!({"ids": ["a", "b"], "vectors": two, "texts": ["t"]}), "columns.texts"),
+        (json!({"ids": ["a", "b"], "vectors": two, "metadata": [{}]}), "columns.metadata"),
+    ] {
+        let answer = api.post(VECTORS, json!({ "columns": columns })).await;
+        assert_eq!(answer.refused(400, "invalid_request")["path"], path);
+    }
+    let broken = json!({"columns": {"ids": ["a"], "vectors": "AAA"}});
+    api.post(VECTORS, broken).await.refused(400, "invalid_vector");
+    let both = json!({"columns": {"ids": ["a"], "vectors": [0, 1]}, "vectors": []});
+    api.post(VECTORS, both).await.refused(400, "invalid_request");
+    let wide = json!({"columns": {"ids": ["a"], "vectors": [0, 1, 2]}});
+    api.post(VECTORS, wide).await.refused(400, "dimension_mismatch");
+}
+
+#[tokio::test]
 async fn malformed_base64() {
     let api = Api::things().await;
     for vector in ["###", "AACAPw", "AACAPwAA", "AACA_w=="] {

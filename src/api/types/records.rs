@@ -13,14 +13,35 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-/// Records to store.
+/// Records to store: exactly one of `vectors` and `columns`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpsertBody<'a> {
     /// 1 to 10,000 records. Of several with one id the last one stays.
     #[serde(borrow)]
     #[schema(min_items = 1, max_items = 10000)]
-    pub vectors: Vec<RecordInput<'a>>,
+    pub vectors: Option<Vec<RecordInput<'a>>>,
+    /// The same in columns, which large writes are made and read faster in.
+    #[serde(borrow)]
+    pub columns: Option<ColumnsInput<'a>>,
+}
+
+/// Records in columns of equal length.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnsInput<'a> {
+    /// The ids of 1 to 10,000 records.
+    #[schema(min_items = 1, max_items = 10000)]
+    pub ids: Vec<String>,
+    /// All vectors one after another, in one array or one base64 text.
+    #[schema(value_type = VectorSchema)]
+    pub vectors: VectorInput,
+    /// A JSON object or null for each record.
+    #[serde(borrow)]
+    #[schema(value_type = Option<Vec<Option<Object>>>)]
+    pub metadata: Option<Vec<Option<&'a RawValue>>>,
+    /// A text or null for each record.
+    pub texts: Option<Vec<Option<String>>>,
 }
 
 /// A record to store.
@@ -49,21 +70,67 @@ impl Decode for Records {
     type Wire<'a> = UpsertBody<'a>;
 
     fn decode(wire: UpsertBody<'_>, _: &Limits) -> Result<Self> {
-        in_range("vectors", wire.vectors.len() as u64, 1..=RECORDS_PER_WRITE_MAX as u64)?;
-        let records = wire.vectors.into_iter().enumerate().map(|(index, record)| {
-            let vector = match record.vector.0 {
-                Ok(vector) => vector,
-                Err(fault) => return Err(vector_fault(index, record.id, fault)),
-            };
-            Ok(NewRecord {
-                id: record.id,
-                vector,
-                metadata: record.metadata.map(|metadata| metadata.get().to_owned()),
-                text: record.text,
-            })
-        });
-        Ok(Records(records.collect::<Result<_>>()?))
+        match (wire.vectors, wire.columns) {
+            (Some(rows), None) => from_rows(rows),
+            (None, Some(columns)) => from_columns(columns),
+            _ => Err(Error::invalid("send exactly one of vectors and columns")),
+        }
     }
+}
+
+fn from_rows(rows: Vec<RecordInput<'_>>) -> Result<Records> {
+    in_range("vectors", rows.len() as u64, 1..=RECORDS_PER_WRITE_MAX as u64)?;
+    let records = rows.into_iter().enumerate().map(|(index, record)| {
+        let vector = match record.vector.0 {
+            Ok(vector) => vector,
+            Err(fault) => return Err(vector_fault(index, record.id, fault)),
+        };
+        Ok(NewRecord {
+            id: record.id,
+            vector,
+            metadata: record.metadata.map(|metadata| metadata.get().to_owned()),
+            text: record.text,
+        })
+    });
+    Ok(Records(records.collect::<Result<_>>()?))
+}
+
+fn from_columns(columns: ColumnsInput<'_>) -> Result<Records> {
+    let count = columns.ids.len();
+    in_range("columns.ids", count as u64, 1..=RECORDS_PER_WRITE_MAX as u64)?;
+    let values = columns.vectors.0.map_err(|fault| {
+        Error::new(Code::InvalidVector, format!("columns.vectors: {fault}"))
+            .with("path", "columns.vectors")
+    })?;
+    if values.is_empty() || !values.len().is_multiple_of(count) {
+        return Err(Error::invalid(format!(
+            "columns.vectors has {} numbers, which is no multiple of the {count} ids",
+            values.len()
+        ))
+        .with("path", "columns.vectors"));
+    }
+    let metadata = column("metadata", columns.metadata, count)?;
+    let texts = column("texts", columns.texts, count)?;
+    let vectors = values.chunks_exact(values.len() / count);
+    let rows = columns.ids.into_iter().zip(vectors).zip(metadata.into_iter().zip(texts));
+    let records = rows.map(|((id, vector), (metadata, text))| NewRecord {
+        id: Some(id),
+        vector: vector.to_vec(),
+        metadata: metadata.map(|metadata| metadata.get().to_owned()),
+        text,
+    });
+    Ok(Records(records.collect()))
+}
+
+/// A column that may be left out.
+fn column<T>(name: &str, column: Option<Vec<Option<T>>>, count: usize) -> Result<Vec<Option<T>>> {
+    let column = column.unwrap_or_else(|| (0..count).map(|_| None).collect());
+    if column.len() == count {
+        return Ok(column);
+    }
+    let found = column.len();
+    Err(Error::invalid(format!("columns.{name} has {found} elements, there are {count} ids"))
+        .with("path", format!("columns.{name}")))
 }
 
 fn vector_fault(index: usize, id: Option<String>, fault: String) -> Error {

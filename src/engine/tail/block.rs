@@ -2,6 +2,7 @@
 
 use crate::base::ids::Seq;
 use crate::index::inverse_norm;
+use crate::log::vectors::StoredVector;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -182,22 +183,19 @@ impl BlockBuilder {
         self.block.rows()
     }
 
-    /// Adds a row. `vector` is little-endian f32 of the block's dimensions.
+    /// Adds a row. `vector` has the block's dimensions.
     pub fn push(
         &mut self,
         hash: u64,
         id: &str,
         seq: Seq,
-        vector: &[u8],
+        vector: StoredVector<'_>,
         metadata: &str,
         text: Option<&str>,
     ) {
         let row = self.rows() as u32;
         let block = &mut self.block;
-        let values = vector
-            .chunks_exact(4)
-            .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
-        block.vectors.extend(values);
+        vector.append_to(&mut block.vectors);
         let start = row as usize * block.dimensions;
         block.inverse_norms.push(inverse_norm(&block.vectors[start..]));
         block.written.push(seq);
