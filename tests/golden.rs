@@ -1,0 +1,85 @@
+//! Files of every format version still open and say the same. A format that changes gets a new
+//! version and a new file; the old ones stay.
+//!
+//! `BRAINY_TEST_BLESS=1 cargo test --test golden` writes files that are missing, never others.
+
+use brainy::base::Timestamp;
+use brainy::base::ids::{CollectionName, Seq, Totals, Ulid, WriteId};
+use brainy::index::Metric;
+use brainy::log::chunk::{Chunk, ChunkBuilder, Operation};
+use brainy::log::entry::{Draft, Entry, Part};
+use brainy::manifest::{CollectionSettings, Manifest};
+use bytes::Bytes;
+use std::path::Path;
+
+/// The file's bytes; what this build would write must be the same while the version is current.
+fn golden(name: &str, written_now: &[u8]) -> Bytes {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if !path.exists() && std::env::var_os("BRAINY_TEST_BLESS").is_some() {
+        std::fs::write(&path, written_now).unwrap();
+    }
+    let kept = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(kept, written_now, "{name}: the format has changed; give it a new version");
+    kept.into()
+}
+
+fn chunk(vectors: [[f32; 2]; 2]) -> Bytes {
+    let mut builder = ChunkBuilder::new(2);
+    builder.upsert("first", &vectors[0], "{\"n\":1}", Some("text"));
+    builder.delete("gone");
+    builder.upsert("zweites ö", &vectors[1], "", None);
+    builder.finish().unwrap()
+}
+
+#[test]
+fn chunks_of_version_1() {
+    for (name, vectors) in [
+        ("chunk-v1-f32.bin", [[0.1, -2.5], [1e-20, 3e38]]),
+        ("chunk-v1-f16.bin", [[0.5, -2.5], [255.0, 0.0]]),
+    ] {
+        let chunk = Chunk::open(golden(name, &chunk(vectors))).unwrap();
+        let operations: Vec<_> = chunk.iter().collect();
+        let Operation::Upsert { id, vector, metadata, text } = operations[0] else { panic!() };
+        assert_eq!((id, metadata, text), ("first", "{\"n\":1}", Some("text")));
+        assert_eq!(vector.to_vec(), vectors[0]);
+        assert_eq!(operations[1], Operation::Delete { id: "gone" });
+        let Operation::Upsert { id, vector, text: None, .. } = operations[2] else { panic!() };
+        assert_eq!((id, vector.to_vec()), ("zweites ö", vectors[1].to_vec()));
+    }
+}
+
+#[test]
+fn entries_of_version_1() {
+    let inline = chunk([[1.0, 2.0], [3.0, 4.0]]);
+    let parts = [
+        Part::Inline { operations: 3, chunk: inline },
+        Part::Object { operations: 7, id: Ulid(1 << 100), length: 1_234, crc: 99 },
+    ];
+    let draft = Draft::data(2, WriteId([7; 16]), Timestamp(1_768_473_000_000), &parts);
+    let header = draft.header(Seq(41), Totals { records: 100, bytes: 10_000 });
+    let entry = Entry::decode(&golden("entry-v1.wal", &draft.encode(&header))).unwrap();
+    assert_eq!((entry.header.seq, entry.header.incarnation), (Seq(41), 2));
+    assert_eq!(entry.header.totals.records, 110);
+    assert_eq!(entry.parts, parts);
+
+    let seal = Draft::seal(2, WriteId([8; 16]), Timestamp(1_768_473_000_000));
+    let header = seal.header(Seq(42), entry.header.totals);
+    let entry = Entry::decode(&golden("seal-v1.wal", &seal.encode(&header))).unwrap();
+    assert!(entry.header.seal && entry.parts.is_empty());
+}
+
+#[test]
+fn manifests_of_version_1() {
+    let name = CollectionName::new("golden").unwrap();
+    let settings = CollectionSettings {
+        dimensions: 384,
+        metric: Metric::Cosine,
+        partition_count: 4,
+        description: Some("kept".to_owned()),
+    };
+    let mut manifest = Manifest::create(&name, settings, Timestamp(1_768_473_000_000), None);
+    manifest.stamp.recent_writes.push("0123456789abcdef".to_owned());
+    let written = serde_json::to_vec_pretty(&manifest).unwrap();
+    let kept = golden("manifest-v1.json", &written);
+    assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);
+}
