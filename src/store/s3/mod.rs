@@ -2,7 +2,7 @@
 //!
 //! On `object_store`, with everything that would act on its own switched off: no retries, no
 //! redirects, no multipart uploads, one request per call (listings of folders take as many pages
-//! as there are). [`fault`] decides what a failed request came to.
+//! as there are). `fault` decides what a failed request came to.
 
 mod connect;
 mod fault;
