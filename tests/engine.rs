@@ -281,3 +281,35 @@ async fn large_writes_become_data_objects_and_read_back() {
     assert_eq!(store.list(&data, None, 10).await.unwrap().objects.len(), 1);
     assert_eq!(brainy.get(&things, "b").await.unwrap().vector, Some(vec![0.0, 1.0]));
 }
+
+async fn overwrite(store: &DynStore, key: &brainy::store::Key, content: &'static str) {
+    store.put(key, Bytes::from_static(content.as_bytes())).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_refused_not_guessed() {
+    let store: DynStore = Arc::new(MemoryStore::default());
+    let things = name("things");
+    let manifest = brainy::store::paths::manifest(&things);
+    overwrite(&store, &manifest, "{\"formatVersion\": 2, \"anything\": true}").await;
+    let brainy = instance(&store, Role::Hybrid, Settings::default()).await;
+    let error = brainy.collection(&things).await.unwrap_err();
+    assert_eq!(error.code(), Code::NewerFormat);
+    let write = brainy.upsert(&things, vec![record("a", &[1.0], json!({}))]).await;
+    assert_eq!(write.unwrap_err().code(), Code::NewerFormat);
+}
+
+#[tokio::test]
+async fn damaged_objects_are_named() {
+    let store: DynStore = Arc::new(MemoryStore::default());
+    let things = three(&instance(&store, Role::Hybrid, Settings::default()).await).await;
+    let entry = brainy::store::paths::wal_entry(&things, Seq(1));
+    overwrite(&store, &entry, "BRNYWAL1 and then nothing").await;
+    let reader = instance(&store, Role::Reader, Settings::default()).await;
+    let error = reader.get(&things, "a").await.unwrap_err();
+    assert_eq!(error.code(), Code::Corrupt);
+    assert!(error.message().contains(entry.as_str()), "{error}");
+    overwrite(&store, &brainy::store::paths::manifest(&things), "{\"formatVersion\": 1,").await;
+    let error = reader.collection(&things).await.unwrap_err();
+    assert_eq!((error.code(), &error.details()["line"]), (Code::Corrupt, &json!(1)));
+}

@@ -87,3 +87,42 @@ async fn a_missing_bucket_is_named_at_once() {
     eprintln!("{error}");
     assert_eq!(error.code(), Code::StoreNotFound);
 }
+
+/// Runs `brainy --json collections list` on a store with other variables; its error's code.
+fn error_code(store: &str, variables: &[(&str, &str)]) -> Option<String> {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_brainy"))
+        .args(["--json", "collections", "list", "--store", store])
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap_or_default();
+    assert_eq!(output.status.success(), error.is_null(), "{output:?}");
+    error["error"]["code"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn wrong_credentials_are_named() {
+    let Some(url) = url() else { return };
+    let nobody = [("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "nothing")];
+    if error_code(&url, &nobody).is_none() {
+        let _ = writeln!(std::io::stderr(), "skipped: this server lets anybody in");
+        return;
+    }
+    let wrong = [("AWS_SECRET_ACCESS_KEY", "wrong")];
+    for variables in [&nobody[..], &wrong[..]] {
+        assert_eq!(error_code(&url, variables).as_deref(), Some("store_denied"));
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_reached_is_named() {
+    // Nothing listens on the discard port; this needs no server.
+    let variables = [
+        ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9"),
+        ("AWS_ACCESS_KEY_ID", "any"),
+        ("AWS_SECRET_ACCESS_KEY", "any"),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    let code = error_code("s3://bucket/prefix", &variables);
+    assert_eq!(code.as_deref(), Some("store_unavailable"));
+}
