@@ -73,7 +73,7 @@ impl Decode for Records {
         match (wire.vectors, wire.columns) {
             (Some(rows), None) => from_rows(rows),
             (None, Some(columns)) => from_columns(columns),
-            _ => Err(Error::invalid("send exactly one of vectors and columns")),
+            _ => Err(Error::invalid("send exactly one of vectors and columns").with("path", ".")),
         }
     }
 }
