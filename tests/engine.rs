@@ -261,7 +261,7 @@ async fn a_full_tail_pushes_back() {
     let store: DynStore = Arc::new(MemoryStore::default());
     let settings = Settings { tail_max_bytes: 10_000, ..Settings::default() };
     let brainy = instance(&store, Role::Writer, settings).await;
-    let batch = || (0..20).map(|n| record(&n.to_string(), &[1.0; 64], json!({}))).collect();
+    let batch = || (0..20).map(|n| record(&n.to_string(), &[0.1; 64], json!({}))).collect();
     let mut last = Ok(());
     for _ in 0..4 {
         last = brainy.upsert(&name("full"), batch()).await.map(drop);
@@ -304,7 +304,7 @@ async fn damaged_objects_are_named() {
     let store: DynStore = Arc::new(MemoryStore::default());
     let things = three(&instance(&store, Role::Hybrid, Settings::default()).await).await;
     let entry = brainy::store::paths::wal_entry(&things, Seq(1));
-    overwrite(&store, &entry, "BRNYWAL1 and then nothing").await;
+    overwrite(&store, &entry, "no log entry").await;
     let reader = instance(&store, Role::Reader, Settings::default()).await;
     let error = reader.get(&things, "a").await.unwrap_err();
     assert_eq!(error.code(), Code::Corrupt);
