@@ -104,13 +104,15 @@ fn error_code(store: &str, variables: &[(&str, &str)]) -> Option<String> {
 fn wrong_credentials_are_named() {
     let Some(url) = url() else { return };
     let nobody = [("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "nothing")];
-    if error_code(&url, &nobody).is_none() {
-        let _ = writeln!(std::io::stderr(), "skipped: this server lets anybody in");
-        return;
-    }
     let wrong = [("AWS_SECRET_ACCESS_KEY", "wrong")];
     for variables in [&nobody[..], &wrong[..]] {
-        assert_eq!(error_code(&url, variables).as_deref(), Some("store_denied"));
+        match error_code(&url, variables) {
+            Some(code) => assert_eq!(code, "store_denied", "{variables:?}"),
+            // MiniStack knows its users, but does not check signatures.
+            None => {
+                let _ = writeln!(std::io::stderr(), "skipped: the server accepts {variables:?}");
+            }
+        }
     }
 }
 
