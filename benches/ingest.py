@@ -74,6 +74,9 @@ class Rows:
         vectors = numpy.load(folder / "base.npy")[: args.rows].astype(numpy.float32)
         with open(folder / "records.jsonl") as lines:
             records = [json.loads(line) for line, _ in zip(lines, vectors)]
+        # Two ids stand twice in the data set.
+        for row, record in enumerate(records):
+            record["id"] = f"{row}-{record['id']}"
         starts = range(client * args.batch, len(vectors), clients * args.batch)
         self.batches = [
             (records[start : start + args.batch], vectors[start : start + args.batch])
