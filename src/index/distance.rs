@@ -5,7 +5,8 @@
 //! sum of products of `f32`. So any finite input has a finite, accurate distance.
 
 use super::Metric;
-use super::kernels::{Isa, Sum};
+use super::isa::Isa;
+use super::kernels::Sum;
 
 /// Between these a norm's inverse, and a squared L2 distance, is far enough from the ends of `f32`
 /// for the sums to be trusted.
@@ -24,7 +25,7 @@ pub fn inverse_norm(vector: &[f32]) -> f32 {
 }
 
 /// The L2 norm. In `f64` no square of an `f32` overflows or vanishes.
-fn norm(vector: &[f32]) -> f64 {
+pub(super) fn norm(vector: &[f32]) -> f64 {
     sum_exactly(vector.iter().map(|&value| f64::from(value).powi(2))).sqrt()
 }
 

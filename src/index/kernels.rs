@@ -5,8 +5,10 @@
 //! plain `f64`, and the others to the portable one.
 //!
 //! `unsafe` appears in two places only: loads through raw pointers whose bounds a slice or an array
-//! guarantees, and calls of functions that need CPU features, which [`Isa::detect`] has seen.
+//! guarantees, and calls of functions that need CPU features, which an [`Isa`] proves.
 #![allow(unsafe_code)]
+
+use super::isa::{Isa, Kind};
 
 /// Rows measured at once: the query's part stays in a register for all of them.
 const ROWS: usize = 4;
@@ -20,70 +22,17 @@ pub(super) enum Sum {
     SquaredDifferences,
 }
 
-/// An instruction set that this build knows and this machine has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Isa(Kind);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "aarch64")]
-    Neon,
-}
-
 impl Isa {
-    /// What every machine has.
-    #[cfg(test)]
-    pub(super) const PORTABLE: Isa = Isa(Kind::Portable);
-
-    /// The fastest that this machine has. The standard library remembers what it saw.
-    pub(super) fn detect() -> Isa {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                return Isa(Kind::Avx512);
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Isa(Kind::Avx2);
-            }
-        }
-        #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("neon") {
-            return Isa(Kind::Neon);
-        }
-        Isa(Kind::Portable)
-    }
-
-    /// All that this machine has.
-    #[cfg(test)]
-    pub(super) fn all() -> Vec<Isa> {
-        let mut all = vec![Isa::PORTABLE];
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            all.push(Isa(Kind::Avx2));
-        }
-        let best = Isa::detect();
-        if !all.contains(&best) {
-            all.push(best);
-        }
-        all
-    }
-
     /// Writes the sum for each row of `rows` into `out`. `rows` holds `out.len()` rows, each as
     /// long as `query`, which is not empty.
     pub(super) fn sums(self, sum: Sum, query: &[f32], rows: &[f32], out: &mut [f32]) {
-        // SAFETY: an `Isa` other than portable is made only by `detect` and `all`, after the CPU
-        // was seen to have the features that the called function is compiled for.
-        match self.0 {
+        // SAFETY: an `Isa` exists only for features that the CPU was seen to have.
+        match self.kind() {
             Kind::Portable => portable::sums(sum, query, rows, out),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => unsafe { avx2::sums(sum, query, rows, out) },
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => unsafe { avx512::sums(sum, query, rows, out) },
+            Kind::Avx512 | Kind::Avx512Vnni => unsafe { avx512::sums(sum, query, rows, out) },
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => unsafe { neon::sums(sum, query, rows, out) },
         }

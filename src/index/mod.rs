@@ -6,11 +6,33 @@
 //! Error semantics: nothing here fails. Callers check lengths and reject NaN and infinities at the
 //! door; finite vectors, however large or small, always get a finite distance.
 
+mod buffer;
+mod calibrate;
+mod code;
+mod codes;
 mod distance;
+mod graph;
+// The module's name is that of its folder's subject.
+#[allow(clippy::module_inception)]
+mod index;
+mod integer;
+mod isa;
 mod kernels;
+mod more;
+mod parallel;
+mod pool;
+mod rows;
+mod search;
+mod space;
 mod topk;
 
+pub use buffer::Bytes;
 pub use distance::{PreparedQuery, inverse_norm};
+pub use index::{Builder, INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Index, IndexParams};
+pub use more::Nearest;
+pub use parallel::Threads;
+pub use rows::RowSet;
+pub use search::{EF_MAX, Effort, Neighbour, Scratch, Search, Vectors};
 pub use topk::TopK;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,223 @@
+//! `kernel-bench DIR --metric euclidean|cosine|dot [--builder brainy|hnsw_rs] [--threads N]`:
+//! builds and searches an index for `benches/kernel.py`, which asks by lines of JSON on standard
+//! input and gets a line each on standard output:
+//!
+//! - `{"op": "build"}`: `{"buildSeconds", "bytesPerVector", "params"}`
+//! - `{"op": "search", "ef": 64, "k": 10}`: `{"seconds", "ids"}`; the default effort without `ef`
+//! - `{"op": "filters", "path": "F.npy"}`: query i is restricted by row i % F of a matrix of bytes
+//! - `{"op": "merge"}`: builds two halves and merges them; searches then go to the outcome
+//! - `{"op": "rebuilt"}`: searches go to what was built whole again
+//!
+//! An error is `{"error"}`.
+
+use kernel_bench::index::{
+    Effort, Index, IndexParams, Metric, RowSet, Scratch, Search, Threads, Vectors,
+};
+use serde_json::{Value, json};
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::time::Instant;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// An index and the vectors in its order.
+struct Built {
+    index: Index,
+    /// The number in the data set of each row of the index.
+    order: Vec<u32>,
+    vectors: Vec<f32>,
+}
+
+struct Bench {
+    metric: Metric,
+    params: IndexParams,
+    pool: rayon::ThreadPool,
+    dims: usize,
+    base: Vec<f32>,
+    queries: Vec<f32>,
+    whole: Option<Built>,
+    merged: Option<Built>,
+    filters: Vec<Vec<u8>>,
+    scratch: Scratch,
+}
+
+fn main() -> Outcome<()> {
+    let mut bench = Bench::from_args(std::env::args().skip(1).collect())?;
+    for line in std::io::stdin().lock().lines() {
+        let answer = serde_json::from_str(&line?)
+            .map_err(Into::into)
+            .and_then(|request: Value| bench.answer(&request))
+            .unwrap_or_else(|error| json!({"error": error.to_string()}));
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+impl Bench {
+    fn from_args(args: Vec<String>) -> Outcome<Bench> {
+        let option = |name: &str, default: &str| {
+            let at = args.iter().position(|arg| arg == name);
+            at.and_then(|at| args.get(at + 1)).map_or(default.to_owned(), Clone::clone)
+        };
+        let folder = Path::new(args.first().ok_or("kernel-bench DIR --metric METRIC")?);
+        let number = |name: &str, default: usize| -> Outcome<usize> {
+            Ok(option(name, &default.to_string()).parse()?)
+        };
+        let defaults = IndexParams::default();
+        let params = IndexParams {
+            m: number("--m", defaults.m)?,
+            ef_construction: number("--ef-construction", defaults.ef_construction)?,
+            builder: serde_json::from_value(json!(option("--builder", "brainy")))?,
+        };
+        let (base, dims) = read_matrix(&folder.join("base.npy"))?;
+        let (queries, query_dims) = read_matrix(&folder.join("queries.npy"))?;
+        if dims != query_dims {
+            return Err("base.npy and queries.npy have different dimensions".into());
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(number("--threads", 2)?).build()?;
+        Ok(Bench {
+            metric: serde_json::from_value(json!(option("--metric", "cosine")))?,
+            params,
+            pool,
+            dims,
+            base,
+            queries,
+            whole: None,
+            merged: None,
+            filters: Vec::new(),
+            scratch: Scratch::default(),
+        })
+    }
+
+    fn answer(&mut self, request: &Value) -> Outcome<Value> {
+        match request["op"].as_str().unwrap_or_default() {
+            "build" => {
+                let (built, seconds) = self.build(&self.base);
+                let bytes = built.index.bytes() as f64 / built.index.len().max(1) as f64;
+                self.whole = Some(built);
+                Ok(json!({
+                    "buildSeconds": seconds, "bytesPerVector": bytes, "params": self.params,
+                }))
+            }
+            "search" => self.search(request),
+            "filters" => {
+                self.filters = match request["path"].as_str() {
+                    Some(path) => read_bytes(Path::new(path))?,
+                    None => Vec::new(),
+                };
+                Ok(json!({}))
+            }
+            "merge" => self.merge(),
+            "rebuilt" => {
+                self.merged = None;
+                Ok(json!({}))
+            }
+            other => Err(format!("unknown op {other:?}").into()),
+        }
+    }
+
+    fn build(&self, vectors: &[f32]) -> (Built, f64) {
+        let start = Instant::now();
+        let (index, order) = self.pool.install(|| {
+            Index::build(self.metric, self.dims, vectors, self.params, Threads::Pool)
+        });
+        let seconds = start.elapsed().as_secs_f64();
+        let vectors = self.ordered(vectors, &order);
+        (Built { index, order, vectors }, seconds)
+    }
+
+    fn ordered(&self, vectors: &[f32], order: &[u32]) -> Vec<f32> {
+        order.iter().flat_map(|&row| &vectors[row as usize * self.dims..][..self.dims]).copied().collect()
+    }
+
+    fn merge(&mut self) -> Outcome<Value> {
+        let half = self.base.len() / self.dims / 2;
+        let (left, left_seconds) = self.build(&self.base[..half * self.dims]);
+        let (right, right_seconds) = self.build(&self.base[half * self.dims..]);
+        let numbers: Vec<u32> =
+            left.order.iter().copied().chain(right.order.iter().map(|row| row + half as u32)).collect();
+        let vectors = [left.vectors, right.vectors].concat();
+        let start = Instant::now();
+        let parts = [&left.index, &right.index];
+        let (index, order) = self
+            .pool
+            .install(|| Index::merge(&parts, &vectors, self.params, Threads::Pool));
+        let merge_seconds = start.elapsed().as_secs_f64();
+        let order: Vec<u32> = order.iter().map(|&row| numbers[row as usize]).collect();
+        let vectors = self.ordered(&self.base, &order);
+        self.merged = Some(Built { index, order, vectors });
+        let (whole, rebuild_seconds) = self.build(&self.base);
+        self.whole = Some(whole);
+        Ok(json!({
+            "halvesSeconds": left_seconds + right_seconds,
+            "mergeSeconds": merge_seconds,
+            "rebuildSeconds": rebuild_seconds,
+            "params": self.params,
+        }))
+    }
+
+    fn search(&mut self, request: &Value) -> Outcome<Value> {
+        let Bench { dims, queries, whole, merged, filters, scratch, .. } = self;
+        let built = merged.as_ref().or(whole.as_ref()).ok_or("build first")?;
+        let effort = request["ef"].as_u64().map_or(Effort::Default, |ef| Effort::Ef(ef as usize));
+        let k = request["k"].as_u64().unwrap_or(10) as usize;
+        let allowed: Vec<RowSet> = filters
+            .iter()
+            .map(|mask| {
+                let rows = built.order.iter().enumerate();
+                rows.filter(|(_, row)| mask[**row as usize] != 0).map(|(at, _)| at as u32).collect()
+            })
+            .collect();
+        let vectors = Ordered(&built.vectors);
+        let mut ids: Vec<Vec<u32>> = Vec::with_capacity(queries.len() / *dims);
+        let start = Instant::now();
+        for (at, query) in queries.chunks_exact(*dims).enumerate() {
+            let allowed = (!allowed.is_empty()).then(|| &allowed[at % allowed.len()]);
+            let search = Search { k, effort, allowed, vectors: Some(&vectors) };
+            let results = built.index.search(query, &search, scratch);
+            ids.push(results.iter().map(|result| built.order[result.row as usize]).collect());
+        }
+        Ok(json!({"seconds": start.elapsed().as_secs_f64(), "ids": ids}))
+    }
+}
+
+struct Ordered<'a>(&'a [f32]);
+
+impl Vectors for Ordered<'_> {
+    fn read(&self, row: u32, into: &mut [f32]) {
+        self.0.read(row, into);
+    }
+}
+
+/// A matrix of bytes, or of 16- or 32-bit floats, and the length of its rows.
+fn read_matrix(path: &Path) -> Outcome<(Vec<f32>, usize)> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file = npyz::NpyFile::new(&bytes[..])?;
+    let dims = *file.shape().get(1).ok_or("a matrix was expected")? as usize;
+    let values = match file.dtype() {
+        npyz::DType::Plain(kind) => match kind.to_string().trim_start_matches(['<', '|', '=']) {
+            "u1" | "b1" => file.into_vec::<u8>()?.into_iter().map(f32::from).collect(),
+            "f2" => file.into_vec::<half::f16>()?.into_iter().map(f32::from).collect(),
+            "f4" => file.into_vec::<f32>()?,
+            other => return Err(format!("values of type {other} are not read").into()),
+        },
+        other => return Err(format!("values of type {} are not read", other.descr()).into()),
+    };
+    Ok((values, dims))
+}
+
+/// The rows of a matrix of bytes.
+fn read_bytes(path: &Path) -> Outcome<Vec<Vec<u8>>> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file = npyz::NpyFile::new(&bytes[..])?;
+    let columns = *file.shape().get(1).ok_or("a matrix was expected")? as usize;
+    let is_bool = file.dtype().descr().contains("b1");
+    let values: Vec<u8> = if is_bool {
+        file.into_vec::<bool>()?.into_iter().map(u8::from).collect()
+    } else {
+        file.into_vec::<u8>()?
+    };
+    Ok(values.chunks_exact(columns.max(1)).map(<[u8]>::to_vec).collect())
+}

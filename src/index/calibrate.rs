@@ -1,0 +1,110 @@
+//! What effort gives which recall? Measured when an index is built.
+
+use super::search::EF_MAX;
+use super::{Effort, Index, PreparedQuery, Scratch, Search, TopK};
+use crate::index::parallel::Threads;
+
+/// What a search aims at that says nothing of it.
+pub(super) const DEFAULT_RECALL: f32 = 0.98;
+/// Results that recall is measured at.
+const K: usize = 10;
+/// Rows held back as queries, at most, and the share of all rows at most.
+const QUERIES: usize = 128;
+const QUERIES_SHARE: usize = 20;
+/// Recall is measured on few queries, so a little more than was asked for is aimed at.
+const MARGIN: f32 = 0.003;
+
+/// Pairs of a walk's width and the recall measured with it, both ascending.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Calibration {
+    pub(super) points: Vec<(u32, f32)>,
+}
+
+impl Calibration {
+    /// How many of `rows` rows are held back as queries.
+    pub(super) fn held_back(rows: usize) -> usize {
+        QUERIES.min(rows / QUERIES_SHARE)
+    }
+
+    /// Measures an index, of which `vectors` are the rows, by queries that are not in it.
+    pub(super) fn measure(
+        index: &Index,
+        vectors: &[f32],
+        queries: &[f32],
+        threads: Threads,
+    ) -> Calibration {
+        let dims = index.dimensions();
+        let count = queries.len() / dims;
+        let query = |at: usize| &queries[at * dims..][..dims];
+        let farthest: Vec<f32> =
+            threads.map(count, || (), |(), at| kth_distance(index, vectors, query(at)));
+        let mut points = Vec::new();
+        let mut ef = K;
+        while count > 0 && ef < index.len().min(EF_MAX) {
+            let found: Vec<usize> = threads.map(count, Scratch::default, |scratch, at| {
+                let search = Search {
+                    k: K,
+                    effort: Effort::Ef(ef),
+                    allowed: None,
+                    vectors: Some(&Slice(vectors)),
+                };
+                let results = index.search(query(at), &search, scratch);
+                results.iter().filter(|result| result.distance <= farthest[at]).count()
+            });
+            let recall = found.iter().sum::<usize>() as f32 / (count * K.min(index.len())) as f32;
+            points.push((ef as u32, recall));
+            if recall >= 0.9995 {
+                break;
+            }
+            ef += ef.div_ceil(4);
+        }
+        // More effort never is less recall, but for chance.
+        for at in 1..points.len() {
+            points[at].1 = points[at].1.max(points[at - 1].1);
+        }
+        Calibration { points }
+    }
+
+    /// The width of walks for a recall of `k` results. Beyond what was measured the widest is given.
+    pub(super) fn ef(&self, recall: f32, k: usize) -> usize {
+        let wanted = (recall + MARGIN).min(0.9995);
+        let enough = self.points.iter().find(|point| point.1 >= wanted).or(self.points.last());
+        // An index without points is small enough to be scanned.
+        let ef = enough.map_or(EF_MAX, |point| point.0 as usize);
+        // As many more as there are more results.
+        ef + k.saturating_sub(K)
+    }
+}
+
+/// The distance of the last of the true results, and a little more for rounding.
+fn kth_distance(index: &Index, vectors: &[f32], query: &[f32]) -> f32 {
+    const TILE: usize = 256;
+    let dims = query.len();
+    let prepared = PreparedQuery::new(index.metric(), query);
+    let mut top = TopK::new(K);
+    let mut distances = [0.0; TILE];
+    for (tile, rows) in vectors.chunks(TILE * dims).enumerate() {
+        let norms: Vec<f32> = match index.metric() {
+            super::Metric::Cosine => rows.chunks_exact(dims).map(super::inverse_norm).collect(),
+            _ => Vec::new(),
+        };
+        let distances = &mut distances[..rows.len() / dims];
+        prepared.distances(rows, &norms, distances);
+        for (at, &distance) in distances.iter().enumerate() {
+            if distance <= top.threshold() {
+                top.push(distance, tile * TILE + at);
+            }
+        }
+    }
+    let last = top.threshold();
+    if last.is_finite() { last + last.abs() * 1e-6 } else { f32::MAX }
+}
+
+/// A slice as vectors.
+struct Slice<'a>(&'a [f32]);
+
+impl super::Vectors for Slice<'_> {
+    fn read(&self, row: u32, into: &mut [f32]) {
+        self.0.read(row, into);
+    }
+}

@@ -1,0 +1,147 @@
+//! The directions in which a set of vectors varies most: its leading principal components.
+//!
+//! Orthogonal iteration on the covariance of a sample. It need not converge to the eigenvectors:
+//! what counts is that few directions hold most of the variance, most of it first, and that is
+//! reached within a few rounds.
+
+use crate::index::isa::Isa;
+use crate::index::kernels::Sum;
+use crate::index::parallel::Threads;
+
+const ROUNDS: usize = 5;
+
+/// Orthonormal directions and the variance along each, the largest first.
+pub(super) struct Axes {
+    /// `variances.len()` rows of `dims` values.
+    pub(super) directions: Vec<f32>,
+    pub(super) variances: Vec<f32>,
+}
+
+impl Axes {
+    /// The `count` leading directions of `rows` (of `dims` values each, relative to their mean).
+    pub(super) fn fit(rows: &[f32], dims: usize, count: usize, threads: Threads) -> Axes {
+        let isa = Isa::detect();
+        let count = count.min(dims);
+        let covariance = covariance(rows, dims, isa, threads);
+        let mut directions = start(dims, count);
+        orthonormalise(&mut directions, dims, isa);
+        for _ in 0..ROUNDS {
+            directions = apply(&covariance, &directions, dims, isa, threads);
+            orthonormalise(&mut directions, dims, isa);
+        }
+        let applied = apply(&covariance, &directions, dims, isa, threads);
+        let along = directions.chunks_exact(dims).zip(applied.chunks_exact(dims));
+        let variances: Vec<f32> =
+            along.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>().max(0.0)).collect();
+        sorted(directions, variances, dims)
+    }
+}
+
+fn sorted(directions: Vec<f32>, variances: Vec<f32>, dims: usize) -> Axes {
+    let mut order: Vec<usize> = (0..variances.len()).collect();
+    order.sort_by(|&a, &b| variances[b].total_cmp(&variances[a]).then(a.cmp(&b)));
+    let by_variance = order.iter().flat_map(|&at| &directions[at * dims..][..dims]);
+    Axes {
+        directions: by_variance.copied().collect(),
+        variances: order.iter().map(|&at| variances[at]).collect(),
+    }
+}
+
+/// `dims` x `dims`.
+fn covariance(rows: &[f32], dims: usize, isa: Isa, threads: Threads) -> Vec<f32> {
+    let count = rows.len() / dims;
+    let mut columns = vec![0f32; rows.len()];
+    for (index, row) in rows.chunks_exact(dims).enumerate() {
+        for (dim, &value) in row.iter().enumerate() {
+            columns[dim * count + index] = value;
+        }
+    }
+    let mut covariance = vec![0f32; dims * dims];
+    threads.chunks_mut(&mut covariance, dims, |first, out| {
+        // Only what lies right of the diagonal; the rest is its mirror image.
+        let right = &columns[first * count..];
+        isa.sums(Sum::Products, &columns[first * count..][..count], right, &mut out[first..]);
+    });
+    let scale = 1.0 / count.max(1) as f32;
+    for row in 0..dims {
+        for column in row..dims {
+            let value = covariance[row * dims + column] * scale;
+            covariance[row * dims + column] = value;
+            covariance[column * dims + row] = value;
+        }
+    }
+    covariance
+}
+
+/// Directions without any meaning, the same every time: signs from a multiplicative hash.
+fn start(dims: usize, count: usize) -> Vec<f32> {
+    let sign = |at: usize| {
+        let mixed = (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        if (mixed >> 40) & 1 == 0 { 1.0 } else { -1.0 }
+    };
+    (0..dims * count).map(sign).collect()
+}
+
+/// Each direction times the covariance.
+fn apply(
+    covariance: &[f32],
+    directions: &[f32],
+    dims: usize,
+    isa: Isa,
+    threads: Threads,
+) -> Vec<f32> {
+    let mut out = vec![0f32; directions.len()];
+    threads.chunks_mut(&mut out, dims, |at, out| {
+        isa.sums(Sum::Products, &directions[at * dims..][..dims], covariance, out);
+    });
+    out
+}
+
+/// Gram-Schmidt, twice over for the sake of rounding. A direction in which nothing varies becomes 0.
+fn orthonormalise(directions: &mut [f32], dims: usize, isa: Isa) {
+    let mut shares = vec![0f32; directions.len() / dims];
+    for at in 0..directions.len() / dims {
+        let (before, rest) = directions.split_at_mut(at * dims);
+        let direction = &mut rest[..dims];
+        normalise(direction);
+        for _ in 0..2 {
+            if at > 0 {
+                let shares = &mut shares[..at];
+                isa.sums(Sum::Products, direction, before, shares);
+                subtract(direction, shares, before);
+            }
+            normalise(direction);
+        }
+    }
+}
+
+/// Takes `shares` of the `rows` from `direction`, four at a time: so it is read and written less.
+fn subtract(direction: &mut [f32], shares: &[f32], rows: &[f32]) {
+    let dims = direction.len();
+    let (fours, rest) = shares.as_chunks::<4>();
+    let (rows, rest_rows) = rows.split_at(fours.len() * 4 * dims);
+    for (shares, rows) in fours.iter().zip(rows.chunks_exact(4 * dims)) {
+        let (a, rows) = rows.split_at(dims);
+        let (b, rows) = rows.split_at(dims);
+        let (c, d) = rows.split_at(dims);
+        let rows = a.iter().zip(b).zip(c.iter().zip(d));
+        for (value, ((a, b), (c, d))) in direction.iter_mut().zip(rows) {
+            *value -= (shares[0] * a + shares[1] * b) + (shares[2] * c + shares[3] * d);
+        }
+    }
+    for (share, row) in rest.iter().zip(rest_rows.chunks_exact(dims)) {
+        for (value, row) in direction.iter_mut().zip(row) {
+            *value -= share * row;
+        }
+    }
+}
+
+fn normalise(direction: &mut [f32]) {
+    let square: f64 = direction.iter().map(|&value| f64::from(value).powi(2)).sum();
+    // What is left of a direction that the others span is rounding, not direction.
+    let scale = if square < 1e-10 { 0.0 } else { square.sqrt().recip() };
+    for value in direction {
+        *value = (f64::from(*value) * scale) as f32;
+    }
+}

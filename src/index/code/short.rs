@@ -1,0 +1,410 @@
+//! The short format: leading principal components, the first few in 7 bits, the others in 4.
+//!
+//! What a component adds to a distance falls with its variance, and so does the harm of rounding
+//! it: 7 bits pay for the strongest components only, and 4 bits for twice as many others are worth
+//! more than 8 bits for half of them. A row is
+//!
+//! | bytes | what |
+//! |---|---|
+//! | `0..wide` | a component each, 0..=127 |
+//! | `wide..64 * lines - 4` | two components each, 0..=15, in the lower and the upper half |
+//! | the last 4 | the bias, `f32`: half the squared distance from the centre, all dimensions |
+
+use super::axes::Axes;
+use super::{Code, Placed, rounded};
+use crate::index::integer::{Line, Nibbles};
+use crate::index::isa::Isa;
+use crate::index::parallel::Threads;
+
+const BIAS_BYTES: usize = 4;
+const WIDE_MAX: f32 = 127.0;
+const NARROW_MAX: f32 = 15.0;
+/// The share of a component's values, on either side, that is cut off by its range: a finer step
+/// for the others is worth more (measured: 0.0005, 0.003 and 0.01 on three sets).
+const WIDE_CUT: f32 = 0.0005;
+const NARROW_CUT: f32 = 0.003;
+
+/// How many components a row holds, and in how many bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) lines: usize,
+    /// Components of 7 bits.
+    pub(super) wide: usize,
+    /// All components.
+    pub(super) components: usize,
+}
+
+impl Shape {
+    /// `lines` lines, `wide` components of 7 bits, and as many of 4 as there are and fit.
+    pub(super) fn new(lines: usize, wide: usize, dims: usize) -> Shape {
+        let bytes = Shape::value_bytes(lines);
+        let wide = wide.min(bytes).min(dims);
+        Shape { lines, wide, components: dims.min(wide + 2 * (bytes - wide)) }
+    }
+
+    pub(super) fn value_bytes(lines: usize) -> usize {
+        lines * Line::BYTES - BIAS_BYTES
+    }
+
+    /// The byte of component `at`, and whether it is in the upper half.
+    fn position(&self, at: usize) -> (usize, bool) {
+        let narrow_bytes = Shape::value_bytes(self.lines) - self.wide;
+        match at.checked_sub(self.wide) {
+            None => (at, false),
+            Some(narrow) if narrow < narrow_bytes => (at, false),
+            Some(narrow) => (self.wide + narrow - narrow_bytes, true),
+        }
+    }
+}
+
+/// The short format, fitted to a set of vectors.
+#[derive(Debug, Clone)]
+pub(in crate::index) struct Short {
+    isa: Isa,
+    shape: Shape,
+    /// A component each, in bytes of 128 + value.
+    directions: Box<[Line]>,
+    /// `0..components`, which is how the rows of `directions` are named to the integer loops.
+    numbers: Box<[u32]>,
+    /// What a unit of `directions` is worth, for each component.
+    scales: Box<[f32]>,
+    /// The value of level 0 of each component, and of one level.
+    lows: Box<[f32]>,
+    steps: Box<[f32]>,
+    masks: Box<[Line]>,
+}
+
+/// A query against this format.
+#[derive(Debug, Clone)]
+pub(in crate::index) struct ShortQuery {
+    low: Box<[Line]>,
+    high: Box<[Line]>,
+    /// What a unit of the integer sum is worth.
+    unit: f32,
+    /// What is the same for all rows.
+    base: f32,
+    components: Vec<f32>,
+    dots: Vec<[i32; 2]>,
+}
+
+impl Short {
+    /// Fits the ranges of the leading components of `axes` to a sample of placed rows.
+    pub(super) fn fit(
+        isa: Isa,
+        shape: Shape,
+        axes: &Axes,
+        dims: usize,
+        sample: &[Placed],
+    ) -> Short {
+        let (directions, scales) = quantise_directions(&axes.directions, dims, shape.components);
+        let mut short = Short {
+            isa,
+            shape,
+            directions,
+            numbers: (0..shape.components as u32).collect(),
+            scales,
+            lows: vec![0.0; shape.components].into(),
+            steps: vec![1.0; shape.components].into(),
+            masks: masks(shape),
+        };
+        let mut columns = vec![Vec::with_capacity(sample.len()); shape.components];
+        let mut query = short.query();
+        for placed in sample {
+            short.project(placed, &mut query);
+            for (column, &value) in columns.iter_mut().zip(&query.components) {
+                column.push(value);
+            }
+        }
+        for (at, column) in columns.iter_mut().enumerate() {
+            let wide = at < shape.wide;
+            let (cut, levels) = if wide { (WIDE_CUT, WIDE_MAX) } else { (NARROW_CUT, NARROW_MAX) };
+            let (low, high) = range(column, cut);
+            short.lows[at] = low;
+            short.steps[at] = ((high - low) / levels).max(f32::MIN_POSITIVE);
+        }
+        short
+    }
+
+    /// Writes the components of a placed vector into `query.components`.
+    fn project(&self, placed: &Placed, query: &mut ShortQuery) {
+        let lines = placed.coarse.len();
+        query.dots.resize(self.numbers.len(), [0; 2]);
+        let parts = [&*placed.coarse, &*placed.fine];
+        self.isa.byte_dots(parts, &self.directions, lines, &self.numbers, &mut query.dots);
+        query.components.clear();
+        query.components.extend(query.dots.iter().zip(&self.scales).map(
+            |(&[coarse, fine], scale)| {
+                let sum = 128 * (i64::from(coarse) - placed.sum) + i64::from(fine);
+                sum as f32 * scale * placed.step
+            },
+        ));
+    }
+
+    /// Prepares a query from its components.
+    fn prepare_components(&self, square: f32, query: &mut ShortQuery) {
+        let ShortQuery { components, .. } = query;
+        let mut constant = 0.0;
+        let mut largest = 0f32;
+        for ((value, low), step) in components.iter_mut().zip(&self.lows).zip(&self.steps) {
+            constant += *value * low;
+            *value *= step;
+            largest = largest.max(value.abs());
+        }
+        let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let scale = if scale.is_finite() { scale } else { 0.0 };
+        query.unit = if scale > 0.0 { scale.recip() } else { 0.0 };
+        query.base = 0.5 * square - constant;
+        let in_low = self.shape.position_of_upper();
+        let (low, high) = components.split_at(in_low.min(components.len()));
+        spread(low, scale, 0, &mut query.low);
+        spread(high, scale, self.shape.wide, &mut query.high);
+    }
+
+    fn bias(row: &[Line]) -> f32 {
+        let [.., a, b, c, d] = row[row.len() - 1].0;
+        f32::from_le_bytes([a, b, c, d])
+    }
+}
+
+impl Shape {
+    /// The first component that lies in an upper half.
+    fn position_of_upper(&self) -> usize {
+        Shape::value_bytes(self.lines)
+    }
+}
+
+/// Writes scaled values, as signed bytes, from byte `first` on.
+fn spread(values: &[f32], scale: f32, first: usize, lines: &mut [Line]) {
+    for (at, value) in values.iter().enumerate() {
+        let at = first + at;
+        lines[at / Line::BYTES].0[at % Line::BYTES] = rounded(value * scale) as u8;
+    }
+}
+
+fn masks(shape: Shape) -> Box<[Line]> {
+    let mut masks = vec![Line::ZERO; shape.lines];
+    for at in 0..Shape::value_bytes(shape.lines) {
+        masks[at / Line::BYTES].0[at % Line::BYTES] = if at < shape.wide { 127 } else { 15 };
+    }
+    masks.into()
+}
+
+/// Each direction in bytes of 128 + value, and what a unit of it is worth.
+fn quantise_directions(directions: &[f32], dims: usize, count: usize) -> (Box<[Line]>, Box<[f32]>) {
+    let lines = dims.div_ceil(Line::BYTES);
+    let mut out = vec![Line::ZERO; lines * count];
+    let mut scales = Vec::with_capacity(count);
+    for (direction, out) in directions.chunks_exact(dims).zip(out.chunks_exact_mut(lines)) {
+        let largest = direction.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        for (at, value) in direction.iter().enumerate() {
+            let byte = (value * scale).round() as i32 + 128;
+            out[at / Line::BYTES].0[at % Line::BYTES] = byte as u8;
+        }
+        scales.push(if scale > 0.0 { scale.recip() } else { 0.0 });
+    }
+    (out.into(), scales.into())
+}
+
+/// The range of all values but `cut` of them on either side.
+fn range(values: &mut [f32], cut: f32) -> (f32, f32) {
+    let Some(last) = values.len().checked_sub(1) else { return (0.0, 1.0) };
+    let skipped = (last as f32 * cut).round() as usize;
+    let (_, low, _) = values.select_nth_unstable_by(skipped, f32::total_cmp);
+    let low = *low;
+    let (_, high, _) = values.select_nth_unstable_by(last - skipped, f32::total_cmp);
+    (low, *high)
+}
+
+impl Code for Short {
+    type Query = ShortQuery;
+
+    fn lines(&self) -> usize {
+        self.shape.lines
+    }
+
+    fn encode(&self, placed: &Placed, bias: f32, row: &mut [Line]) {
+        let mut query = self.query();
+        self.project(placed, &mut query);
+        row.fill(Line::ZERO);
+        for (at, &value) in query.components.iter().enumerate() {
+            let most = if at < self.shape.wide { WIDE_MAX } else { NARROW_MAX };
+            let level = ((value - self.lows[at]) / self.steps[at]).round().clamp(0.0, most) as u8;
+            let (byte, upper) = self.shape.position(at);
+            row[byte / Line::BYTES].0[byte % Line::BYTES] |= level << (4 * u8::from(upper));
+        }
+        let last = row.len() - 1;
+        row[last].0[Line::BYTES - BIAS_BYTES..].copy_from_slice(&bias.to_le_bytes());
+    }
+
+    fn query(&self) -> ShortQuery {
+        let zeros: Box<[Line]> = vec![Line::ZERO; self.shape.lines].into();
+        ShortQuery {
+            low: zeros.clone(),
+            high: zeros,
+            unit: 0.0,
+            base: 0.0,
+            components: Vec::with_capacity(self.shape.components),
+            dots: Vec::with_capacity(self.shape.components),
+        }
+    }
+
+    fn prepare(&self, placed: &Placed, query: &mut ShortQuery) {
+        self.project(placed, query);
+        self.prepare_components(placed.square, query);
+    }
+
+    fn scores(&self, query: &ShortQuery, codes: &[Line], rows: &[u32], out: &mut [f32]) {
+        self.scores_of(query.view(), codes, rows, out);
+    }
+}
+
+impl ShortQuery {
+    pub(in crate::index) fn view(&self) -> RowQuery<'_> {
+        RowQuery { low: &self.low, high: &self.high, unit: self.unit, base: self.base }
+    }
+}
+
+/// Rows as queries against the other rows.
+#[derive(Debug, Clone)]
+pub(in crate::index) struct RowQueries {
+    lines: usize,
+    low: Vec<Line>,
+    high: Vec<Line>,
+    /// Of each row, unit and base.
+    scales: Vec<(f32, f32)>,
+}
+
+/// A row, or anything else, as a query.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::index) struct RowQuery<'a> {
+    low: &'a [Line],
+    high: &'a [Line],
+    unit: f32,
+    base: f32,
+}
+
+impl RowQueries {
+    #[inline]
+    pub(in crate::index) fn of(&self, row: u32) -> RowQuery<'_> {
+        let (row, lines) = (row as usize, self.lines);
+        let (unit, base) = self.scales[row];
+        RowQuery {
+            low: &self.low[row * lines..][..lines],
+            high: &self.high[row * lines..][..lines],
+            unit,
+            base,
+        }
+    }
+}
+
+impl Short {
+    /// All rows of `codes` as queries.
+    pub(in crate::index) fn row_queries(&self, codes: &[Line], threads: Threads) -> RowQueries {
+        const CHUNK: usize = 256;
+        let lines = self.shape.lines;
+        let rows = codes.len() / lines;
+        let chunks = threads.map(
+            rows.div_ceil(CHUNK),
+            || self.query(),
+            |query, chunk| {
+                let mut part = RowQueries { lines, low: vec![], high: vec![], scales: vec![] };
+                for row in codes[chunk * CHUNK * lines..].chunks_exact(lines).take(CHUNK) {
+                    self.decode(row, &mut query.components);
+                    self.prepare_components(2.0 * Self::bias(row), query);
+                    part.low.extend_from_slice(&query.low);
+                    part.high.extend_from_slice(&query.high);
+                    part.scales.push((query.unit, query.base));
+                }
+                part
+            },
+        );
+        let mut all = RowQueries { lines, low: vec![], high: vec![], scales: vec![] };
+        for mut part in chunks {
+            all.low.append(&mut part.low);
+            all.high.append(&mut part.high);
+            all.scales.append(&mut part.scales);
+        }
+        all
+    }
+
+    /// The components of a row.
+    fn decode(&self, row: &[Line], components: &mut Vec<f32>) {
+        components.clear();
+        let low = self.shape.position_of_upper().min(self.shape.components);
+        let bytes = row.iter().flat_map(|line| line.0);
+        let masks = self.masks.iter().flat_map(|line| line.0);
+        let levels = bytes.clone().zip(masks).map(|(byte, mask)| byte & mask).take(low);
+        let levels = levels.chain(bytes.skip(self.shape.wide).map(|byte| byte >> 4));
+        let scales = self.lows.iter().zip(&self.steps);
+        components
+            .extend(scales.zip(levels).map(|((low, step), level)| low + step * f32::from(level)));
+    }
+
+    /// The scores of a query against some rows of `codes`.
+    #[inline]
+    pub(in crate::index) fn scores_of(
+        &self,
+        query: RowQuery<'_>,
+        codes: &[Line],
+        rows: &[u32],
+        out: &mut [f32],
+    ) {
+        const BLOCK: usize = 64;
+        let stride = self.shape.lines;
+        let nibbles = Nibbles { masks: &self.masks, low: query.low, high: query.high };
+        let mut dots = [0i32; BLOCK];
+        for (rows, out) in rows.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+            self.isa.nibble_dots(nibbles, codes, stride, rows, &mut dots);
+            for ((&row, &dot), out) in rows.iter().zip(&dots).zip(out) {
+                let bias = Self::bias(&codes[row as usize * stride..][..stride]);
+                *out = bias - query.unit * dot as f32 + query.base;
+            }
+        }
+    }
+
+    /// The scores of a query against each of the rows in `codes`.
+    pub(in crate::index) fn scores_of_run(
+        &self,
+        query: RowQuery<'_>,
+        codes: &[Line],
+        out: &mut [f32],
+    ) {
+        const BLOCK: usize = 64;
+        let lines = self.shape.lines;
+        let nibbles = Nibbles { masks: &self.masks, low: query.low, high: query.high };
+        let mut dots = [0i32; BLOCK];
+        for (rows, out) in codes.chunks(BLOCK * lines).zip(out.chunks_mut(BLOCK)) {
+            let dots = &mut dots[..out.len()];
+            self.isa.nibble_run(nibbles, rows, dots);
+            for ((row, &dot), out) in rows.chunks_exact(lines).zip(&*dots).zip(out) {
+                *out = Self::bias(row) - query.unit * dot as f32 + query.base;
+            }
+        }
+    }
+
+    /// The scores of four queries against each of the rows in `codes`.
+    pub(in crate::index) fn scores_of_four(
+        &self,
+        queries: [RowQuery<'_>; 4],
+        codes: &[Line],
+        out: &mut Vec<[f32; 4]>,
+    ) {
+        const BLOCK: usize = 64;
+        let lines = self.shape.lines;
+        let mut dots = [[0i32; 4]; BLOCK];
+        let nibbles =
+            queries.map(|query| Nibbles { masks: &self.masks, low: query.low, high: query.high });
+        let units = queries.map(|query| query.unit);
+        let bases = queries.map(|query| query.base);
+        out.clear();
+        for rows in codes.chunks(BLOCK * lines) {
+            let dots = &mut dots[..rows.len() / lines];
+            self.isa.nibble_tile(nibbles, rows, dots);
+            out.extend(rows.chunks_exact(lines).zip(dots).map(|(row, dots)| {
+                let bias = Self::bias(row);
+                std::array::from_fn(|at| bias - units[at] * dots[at] as f32 + bases[at])
+            }));
+        }
+    }
+}

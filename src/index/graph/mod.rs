@@ -1,0 +1,111 @@
+//! Which rows are near which?
+//!
+//! A flat graph of fixed degree: for each row a fixed number of neighbours in one array. It has no
+//! levels; a walk starts at those of a few evenly spread rows, the entries, that are closest to the
+//! query. (Measured: the upper levels of HNSW gain nothing where a start costs a microsecond.)
+//!
+//! The rows lie in an order of proximity (`order.rs`). A graph is built in bulk ([`Bulk`]): near
+//! rows are found by comparing groups of codes with themselves (`candidates.rs`), neighbours are
+//! chosen among them in different directions (`prune.rs`), linked back, and refined by walks
+//! (`walk.rs`) over the graph so far. Rows are added to a graph, and graphs are merged, by
+//! [`link()`]. Every step reads what the step before it left and writes each row once, so the
+//! outcome does not depend on the number of threads.
+
+mod build;
+mod candidates;
+mod order;
+mod prune;
+mod repair;
+mod walk;
+
+pub(super) use build::{Bulk, Plan, link};
+pub(super) use order::by_proximity;
+pub(super) use walk::{Coded, Walk, prefetch};
+
+use super::buffer::Buffer;
+use super::code::{Code, RowQueries, Short};
+use super::integer::Line;
+use super::parallel::Threads;
+
+/// Fills up a row of neighbours.
+pub(super) const NONE: u32 = u32::MAX;
+/// Most rows that a walk may start from.
+const ENTRIES_MAX: usize = 1_024;
+
+/// The rows of a graph, as codes and as queries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) short: &'a Short,
+    pub(super) lines: &'a [Line],
+    pub(super) queries: &'a RowQueries,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn count(&self) -> usize {
+        self.lines.len() / self.short.lines()
+    }
+
+    fn line(&self, row: u32) -> &'a [Line] {
+        self.coded().row(row)
+    }
+
+    pub(super) fn coded(&self) -> Coded<'a, Short> {
+        Coded { code: self.short, lines: self.lines }
+    }
+}
+
+/// What a graph is built from: rows that lie in an order of proximity.
+pub(super) struct Input<'a> {
+    pub(super) rows: Rows<'a>,
+    /// Writes the full-precision vector of a row, placed in the space of the graph, into a slice of
+    /// `dims` values.
+    pub(super) placed: &'a (dyn Fn(u32, &mut [f32]) + Sync),
+    pub(super) dims: usize,
+    pub(super) plan: Plan,
+    pub(super) threads: Threads,
+}
+
+/// A way to build a graph.
+///
+/// What it returns has a place for each of `rows`, no row is its own neighbour or has one twice, and
+/// every row can be reached from one of the [`entries()`]. With [`Threads::One`] the same input gives
+/// the same graph.
+pub(super) trait GraphBuilder {
+    fn build(&self, input: &Input<'_>) -> Graph;
+}
+
+/// For each row its neighbours.
+#[derive(Debug, Clone)]
+pub(super) struct Graph {
+    pub(super) degree: usize,
+    /// `degree` for each row, filled up with [`NONE`].
+    pub(super) neighbours: Buffer<u32>,
+}
+
+impl Graph {
+    /// A graph without an edge.
+    pub(super) fn empty(rows: usize, degree: usize) -> Graph {
+        Graph { degree, neighbours: vec![NONE; rows * degree].into() }
+    }
+
+    /// All places for neighbours of a row.
+    #[inline]
+    pub(super) fn places(&self, row: u32) -> &[u32] {
+        &self.neighbours[row as usize * self.degree..][..self.degree]
+    }
+
+    /// The neighbours of a row.
+    pub(super) fn neighbours(&self, row: u32) -> impl Iterator<Item = u32> + '_ {
+        self.places(row).iter().copied().take_while(|&neighbour| neighbour != NONE)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.neighbours.len() / self.degree
+    }
+}
+
+/// The rows that walks start from, of `rows` in an order of proximity.
+pub(super) fn entries(rows: usize) -> Vec<u32> {
+    let count = rows.isqrt().min(ENTRIES_MAX);
+    (0..count).map(|at| (at * rows / count) as u32).collect()
+}

@@ -1,0 +1,297 @@
+//! An index over the vectors of a segment: built, added to, merged.
+
+use super::calibrate::Calibration;
+use super::code::{Code, SCALAR_DIMS_MAX};
+use super::codes::Codes;
+use super::graph::{Bulk, Graph, GraphBuilder, Input, NONE, Plan, by_proximity, entries, link};
+use super::integer::Line;
+use super::pool::ROWS_MAX;
+use super::{Metric, Threads};
+use serde::{Deserialize, Serialize};
+
+/// Most rows that an index can hold.
+pub const INDEX_ROWS_MAX: usize = ROWS_MAX;
+/// Most dimensions that its vectors can have.
+pub const INDEX_DIMENSIONS_MAX: usize = SCALAR_DIMS_MAX - 1;
+
+/// Who builds the graph of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Builder {
+    /// Brainy's own, in bulk.
+    #[default]
+    Brainy,
+}
+
+/// How an index is built. The names are those of HNSW.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct IndexParams {
+    /// Half the number of neighbours of a row, 4 to 64. More give a better recall for more memory
+    /// (8 bytes a row each) and time.
+    pub m: usize,
+    /// How many candidates a row's neighbours are chosen from, 16 to 2,000: a third of it comes from
+    /// the groups that it is compared with, a third from a walk.
+    pub ef_construction: usize,
+    /// Who builds the graph. Rows are added, and graphs merged, by Brainy's own in any case.
+    pub builder: Builder,
+}
+
+impl Default for IndexParams {
+    fn default() -> Self {
+        IndexParams { m: 16, ef_construction: 200, builder: Builder::default() }
+    }
+}
+
+impl IndexParams {
+    /// The same with each number brought into its range.
+    pub fn clamped(self) -> IndexParams {
+        IndexParams {
+            m: self.m.clamp(4, 64),
+            ef_construction: self.ef_construction.clamp(16, 2_000),
+            builder: self.builder,
+        }
+    }
+
+    fn plan(self) -> Plan {
+        let params = self.clamped();
+        let degree = 2 * params.m;
+        Plan { degree, candidates: (params.ef_construction / 3).max(degree) }
+    }
+}
+
+/// An index: codes and a graph over them.
+///
+/// Its rows are in an order of its own, in which near rows are close together: what it is built from
+/// is to be put into that order, and results name rows by it.
+#[derive(Debug, Clone)]
+pub struct Index {
+    pub(super) codes: Codes,
+    pub(super) graph: Graph,
+    pub(super) calibration: Calibration,
+    /// Where walks start, and those rows' codes, one after the other.
+    pub(super) entries: Vec<u32>,
+    pub(super) entry_lines: Vec<Line>,
+}
+
+impl Index {
+    /// Builds an index over `vectors`, of `dims` finite values each, and says which of them each of
+    /// its rows is. The outcome is the same on every machine of the same instruction set, on any
+    /// number of threads.
+    ///
+    /// # Panics
+    ///
+    /// If there are more rows or dimensions than [`INDEX_ROWS_MAX`] and [`INDEX_DIMENSIONS_MAX`], or
+    /// no whole number of rows: defects of the caller.
+    pub fn build(
+        metric: Metric,
+        dims: usize,
+        vectors: &[f32],
+        params: IndexParams,
+        threads: Threads,
+    ) -> (Index, Vec<u32>) {
+        assert!((1..=INDEX_DIMENSIONS_MAX).contains(&dims), "checked at the door");
+        assert_eq!(vectors.len() % dims, 0, "a row of another length");
+        let rows = vectors.len() / dims;
+        assert!(rows < INDEX_ROWS_MAX, "checked at the door");
+        let held_back = Calibration::held_back(rows);
+        let (mut order, queries) = split(rows, held_back);
+        let mut codes = Codes::fit(metric, dims, vectors, threads);
+        codes.append(&gather(vectors, dims, &order), threads);
+        reorder(&mut codes, &mut order, threads);
+        let graph = build_graph(&codes, vectors, &order, params, threads);
+        let mut index = Index::assemble(codes, graph, Calibration::default());
+        if held_back > 0 {
+            let own = gather(vectors, dims, &order);
+            let queries_vectors = gather(vectors, dims, &queries);
+            index.calibration = Calibration::measure(&index, &own, &queries_vectors, threads);
+            index.append(&queries_vectors, params, threads);
+            order.extend(queries);
+        }
+        (index, order)
+    }
+
+    /// Adds rows after the others. Many at once are cheaper than one after the other. Rows much
+    /// unlike those that the index was built from are found less surely.
+    pub fn append(&mut self, vectors: &[f32], params: IndexParams, threads: Threads) {
+        let before = self.len() as u32;
+        self.codes.append(vectors, threads);
+        let range = before..self.codes.rows() as u32;
+        self.graph.neighbours.to_mut().resize(range.end as usize * self.graph.degree, NONE);
+        let queries = self.codes.row_queries(threads);
+        let rows = self.codes.graph_rows(&queries);
+        let plan = Plan { degree: self.graph.degree, ..params.plan() };
+        link(&mut self.graph, rows, range, true, plan, threads);
+        self.find_entries();
+    }
+
+    /// One index over the rows of several, of which `vectors` are the rows, one index after the
+    /// other; says which of those each of its rows is. Cheaper than building it: neighbours within
+    /// each part are kept.
+    ///
+    /// # Panics
+    ///
+    /// If there are no parts, they have different metrics or dimensions, or `vectors` is of another
+    /// length: defects of the caller.
+    pub fn merge(
+        parts: &[&Index],
+        vectors: &[f32],
+        params: IndexParams,
+        threads: Threads,
+    ) -> (Index, Vec<u32>) {
+        let (metric, dims) = (parts[0].metric(), parts[0].dimensions());
+        assert!(parts.iter().all(|part| (part.metric(), part.dimensions()) == (metric, dims)));
+        let rows: usize = parts.iter().map(|part| part.len()).sum();
+        assert_eq!(vectors.len(), rows * dims, "the vectors of all parts");
+        let mut codes = Codes::fit(metric, dims, vectors, threads);
+        codes.append(vectors, threads);
+        let queries = codes.row_queries(threads);
+        let plan = params.plan();
+        let mut graph = Graph::empty(0, plan.degree);
+        for part in parts {
+            let range = graph.rows() as u32..(graph.rows() + part.len()) as u32;
+            take_over(&mut graph, &part.graph, range.start);
+            if range.start > 0 {
+                link(&mut graph, codes.graph_rows(&queries), range, false, plan, threads);
+            }
+        }
+        let mut order: Vec<u32> = (0..rows as u32).collect();
+        let by_row = by_proximity(codes.graph_rows(&queries));
+        drop(queries);
+        codes.reorder(&by_row);
+        order_rows(&mut graph, &by_row);
+        order.copy_from_slice(&by_row);
+        let largest = parts.iter().max_by_key(|part| part.len()).expect("there are parts");
+        (Index::assemble(codes, graph, largest.calibration.clone()), order)
+    }
+
+    pub(super) fn assemble(codes: Codes, graph: Graph, calibration: Calibration) -> Index {
+        let mut index =
+            Index { codes, graph, calibration, entries: Vec::new(), entry_lines: Vec::new() };
+        index.find_entries();
+        index
+    }
+
+    fn find_entries(&mut self) {
+        self.entries = entries(self.len());
+        let width = self.codes.short.lines();
+        let lines = &self.codes.short_lines;
+        let of_entries =
+            self.entries.iter().flat_map(|&row| &lines[row as usize * width..][..width]);
+        self.entry_lines = of_entries.copied().collect();
+    }
+
+    /// How many rows it holds.
+    pub fn len(&self) -> usize {
+        self.graph.rows()
+    }
+
+    /// Whether it holds no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The dimensions of its vectors.
+    pub fn dimensions(&self) -> usize {
+        self.codes.space.dims
+    }
+
+    /// How distance is measured.
+    pub fn metric(&self) -> Metric {
+        self.codes.space.metric
+    }
+
+    /// The bytes that it needs in memory, besides the full-precision vectors.
+    pub fn bytes(&self) -> usize {
+        let lines = self.codes.short_lines.len() + self.codes.scalar_lines.len();
+        (lines + self.entry_lines.len()) * Line::BYTES
+            + (self.graph.neighbours.len() + self.entries.len()) * size_of::<u32>()
+    }
+
+    /// What scratch space depends on.
+    pub(super) fn shape(&self) -> (usize, usize) {
+        (self.codes.space.placed_dims(), self.codes.short.lines())
+    }
+}
+
+/// Builds a graph over the rows of `codes`, each of which is the one of `vectors` that `order` says.
+fn build_graph(
+    codes: &Codes,
+    vectors: &[f32],
+    order: &[u32],
+    params: IndexParams,
+    threads: Threads,
+) -> Graph {
+    let dims = codes.space.dims;
+    let queries = codes.row_queries(threads);
+    let input = Input {
+        rows: codes.graph_rows(&queries),
+        placed: &|row, into| {
+            let row = order[row as usize] as usize;
+            codes.space.place_row(&vectors[row * dims..][..dims], into);
+        },
+        dims: codes.space.placed_dims(),
+        plan: params.plan(),
+        threads,
+    };
+    match params.builder {
+        Builder::Brainy => Bulk.build(&input),
+    }
+}
+
+/// The numbers of all rows but some, evenly spread, and of those.
+fn split(rows: usize, held_back: usize) -> (Vec<u32>, Vec<u32>) {
+    if held_back == 0 {
+        return ((0..rows as u32).collect(), Vec::new());
+    }
+    let step = rows / held_back;
+    let is_query = |row: &u32| *row as usize % step == step / 2 && *row as usize / step < held_back;
+    (0..rows as u32).partition(|row| !is_query(row))
+}
+
+fn gather(vectors: &[f32], dims: usize, rows: &[u32]) -> Vec<f32> {
+    rows.iter().flat_map(|&row| &vectors[row as usize * dims..][..dims]).copied().collect()
+}
+
+/// Puts rows and their numbers into an order of proximity.
+fn reorder(codes: &mut Codes, numbers: &mut [u32], threads: Threads) {
+    let queries = codes.row_queries(threads);
+    let order = by_proximity(codes.graph_rows(&queries));
+    codes.reorder(&order);
+    let before = numbers.to_vec();
+    for (number, &row) in numbers.iter_mut().zip(&order) {
+        *number = before[row as usize];
+    }
+}
+
+/// Adds the rows of another graph with their neighbours, `first` being the number of the first; of
+/// more neighbours than there are places the closest are kept.
+fn take_over(graph: &mut Graph, part: &Graph, first: u32) {
+    let degree = graph.degree;
+    let neighbours = graph.neighbours.to_mut();
+    for row in 0..part.rows() as u32 {
+        let start = neighbours.len();
+        neighbours.extend(part.neighbours(row).take(degree).map(|neighbour| neighbour + first));
+        neighbours.resize(start + degree, NONE);
+    }
+}
+
+/// Puts the rows of a graph into another order.
+fn order_rows(graph: &mut Graph, order: &[u32]) {
+    let mut place = vec![0u32; order.len()];
+    for (at, &row) in order.iter().enumerate() {
+        place[row as usize] = at as u32;
+    }
+    let mut ordered = Graph::empty(0, graph.degree);
+    let neighbours = ordered.neighbours.to_mut();
+    neighbours.reserve(graph.neighbours.len());
+    for &row in order {
+        neighbours.extend(
+            graph
+                .places(row)
+                .iter()
+                .map(|&neighbour| place.get(neighbour as usize).copied().unwrap_or(NONE)),
+        );
+    }
+    *graph = ordered;
+}

@@ -1,0 +1,50 @@
+//! Work on many independent pieces at once, with the same result on any number of threads.
+
+use rayon::prelude::*;
+
+/// Who does the work of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// The caller's thread alone.
+    One,
+    /// The threads of the rayon pool that the caller runs in.
+    Pool,
+}
+
+impl Threads {
+    /// Calls `work` for every chunk of `size` items (the last may be shorter) with its number.
+    pub(super) fn chunks_mut<T: Send>(
+        self,
+        items: &mut [T],
+        size: usize,
+        work: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        match self {
+            Threads::One => {
+                items.chunks_mut(size).enumerate().for_each(|(at, chunk)| work(at, chunk))
+            }
+            Threads::Pool => {
+                items.par_chunks_mut(size).enumerate().for_each(|(at, chunk)| work(at, chunk))
+            }
+        }
+    }
+
+    /// `work` of each number below `count`, in order. `make` makes what a thread keeps between
+    /// pieces and must not change any outcome.
+    pub(super) fn map<S, T: Send>(
+        self,
+        count: usize,
+        make: impl Fn() -> S + Sync + Send,
+        work: impl Fn(&mut S, usize) -> T + Sync + Send,
+    ) -> Vec<T> {
+        match self {
+            Threads::One => {
+                let mut state = make();
+                (0..count).map(|at| work(&mut state, at)).collect()
+            }
+            Threads::Pool => {
+                (0..count).into_par_iter().map_init(make, |state, at| work(state, at)).collect()
+            }
+        }
+    }
+}

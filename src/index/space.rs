@@ -1,0 +1,159 @@
+//! The space in which the graph lives: every metric becomes squared L2 there.
+//!
+//! - euclidean: the vectors as they are;
+//! - cosine: scaled to length 1;
+//! - dot: a coordinate is added that gives every row the same length, `sqrt(radius² - |x|²)`, and
+//!   every query 0 (Bachrach et al., "Speeding up the Xbox recommender system", RecSys 2014), so
+//!   that the largest inner product is the smallest distance.
+//!
+//! All are scaled by a power of two where their squares would leave the range of `f32`.
+
+use super::Metric;
+use super::distance::norm;
+
+/// Between these the largest value of a set needs no scaling.
+const UNSCALED_MIN: f64 = 1e-4;
+const UNSCALED_MAX: f64 = 1e6;
+
+/// How vectors are placed into the space of the graph.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Space {
+    pub(super) metric: Metric,
+    /// Of the caller's vectors.
+    pub(super) dims: usize,
+    /// What values are multiplied by; 1 under cosine.
+    pub(super) scale: f32,
+    /// The length of every placed row, scaled, under dot; 1 under cosine; 0 under euclidean.
+    pub(super) radius: f32,
+    /// The middle of the placed rows: placed vectors are relative to it.
+    pub(super) centre: Box<[f32]>,
+}
+
+impl Space {
+    /// Fits a space to `rows`, each of `dims` finite values, and its centre to a sample of them.
+    pub(super) fn fit(metric: Metric, dims: usize, rows: &[f32], sample: &[f32]) -> Space {
+        let mut space = Space { metric, dims, scale: 1.0, radius: 0.0, centre: Box::default() };
+        match metric {
+            Metric::Cosine => space.radius = 1.0,
+            Metric::Euclidean => space.scale = scale_of(largest(rows)),
+            Metric::Dot => {
+                let longest = rows.chunks_exact(dims).map(norm).fold(0.0, f64::max);
+                space.scale = scale_of(longest);
+                space.radius = (longest * f64::from(space.scale)) as f32;
+            }
+        }
+        space.centre = vec![0.0; space.placed_dims()].into();
+        space.centre = space.mean(sample);
+        space
+    }
+
+    fn mean(&self, rows: &[f32]) -> Box<[f32]> {
+        let count = rows.len() / self.dims;
+        let mut sums = vec![0f64; self.placed_dims()];
+        let mut placed = vec![0.0; self.placed_dims()];
+        for row in rows.chunks_exact(self.dims) {
+            self.place_row(row, &mut placed);
+            for (sum, &value) in sums.iter_mut().zip(&placed) {
+                *sum += f64::from(value);
+            }
+        }
+        let mean = sums.into_iter().map(|sum| (sum / count.max(1) as f64) as f32);
+        mean.collect()
+    }
+
+    /// Whether placed vectors are the caller's, less the centre.
+    pub(super) fn keeps_values(&self) -> bool {
+        self.metric == Metric::Euclidean && self.scale == 1.0
+    }
+
+    /// The caller's distance from `query`, of a score: half a squared distance between placed vectors.
+    pub(super) fn distance(&self, score: f32, query: &[f32]) -> f32 {
+        match self.metric {
+            Metric::Cosine => score.clamp(0.0, 2.0),
+            Metric::Euclidean => {
+                let distance = f64::from(2.0 * score.max(0.0)).sqrt() / f64::from(self.scale);
+                distance.min(f32::MAX.into()) as f32
+            }
+            Metric::Dot => {
+                // Half of |q|² + radius² - 2 q.x, where both are scaled.
+                let scale = f64::from(self.scale);
+                let square = (norm(query) * scale).powi(2) + f64::from(self.radius).powi(2);
+                let distance = (f64::from(score) - 0.5 * square) / scale / scale;
+                distance.clamp(f32::MIN.into(), f32::MAX.into()) as f32
+            }
+        }
+    }
+
+    /// The dimensions of placed vectors.
+    pub(super) fn placed_dims(&self) -> usize {
+        self.dims + usize::from(self.metric == Metric::Dot)
+    }
+
+    /// Writes a row, relative to the centre, into `placed`, and returns its bias: half its squared
+    /// distance from the centre, as it would be if its length were exactly the radius.
+    pub(super) fn place_row(&self, row: &[f32], placed: &mut [f32]) -> f32 {
+        self.scale_into(row, placed);
+        if self.metric == Metric::Dot {
+            let rest = f64::from(self.radius).powi(2) - norm(&placed[..self.dims]).powi(2);
+            placed[self.dims] = rest.max(0.0).sqrt() as f32;
+        }
+        if self.metric == Metric::Euclidean {
+            self.subtract_centre(placed);
+            return 0.5 * dot(placed, placed) as f32;
+        }
+        let square = f64::from(self.radius).powi(2) + dot(&self.centre, &self.centre);
+        let bias = 0.5 * square - dot(&self.centre, placed);
+        self.subtract_centre(placed);
+        bias as f32
+    }
+
+    /// Writes a query, relative to the centre, into `placed`.
+    pub(super) fn place_query(&self, query: &[f32], placed: &mut [f32]) {
+        self.scale_into(query, placed);
+        self.subtract_centre(placed);
+    }
+
+    fn scale_into(&self, vector: &[f32], placed: &mut [f32]) {
+        let scale = match (self.metric, norm_of(self.metric, vector)) {
+            (Metric::Cosine, 0.0) => 0.0,
+            (Metric::Cosine, norm) => norm.recip(),
+            _ => f64::from(self.scale),
+        };
+        if scale == 1.0 {
+            placed[..self.dims].copy_from_slice(vector);
+        } else {
+            for (placed, &value) in placed.iter_mut().zip(vector) {
+                *placed = (f64::from(value) * scale) as f32;
+            }
+        }
+        placed[self.dims..].fill(0.0);
+    }
+
+    fn subtract_centre(&self, placed: &mut [f32]) {
+        for (value, centre) in placed.iter_mut().zip(&self.centre) {
+            *value -= centre;
+        }
+    }
+}
+
+fn norm_of(metric: Metric, vector: &[f32]) -> f64 {
+    if metric == Metric::Cosine { norm(vector) } else { 1.0 }
+}
+
+fn largest(values: &[f32]) -> f64 {
+    values.iter().fold(0f32, |largest, value| largest.max(value.abs())).into()
+}
+
+/// A power of two that brings `largest` to about 1, or 1 where it does no harm.
+fn scale_of(largest: f64) -> f32 {
+    if largest == 0.0 || (UNSCALED_MIN..=UNSCALED_MAX).contains(&largest) {
+        return 1.0;
+    }
+    // The limits keep the scale itself a normal number.
+    (-largest.log2().ceil()).clamp(-126.0, 126.0).exp2() as f32
+}
+
+/// In `f64`, over the shorter of the two.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
