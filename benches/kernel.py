@@ -58,15 +58,20 @@ def inside_kernel_python():
             print(f"{package} was not installed: {reason}", file=sys.stderr)
             if package.startswith("numpy"):
                 sys.exit(1)
-    os.environ["BRAINY_TEST_KERNEL_PYTHON"] = str(venv)
     # What numpy computes here must not take the cores from what is measured.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     python = str(venv / "bin" / "python")
+    os.environ["BRAINY_TEST_KERNEL_PYTHON"] = python
     os.execv(python, [python, os.path.abspath(__file__), *sys.argv[1:]])
 
 
+class OneLine(argparse.ArgumentParser):
+    def error(self, message):
+        usage(message)
+
+
 def options():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = OneLine(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--metric", choices=["euclidean", "cosine", "dot"], required=True)
     parser.add_argument("--engines", help="names with commas between; all without it")
@@ -89,7 +94,8 @@ def positive(text):
 def main():
     args = options()
     inside_kernel_python()
-    from kernel_py import data, engines, measure, report
+    sys.stdout.reconfigure(line_buffering=True)
+    from kernel_py import data, engines, filters, measure, merge, report
 
     try:
         rows = data.load(args.data, args.metric)
@@ -98,20 +104,16 @@ def main():
         usage(fault)
     chosen, refused = engines.build(names, rows, args)
     try:
-        runs = measure.run(chosen, rows, args)
+        runs = measure.run(chosen, refused, rows, args)
         report.main_table(runs, refused, rows, args)
-        if args.filters:
-            from kernel_py import filters
-
-            filters.run(chosen, rows, args)
-        if args.merge:
-            from kernel_py import merge
-
-            merge.run(chosen, rows, args)
         if args.json:
             report.write_json(runs, args.json)
         if args.picture:
             report.draw(runs, rows, args)
+        if args.filters:
+            filters.run(chosen, rows, args)
+        if args.merge:
+            merge.run(runs, rows, args)
     finally:
         for engine in chosen:
             engine.close()

@@ -2,17 +2,20 @@
 
 import json
 import os
+import re
 import subprocess
+import tempfile
 from pathlib import Path
 
-from .peers import Peer, rectangle
+import numpy
+
 from .data import K
+from .peers import Peer, rectangle
 
 MANIFEST = Path(__file__).resolve().parent.parent / "kernel" / "Cargo.toml"
 
 
-class Brainy(Peer):
-    name = "brainy"
+class Binary(Peer):
     bytes_from = "as the binary counts them"
     process = None
 
@@ -20,8 +23,11 @@ class Brainy(Peer):
     def version(self):
         return "this tree"
 
-    def build(self, rows, threads):
-        self.start(rows, threads)
+    def prepare(self, rows):
+        self.rows, self.program = rows, binary()
+
+    def build(self, threads):
+        self.start(threads)
         answer = self.ask({"op": "build"})
         self.build_seconds = answer["buildSeconds"]
         self.bytes_per_vector = answer["bytesPerVector"]
@@ -30,9 +36,9 @@ class Brainy(Peer):
     def measure(self):
         pass
 
-    def start(self, rows, threads):
-        command = [binary(), rows.folder, "--metric", rows.metric, "--builder", self.name]
-        command += ["--threads", str(threads)]
+    def start(self, threads):
+        command = [self.program, self.rows.folder, "--metric", self.rows.metric]
+        command += ["--builder", self.name, "--threads", str(threads)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -64,8 +70,32 @@ class Brainy(Peer):
             self.process.wait()
 
 
-class HnswRs(Brainy):
+class Brainy(Binary):
+    name = "brainy"
+    filter_note = None
+
+    def use_filter(self, masks, count):
+        with tempfile.NamedTemporaryFile(prefix="brainy-kernel-", suffix=".npy") as file:
+            numpy.save(file, masks.unpacked())
+            file.flush()
+            self.ask({"op": "filters", "path": file.name})
+
+    def filtered(self, width):
+        return self.search(width)
+
+    def unfiltered(self):
+        self.ask({"op": "filters", "path": None})
+
+
+class HnswRs(Binary):
     name = "hnsw_rs"
+
+    @property
+    def version(self):
+        lock = MANIFEST.with_name("Cargo.lock")
+        text = lock.read_text() if lock.exists() else ""
+        found = re.search(r'name = "hnsw_rs"\nversion = "(.+)"', text)
+        return found.group(1) if found else "of an unknown version"
 
 
 def binary():

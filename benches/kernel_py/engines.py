@@ -39,18 +39,28 @@ def build(chosen, rows, args):
     for name in chosen:
         engine = BY_NAME[name]()
         try:
+            engine.prepare(rows)
+            engine.build_seconds = None
             started = time.perf_counter()
-            engine.started, engine.build_seconds = started, None
-            engine.build(rows, args.threads)
-            if engine.build_seconds is None:
-                engine.build_seconds = time.perf_counter() - engine.started
+            engine.build(args.threads)
+            # The binary tells its own, without its start.
+            engine.build_seconds = engine.build_seconds or time.perf_counter() - started
             engine.measure()
         except Exception as fault:
-            refused[name] = (str(fault) or type(fault).__name__).splitlines()[0][:200]
-            print(f"{name}: left out: {refused[name]}", file=sys.stderr)
+            refuse(engine, fault, refused)
             continue
         print(f"{name}: built in {engine.build_seconds:.1f} s", file=sys.stderr, flush=True)
         built.append(engine)
     if not built:
         sys.exit("no engine could be built")
     return built, refused
+
+
+def refuse(engine, fault, refused):
+    reason = (str(fault) or type(fault).__name__).splitlines()[0][:200]
+    refused[engine.name] = reason
+    print(f"{engine.name}: left out: {reason}", file=sys.stderr)
+    try:
+        engine.close()
+    except Exception:
+        pass  # It did not come as far as having something to close.

@@ -4,6 +4,7 @@ import statistics
 import sys
 
 from .data import K
+from .engines import refuse
 
 TARGETS = (0.95, 0.98, 0.99)
 WIDTH_MAX = 2_000
@@ -40,12 +41,25 @@ class Run:
         return None if None in rates else rates
 
 
-def run(engines, rows, args):
+    def turn(self):
+        """Measures each width once. What another engine left in the caches is pushed out first."""
+        self.engine.search(next(iter(self.recalls)))
+        for width in self.recalls:
+            seconds, ids = self.engine.search(width)
+            self.rates[width].append(len(ids) / seconds)
+
+
+def run(engines, refused, rows, args):
     runs = []
-    for engine in engines:
-        recalls = sweep(engine, rows)
-        for width in finer(recalls, rows.count):
-            recalls[width] = recall_of(engine, rows, width)
+    for engine in list(engines):
+        try:
+            recalls = sweep(engine, rows)
+            for width in finer(recalls):
+                recalls[width] = recall_of(engine, rows, width)
+        except Exception as fault:
+            refuse(engine, fault, refused)
+            engines.remove(engine)
+            continue
         if not (args.picture or args.json):
             recalls = {width: recalls[width] for width in needed(recalls)}
         runs.append(Run(engine, dict(sorted(recalls.items()))))
@@ -54,9 +68,7 @@ def run(engines, rows, args):
     for number in range(args.rounds):
         # The other way round every second time, so that none always follows the same one.
         for run in runs if number % 2 == 0 else reversed(runs):
-            for width in run.recalls:
-                seconds, ids = run.engine.search(width)
-                run.rates[width].append(len(ids) / seconds)
+            run.turn()
         print(f"round {number + 1} of {args.rounds}", file=sys.stderr, flush=True)
     return runs
 
@@ -75,7 +87,7 @@ def sweep(engine, rows):
             return recalls
 
 
-def finer(recalls, count):
+def finer(recalls):
     """Widths around each crossing of a recall, between the two of the sweep that bracket it."""
     widths = set()
     for target in TARGETS:

@@ -1,7 +1,7 @@
 """The peers from PyPI, each built as its documentation says and searched through its batch call.
 
-An engine has `build`, which leaves `params` and `bytes_per_vector`, and `search(width)`, which gives
-the seconds that all queries took on one thread and the rows found.
+An engine has `prepare(rows)`, which is not timed, `build(threads)`, which is, `measure()`, which leaves
+`bytes_per_vector`, and `search(width)`: the seconds of all queries on one thread, and the rows found.
 """
 
 import importlib.metadata
@@ -29,29 +29,31 @@ class Peer:
     def close(self):
         pass
 
-    def beside_vectors(self, index_bytes, rows):
+    def beside_vectors(self, index_bytes):
         """Bytes per vector of an index that holds the float32 vectors too, without those."""
-        return index_bytes / rows.count - 4 * rows.dimensions
+        return index_bytes / self.rows.count - 4 * self.rows.dimensions
 
 
 class Hnswlib(Peer):
     name, package = "hnswlib", "hnswlib"
     bytes_from = "size of its file"
 
-    def build(self, rows, threads):
+    def prepare(self, rows):
         import hnswlib
 
+        self.library, self.rows = hnswlib, rows
         self.params = {"M": M, "efConstruction": EF_CONSTRUCTION}
-        self.rows = rows
+
+    def build(self, threads):
+        rows = self.rows
         # Rows are of unit length for the cosine already, and `ip` does not do that again.
         space = "l2" if rows.metric == "euclidean" else "ip"
-        self.index = hnswlib.Index(space, rows.dimensions)
+        self.index = self.library.Index(space, rows.dimensions)
         self.index.init_index(rows.count, M=M, ef_construction=EF_CONSTRUCTION)
-        self.index.set_num_threads(threads)
         self.index.add_items(rows.base, num_threads=threads)
 
     def measure(self):
-        self.bytes_per_vector = self.beside_vectors(self.index.index_file_size(), self.rows)
+        self.bytes_per_vector = self.beside_vectors(self.index.index_file_size())
 
     def search(self, width):
         self.index.set_ef(width)
@@ -59,16 +61,50 @@ class Hnswlib(Peer):
         ids, _ = self.index.knn_query(self.rows.queries, k=K, num_threads=1)
         return time.perf_counter() - started, ids
 
+    filter_note = "one query a call, and a Python function is asked about each row it comes by"
+
+    def use_filter(self, masks, count):
+        self.masks, self.filter_queries = masks, count
+        # A list answers with its own True and False, faster than an array does.
+        lines = range(count if masks.per_query else 1)
+        self.allowed = [masks.unpacked([line])[0].astype(bool).tolist() for line in lines]
+
+    def filtered(self, width):
+        self.index.set_ef(width or 10)  # the library's default
+        total, found = 0.0, []
+        for query in range(self.filter_queries):
+            allowed = self.allowed[query % len(self.allowed)].__getitem__
+            for k in range(self.masks.wanted, 0, -1):
+                started = time.perf_counter()
+                try:
+                    ids, _ = self.index.knn_query(
+                        self.rows.queries[query], k=k, num_threads=1, filter=allowed
+                    )
+                except RuntimeError:
+                    # It found fewer, and then gives none of them: ask for fewer.
+                    ids = [[]]
+                    continue
+                break
+            total += time.perf_counter() - started
+            found.append(ids[0])
+        return total, rectangle(found)
+
+    def unfiltered(self):
+        self.allowed = None
+
 
 class Faiss(Peer):
     name, package = "faiss", "faiss-cpu"
     bytes_from = "serialised size"
 
-    def build(self, rows, threads):
+    def prepare(self, rows):
         import faiss
 
+        self.library, self.rows = faiss, rows
         self.params = {"M": M, "efConstruction": EF_CONSTRUCTION}
-        self.rows = rows
+
+    def build(self, threads):
+        faiss, rows = self.library, self.rows
         metric = faiss.METRIC_L2 if rows.metric == "euclidean" else faiss.METRIC_INNER_PRODUCT
         faiss.omp_set_num_threads(threads)
         self.index = faiss.IndexHNSWFlat(rows.dimensions, M, metric)
@@ -76,11 +112,9 @@ class Faiss(Peer):
         self.index.add(rows.base)
 
     def measure(self):
-        import faiss
-
-        faiss.omp_set_num_threads(1)
-        size = faiss.serialize_index(self.index).nbytes
-        self.bytes_per_vector = self.beside_vectors(size, self.rows)
+        self.library.omp_set_num_threads(1)
+        size = self.library.serialize_index(self.index).nbytes
+        self.bytes_per_vector = self.beside_vectors(size)
 
     def search(self, width):
         self.index.hnsw.efSearch = width
@@ -88,17 +122,42 @@ class Faiss(Peer):
         _, ids = self.index.search(self.rows.queries, K)
         return time.perf_counter() - started, ids
 
+    filter_note = "one query a call where the allowed rows differ from query to query"
+
+    def use_filter(self, masks, count):
+        self.filter_queries = self.rows.queries[:count]
+        self.batches = [self.filter_queries]
+        if masks.per_query:
+            self.batches = [self.filter_queries[query : query + 1] for query in range(count)]
+        bitmaps = masks.bits[: len(self.batches)]
+        self.selectors = [self.library.IDSelectorBitmap(bits) for bits in bitmaps]
+
+    def filtered(self, width):
+        width = width or 16  # the library's default
+        how = [self.library.SearchParametersHNSW(sel=selector, efSearch=width)
+               for selector in self.selectors]
+        started = time.perf_counter()
+        found = [self.index.search(batch, K, params=params)[1]
+                 for batch, params in zip(self.batches, how)]
+        return time.perf_counter() - started, numpy.concatenate(found)
+
+    def unfiltered(self):
+        self.selectors = None
+
 
 class Usearch(Peer):
     name, package = "usearch", "usearch"
     bytes_from = "serialised size"
 
-    def build(self, rows, threads):
-        from usearch.index import Index
+    def prepare(self, rows):
+        import usearch.index
 
+        self.library, self.rows = usearch.index, rows
         self.params = {"connectivity": M, "expansion_add": EF_CONSTRUCTION, "dtype": "f32"}
-        self.rows = rows
-        self.index = Index(
+
+    def build(self, threads):
+        rows = self.rows
+        self.index = self.library.Index(
             ndim=rows.dimensions,
             metric="l2sq" if rows.metric == "euclidean" else "ip",
             dtype="f32",
@@ -109,7 +168,7 @@ class Usearch(Peer):
         self.index.add(keys, rows.base, threads=threads)
 
     def measure(self):
-        self.bytes_per_vector = self.beside_vectors(self.index.serialized_length, self.rows)
+        self.bytes_per_vector = self.beside_vectors(self.index.serialized_length)
 
     def search(self, width):
         self.index.expansion_search = width
@@ -120,44 +179,47 @@ class Usearch(Peer):
 
 
 class Svs(Peer):
-    """Vamana. The rows are encoded inside the timed build, from a file as the library wants it."""
+    """Vamana. An encoding is made in the build, from a file as the library wants it."""
 
     name, package = "svs", "scalable-vs"
     bytes_from = "size of its files"
     holds_vectors = True
     encoding = "f32"
 
-    def build(self, rows, threads):
+    def prepare(self, rows):
         import svs
 
-        euclidean = rows.metric == "euclidean"
-        alpha = 1.2 if euclidean else 0.95
+        self.library, self.rows = svs, rows
+        alpha = 1.2 if rows.metric == "euclidean" else 0.95
         self.params = {"degree": 32, "window": 200, "alpha": alpha, "encoding": self.encoding}
-        self.rows = rows
-        with tempfile.TemporaryDirectory(prefix="brainy-kernel-") as folder:
-            self.index = svs.Vamana.build(
-                svs.VamanaBuildParameters(alpha=alpha, graph_max_degree=32, window_size=200),
-                self.source(svs, rows, folder),
-                svs.DistanceType.L2 if euclidean else svs.DistanceType.MIP,
-                threads,
-            )
+        self.folder = tempfile.mkdtemp(prefix="brainy-kernel-")
+        self.source = self.encoded()
 
-    def source(self, svs, rows, folder):
-        return rows.base
+    def encoded(self):
+        return self.rows.base
 
-    @staticmethod
-    def file(svs, rows, folder):
-        path = str(Path(folder) / "base.fvecs")
-        svs.write_vecs(rows.base, path)
-        return svs.VectorDataLoader(path, svs.float32, rows.dimensions)
+    def file(self):
+        path = str(Path(self.folder) / "base.fvecs")
+        self.library.write_vecs(self.rows.base, path)
+        return self.library.VectorDataLoader(path, self.library.float32, self.rows.dimensions)
+
+    def build(self, threads):
+        svs = self.library
+        how = svs.VamanaBuildParameters(
+            alpha=self.params["alpha"], graph_max_degree=32, window_size=200
+        )
+        euclidean = self.rows.metric == "euclidean"
+        distance = svs.DistanceType.L2 if euclidean else svs.DistanceType.MIP
+        self.index = svs.Vamana.build(how, self.source, distance, threads)
 
     def measure(self):
         self.index.num_threads = 1
-        with tempfile.TemporaryDirectory(prefix="brainy-kernel-") as folder:
-            self.index.save(*(f"{folder}/{part}" for part in ("config", "graph", "data")))
-            size = folder_bytes(folder)
+        saved = Path(self.folder) / "saved"
+        saved.mkdir()
+        self.index.save(*(str(saved / part) for part in ("config", "graph", "data")))
+        size = folder_bytes(saved)
         if self.holds_vectors:
-            self.bytes_per_vector = self.beside_vectors(size, self.rows)
+            self.bytes_per_vector = self.beside_vectors(size)
         else:
             self.bytes_per_vector = size / self.rows.count
 
@@ -167,6 +229,9 @@ class Svs(Peer):
         ids, _ = self.index.search(self.rows.queries, K)
         return time.perf_counter() - started, ids.astype(numpy.int64)
 
+    def close(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
 
 class SvsLvq4x8(Svs):
     name = "svs-lvq"
@@ -174,8 +239,8 @@ class SvsLvq4x8(Svs):
     encoding = "LVQ4x8"
     bits = (4, 8)
 
-    def source(self, svs, rows, folder):
-        return svs.LVQLoader(self.file(svs, rows, folder), *self.bits, padding=32)
+    def encoded(self):
+        return self.library.LVQLoader(self.file(), *self.bits, padding=32)
 
 
 class SvsLvq8(SvsLvq4x8):
@@ -187,46 +252,53 @@ class SvsLeanVec(Svs):
     holds_vectors = False
     encoding = "LeanVec8xf16, half the dimensions"
 
-    def source(self, svs, rows, folder):
-        kinds = svs.LeanVecKind
-        half = max(rows.dimensions // 2, 1)
-        return svs.LeanVecLoader(self.file(svs, rows, folder), half, kinds.lvq8, kinds.float16)
+    def encoded(self):
+        kinds = self.library.LeanVecKind
+        half = max(self.rows.dimensions // 2, 1)
+        return self.library.LeanVecLoader(self.file(), half, kinds.lvq8, kinds.float16)
 
 
 class Qdrant(Peer):
-    """Qdrant's engine in this process: one segment, without a log; points are made beforehand."""
+    """Qdrant's engine in this process: one segment, without a log."""
 
     name, package = "qdrant", "qdrant-edge-py"
     bytes_from = "its graph's and ids' files"
+    shard = None
 
-    def build(self, rows, threads):
-        import qdrant_edge as edge
+    def prepare(self, rows):
+        import qdrant_edge
 
+        self.library, self.rows = qdrant_edge, rows
         self.params = {"m": M, "ef_construct": EF_CONSTRUCTION}
-        self.rows, self.edge = rows, edge
-        distances = {"euclidean": edge.Distance.Euclid, "cosine": edge.Distance.Cosine,
-                     "dot": edge.Distance.Dot}
-        # Thresholds in kilobytes: index whatever there is, and always use the index.
-        hnsw = edge.HnswIndexConfig(M, EF_CONSTRUCTION, 1, threads)
-        optimizers = edge.EdgeOptimizersConfig(
-            default_segment_number=1, max_segment_size=1 << 40, indexing_threshold=1
-        )
-        vectors = edge.EdgeVectorParams(rows.dimensions, distances[rows.metric])
         self.folder = tempfile.mkdtemp(prefix="brainy-kernel-")
-        self.shard = edge.EdgeShard.create(
-            self.folder,
-            edge.EdgeConfig(vectors=vectors, hnsw_config=hnsw, optimizers=optimizers,
-                            max_search_threads=1, wal_enabled=False),
+        self.points = [qdrant_edge.Point(row, vector) for row, vector in enumerate(rows.base)]
+        self.nearest = [qdrant_edge.Query.Nearest(query.tolist()) for query in rows.queries]
+
+    def build(self, threads):
+        edge = self.library
+        distances = {
+            "euclidean": edge.Distance.Euclid,
+            "cosine": edge.Distance.Cosine,
+            "dot": edge.Distance.Dot,
+        }
+        # Thresholds in kilobytes: index whatever there is, and always use the index.
+        config = edge.EdgeConfig(
+            vectors=edge.EdgeVectorParams(self.rows.dimensions, distances[self.rows.metric]),
+            hnsw_config=edge.HnswIndexConfig(M, EF_CONSTRUCTION, 1, threads),
+            optimizers=edge.EdgeOptimizersConfig(
+                default_segment_number=1, max_segment_size=1 << 40, indexing_threshold=1
+            ),
+            max_search_threads=1,
+            wal_enabled=False,
         )
-        points = [edge.Point(row, vector) for row, vector in enumerate(rows.base)]
-        self.nearest = [edge.Query.Nearest(vector.tolist()) for vector in rows.queries]
-        self.started = time.perf_counter()
-        for first in range(0, len(points), 1000):
-            batch = points[first : first + 1000]
+        self.shard = edge.EdgeShard.create(self.folder, config)
+        for first in range(0, len(self.points), 1000):
+            batch = self.points[first : first + 1000]
             self.shard.update(edge.UpdateOperation.upsert_points(batch))
         self.shard.optimize()
 
     def measure(self):
+        self.points = None
         known = self.shard.info()
         if known.indexed_vectors_count < self.rows.count:
             raise RuntimeError(f"only {known.indexed_vectors_count} vectors were indexed")
@@ -242,7 +314,7 @@ class Qdrant(Peer):
         self.note = f"about {each:.1f} us of each search of qdrant is the call: an empty one takes that"
 
     def requests(self, limit, query=True, **params):
-        edge = self.edge
+        edge = self.library
         params = edge.SearchParams(**params)
         return edge.QueryBatchRequest([
             edge.QueryRequest(limit=limit, query=query and nearest, params=params)
@@ -257,7 +329,8 @@ class Qdrant(Peer):
         return seconds, rectangle([[point.id for point in points] for points in found])
 
     def close(self):
-        self.shard.close()
+        if self.shard:
+            self.shard.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -102,9 +102,7 @@ def draw(runs, rows, args):
 
     figure, axes = pyplot.subplots(figsize=(9, 6))
     for run in runs:
-        points = sorted(
-            (recall, statistics.median(run.rates[width])) for width, recall in run.recalls.items()
-        )
+        points = [(recall, statistics.median(run.rates[width])) for width, recall in run.steps]
         ours = run.engine.name == "brainy"
         axes.plot(*zip(*points), marker="o", markersize=3, linewidth=2.5 if ours else 1.2,
                   label=run.engine.name, zorder=3 if ours else 2)
