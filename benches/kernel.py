@@ -49,8 +49,8 @@ def inside_kernel_python():
             marker = venv / f".has-{package}"
             if marker.exists():
                 continue
-            command = [venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", package]
-            said = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+            pip = [venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+            said = subprocess.run([*pip, package], stderr=subprocess.PIPE, text=True)
             if said.returncode == 0:
                 marker.touch()
                 continue
@@ -74,7 +74,7 @@ def options():
     parser = OneLine(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--metric", choices=["euclidean", "cosine", "dot"], required=True)
-    parser.add_argument("--engines", help="names with commas between; all without it")
+    parser.add_argument("--engines", help="a,b,...; all but svs-lvq8 and svs-leanvec without it")
     parser.add_argument("--rounds", type=positive, default=7)
     parser.add_argument("--threads", type=positive, default=2, help="of a build")
     parser.add_argument("--filters", action="store_true", help="also search with rows left out")

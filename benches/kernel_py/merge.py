@@ -16,7 +16,12 @@ def run(runs, rows, args):
     try:
         merged.prepare(rows)
         merged.start(args.threads)
-        answer = merged.ask({"op": "merge"})
+        try:
+            answer = merged.ask({"op": "merge"})
+        except RuntimeError:
+            # It may want all rows built first.
+            merged.ask({"op": "build"})
+            answer = merged.ask({"op": "merge"})
         compare(answer, Run(merged, recalls(merged, rows, ours)), ours, args)
     except RuntimeError as fault:
         print(f"\n--merge was left out: {fault}")

@@ -234,6 +234,8 @@ class Svs(Peer):
 
 
 class SvsLvq4x8(Svs):
+    """On MiniLM the fastest of the encodings from a recall of .98 on; LeanVec is about level."""
+
     name = "svs-lvq"
     holds_vectors = False
     encoding = "LVQ4x8"
@@ -244,6 +246,8 @@ class SvsLvq4x8(Svs):
 
 
 class SvsLvq8(SvsLvq4x8):
+    """Has nothing to rerank with, and falls behind the others from a recall of .98 on."""
+
     name, encoding, bits = "svs-lvq8", "LVQ8", (8, 0)
 
 
