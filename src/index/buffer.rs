@@ -29,7 +29,7 @@ pub(super) enum Buffer<T> {
     Owned(Vec<T>),
     /// Where the values lie in the bytes, checked when this was made.
     Shared {
-        holder: Arc<dyn Bytes>,
+        _holder: Arc<dyn Bytes>,
         start: *const T,
         length: usize,
     },
@@ -50,7 +50,7 @@ impl<T: Plain> Buffer<T> {
             return None;
         }
         let length = bytes.len() / size_of::<T>();
-        Some(Buffer::Shared { start, length, holder })
+        Some(Buffer::Shared { start, length, _holder: holder })
     }
 
     /// The values, to be changed; copied first where they are shared.
@@ -81,7 +81,7 @@ impl<T> Deref for Buffer<T> {
             Buffer::Owned(values) => values,
             // SAFETY: `shared` has seen that so many aligned values lie there; the holder keeps them
             // there; every pattern of bits is a value.
-            Buffer::Shared { start, length, holder: _ } => unsafe {
+            Buffer::Shared { start, length, .. } => unsafe {
                 std::slice::from_raw_parts(*start, *length)
             },
         }

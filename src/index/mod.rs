@@ -11,6 +11,7 @@ mod calibrate;
 mod code;
 mod codes;
 mod distance;
+mod format;
 mod graph;
 // The module's name is that of its folder's subject.
 #[allow(clippy::module_inception)]
@@ -18,16 +19,19 @@ mod index;
 mod integer;
 mod isa;
 mod kernels;
+mod measure;
 mod more;
 mod parallel;
 mod pool;
 mod rows;
+mod scan;
 mod search;
 mod space;
 mod topk;
 
 pub use buffer::Bytes;
 pub use distance::{PreparedQuery, inverse_norm};
+pub use format::{NotAnIndex, Section, Sections};
 pub use index::{Builder, INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Index, IndexParams};
 pub use more::Nearest;
 pub use parallel::Threads;

@@ -3,7 +3,7 @@
 use super::code::{Code, Placed, Scalar, Short};
 use super::graph::{Coded, Walk, prefetch};
 use super::pool::{Key, Pool};
-use super::{Index, PreparedQuery, RowSet, Threads};
+use super::{Index, RowSet, Threads};
 
 /// Most results that can be asked for, and most rows that a walk keeps.
 pub const EF_MAX: usize = 100_000;
@@ -12,6 +12,9 @@ const STARTS: usize = 3;
 /// Rows that a filter may allow, for each row that a walk would keep, to be scanned one by one: a
 /// step of a walk past rows that are not allowed costs as much as scanning this many.
 const SCANNED_PER_KEPT: usize = 200;
+
+/// Rows near the query of which it is counted how many a filter allows.
+const PROBED: usize = 24;
 
 /// How hard to look.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -65,24 +68,26 @@ pub struct Neighbour {
 /// free of allocations once it has grown.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
-    queries: Option<Queries>,
-    walk: Walk,
+    pub(super) queries: Option<Queries>,
+    pub(super) walk: Walk,
     starts: Pool,
-    rows: Vec<u32>,
-    scores: Vec<f32>,
-    keys: Vec<Key>,
-    vectors: Vec<f32>,
-    norms: Vec<f32>,
-    results: Vec<Neighbour>,
+    pub(super) rows: Vec<u32>,
+    pub(super) scores: Vec<f32>,
+    /// The best rows by the 8-bit codes, sorted.
+    pub(super) keys: Vec<Key>,
+    pub(super) scanned: Vec<(f32, u32)>,
+    pub(super) vectors: Vec<f32>,
+    pub(super) norms: Vec<f32>,
+    pub(super) results: Vec<Neighbour>,
 }
 
 /// A query in all its forms.
 #[derive(Debug, Clone)]
-struct Queries {
+pub(super) struct Queries {
     /// Of the index that they were made for.
     shape: (usize, usize),
     placed: Placed,
-    short: <Short as Code>::Query,
+    pub(super) short: <Short as Code>::Query,
     scalar: <Scalar as Code>::Query,
 }
 
@@ -112,20 +117,15 @@ impl Index {
         scratch.prepare(self, query);
         let ef = self.ef(search.effort, k);
         match search.allowed {
-            _ if self.len() <= ef => scratch.scan(self, search.allowed, ef),
-            None => scratch.walk(self, None, ef),
-            Some(rows) if rows.len() <= ef.saturating_mul(SCANNED_PER_KEPT) => {
-                scratch.scan(self, Some(rows), ef);
+            Some(rows) if rows.len() > ef.saturating_mul(SCANNED_PER_KEPT) => {
+                scratch.walk_or_scan(self, rows, ef, k);
             }
-            Some(rows) => {
-                scratch.walk(self, Some(rows), ef);
-                // Where the allowed rows hang together badly, a walk ends before it has seen enough.
-                if scratch.walk.pool.keys().len() < ef.min(rows.len()) {
-                    scratch.scan(self, Some(rows), ef);
-                }
+            None if self.len() > ef => {
+                scratch.walk(self, None, ef);
+                scratch.rescore(self);
             }
+            allowed => scratch.scan(self, allowed, ef, k),
         }
-        scratch.rescore(self);
         match search.vectors {
             Some(vectors) => scratch.measure(self, query, vectors, k),
             None => scratch.convert(self, query, k),
@@ -200,50 +200,41 @@ impl Scratch {
         }
     }
 
-    /// Scores every allowed row; leaves the best in the walk's pool.
-    fn scan(&mut self, index: &Index, allowed: Option<&RowSet>, ef: usize) {
-        const BLOCK: usize = 64;
-        let codes = &index.codes;
-        let query = self.queries.as_ref().expect("prepared first").short.view();
-        let pool = &mut self.walk.pool;
-        pool.reset(ef);
-        self.scores.resize(BLOCK, 0.0);
-        let mut offer = |rows: &[u32]| {
-            let scores = &mut self.scores[..rows.len()];
-            codes.short.scores_of(query, &codes.short_lines, rows, scores);
-            let mut threshold = pool.threshold();
-            for (&row, &score) in rows.iter().zip(&*scores) {
-                if score < threshold {
-                    pool.insert(score, row);
-                    threshold = pool.threshold();
-                }
-            }
-        };
-        let all = 0..index.len() as u32;
-        let mut block = [0; BLOCK];
-        let mut count = 0;
-        let mut add = |row: u32| {
-            block[count] = row;
-            count += 1;
-            if count == BLOCK {
-                offer(&block);
-                count = 0;
-            }
-        };
-        match allowed {
-            None => all.for_each(&mut add),
-            Some(allowed) => {
-                allowed.iter().take_while(|row| all.contains(row)).for_each(&mut add);
-            }
+    /// Searches among many allowed rows.
+    ///
+    /// A walk finds the closest of them where those near the query are allowed about as often as
+    /// any, or more often. Where hardly any is, the closest allowed ones lie in all directions, and
+    /// only a scan finds them.
+    fn walk_or_scan(&mut self, index: &Index, allowed: &RowSet, ef: usize, k: usize) {
+        self.walk(index, None, PROBED);
+        let probed = self.walk.pool.keys();
+        let near = probed.iter().filter(|key| allowed.contains(key.row())).count();
+        let expected = probed.len() * allowed.len() / index.len();
+        if near * 2 < expected {
+            return self.scan(index, Some(allowed), ef, k);
         }
-        offer(&block[..count]);
+        self.walk(index, Some(allowed), ef);
+        // Where the allowed rows hang together badly, a walk ends before it has seen enough.
+        if self.walk.pool.keys().len() < ef.min(allowed.len()) {
+            return self.scan(index, Some(allowed), ef, k);
+        }
+        self.rescore(index);
     }
 
-    /// Scores the pool by the 8-bit codes into `keys`, sorted.
+    /// Scores the rows of the walk's pool by the 8-bit codes into `keys`, sorted.
     fn rescore(&mut self, index: &Index) {
-        let codes = &index.codes;
         self.rows.clear();
         self.rows.extend(self.walk.pool.keys().iter().map(|key| key.row()));
+        self.score_exactly(index);
+        self.keys.clear();
+        let scored = self.rows.iter().zip(&self.scores);
+        self.keys.extend(scored.map(|(&row, &score)| Key::new(score, row)));
+        self.keys.sort_unstable();
+    }
+
+    /// Scores `rows` by the 8-bit codes into `scores`.
+    pub(super) fn score_exactly(&mut self, index: &Index) {
+        let codes = &index.codes;
         let coded = Coded { code: &codes.scalar, lines: &codes.scalar_lines };
         for &row in &self.rows {
             prefetch(coded.row(row));
@@ -251,10 +242,6 @@ impl Scratch {
         self.scores.resize(self.rows.len(), 0.0);
         let query = &self.queries.as_ref().expect("prepared first").scalar;
         codes.scalar.scores(query, coded.lines, &self.rows, &mut self.scores);
-        self.keys.clear();
-        let scored = self.rows.iter().zip(&self.scores);
-        self.keys.extend(scored.map(|(&row, &score)| Key::new(score, row)));
-        self.keys.sort_unstable();
     }
 
     /// Results from scores.
@@ -266,30 +253,5 @@ impl Scratch {
                 distance: space.distance(key.score(), query),
             }),
         );
-    }
-
-    /// Results from the full-precision vectors of the best.
-    fn measure(&mut self, index: &Index, query: &[f32], vectors: &dyn Vectors, k: usize) {
-        let dims = index.codes.space.dims;
-        // Codes that hold the very values leave nothing to be put right.
-        let spare = if index.codes.scalar.is_exact() { 0 } else { k / 2 + 5 };
-        self.keys.truncate(k + spare);
-        self.vectors.resize(self.keys.len() * dims, 0.0);
-        for (key, into) in self.keys.iter().zip(self.vectors.chunks_exact_mut(dims)) {
-            vectors.read(key.row(), into);
-        }
-        let prepared = PreparedQuery::new(index.metric(), query);
-        self.norms.clear();
-        if index.metric() == super::Metric::Cosine {
-            self.norms.extend(self.vectors.chunks_exact(dims).map(super::inverse_norm));
-        }
-        self.scores.resize(self.keys.len(), 0.0);
-        prepared.distances(&self.vectors, &self.norms, &mut self.scores);
-        let measured = self.keys.iter().zip(&self.scores);
-        self.results
-            .extend(measured.map(|(key, &distance)| Neighbour { row: key.row(), distance }));
-        self.results
-            .sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row)));
-        self.results.truncate(k);
     }
 }

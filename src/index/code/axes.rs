@@ -57,6 +57,9 @@ fn covariance(rows: &[f32], dims: usize, isa: Isa, threads: Threads) -> Vec<f32>
         }
     }
     let mut covariance = vec![0f32; dims * dims];
+    if count == 0 {
+        return covariance;
+    }
     threads.chunks_mut(&mut covariance, dims, |first, out| {
         // Only what lies right of the diagonal; the rest is its mirror image.
         let right = &columns[first * count..];

@@ -15,7 +15,7 @@ mod short;
 
 pub(super) use choose::fit_short;
 pub(super) use scalar::{DIMS_MAX as SCALAR_DIMS_MAX, Scalar};
-pub(super) use short::{RowQueries, RowQuery, Short};
+pub(super) use short::{RowQueries, RowQuery, Short, ShortParts};
 
 use super::integer::Line;
 

@@ -87,7 +87,51 @@ pub(in crate::index) struct ShortQuery {
     dots: Vec<[i32; 2]>,
 }
 
+/// What a short format consists of, as it is written and read.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::index) struct ShortParts<'a> {
+    pub(in crate::index) lines: usize,
+    pub(in crate::index) wide: usize,
+    pub(in crate::index) directions: &'a [Line],
+    pub(in crate::index) scales: &'a [f32],
+    pub(in crate::index) lows: &'a [f32],
+    pub(in crate::index) steps: &'a [f32],
+}
+
 impl Short {
+    /// What it consists of.
+    pub(in crate::index) fn parts(&self) -> ShortParts<'_> {
+        ShortParts {
+            lines: self.shape.lines,
+            wide: self.shape.wide,
+            directions: &self.directions,
+            scales: &self.scales,
+            lows: &self.lows,
+            steps: &self.steps,
+        }
+    }
+
+    /// The format that consists of these; `None` where they do not fit together.
+    pub(in crate::index) fn from_parts(isa: Isa, parts: ShortParts<'_>) -> Option<Short> {
+        let components = parts.scales.len();
+        let shape = Shape { lines: parts.lines, wide: parts.wide, components };
+        let bytes = Shape::value_bytes(parts.lines);
+        if parts.wide > bytes.min(components) || components > parts.wide + 2 * (bytes - parts.wide)
+        {
+            return None;
+        }
+        Some(Short {
+            isa,
+            shape,
+            directions: parts.directions.into(),
+            numbers: (0..components as u32).collect(),
+            scales: parts.scales.into(),
+            lows: parts.lows.into(),
+            steps: parts.steps.into(),
+            masks: masks(shape),
+        })
+    }
+
     /// Fits the ranges of the leading components of `axes` to a sample of placed rows.
     pub(super) fn fit(
         isa: Isa,

@@ -64,6 +64,9 @@ pub(super) fn near_rows(
     kept: usize,
     threads: Threads,
 ) -> Vec<Vec<u32>> {
+    if range.is_empty() {
+        return Vec::new();
+    }
     let groups = form_groups(rows, range.clone(), threads);
     let nearest: Vec<Mutex<Nearest>> =
         range.clone().map(|_| Mutex::new(Nearest::new(kept + 1))).collect();

@@ -96,7 +96,9 @@ impl Graph {
 
     /// The neighbours of a row.
     pub(super) fn neighbours(&self, row: u32) -> impl Iterator<Item = u32> + '_ {
-        self.places(row).iter().copied().take_while(|&neighbour| neighbour != NONE)
+        let rows = self.rows();
+        // Also ends at what a damaged file may hold.
+        self.places(row).iter().copied().take_while(move |&neighbour| (neighbour as usize) < rows)
     }
 
     pub(super) fn rows(&self) -> usize {

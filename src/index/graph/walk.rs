@@ -77,7 +77,7 @@ impl Walk {
             if let Some(next) = self.pool.peek_next() {
                 prefetch(graph.places(next.row()));
             }
-            let count = gather(graph.places(key.row()), &mut self.visited, &mut self.rows);
+            let count = gather(graph, key.row(), &mut self.visited, &mut self.rows);
             for &row in &self.rows[..count] {
                 prefetch(coded.row(row));
             }
@@ -170,15 +170,20 @@ impl Walk {
     }
 }
 
-/// Writes those of `neighbours` that were not visited before to the front of `rows`; returns how
+/// Writes those neighbours of `row` that were not visited before to the front of `rows`; returns how
 /// many there are.
 #[inline]
-fn gather(neighbours: &[u32], visited: &mut [u64], rows: &mut [u32]) -> usize {
+fn gather(graph: &Graph, row: u32, visited: &mut [u64], rows: &mut [u32]) -> usize {
+    let count_all = graph.rows() as u32;
+    let neighbours = graph.places(row);
     let rows = &mut rows[..neighbours.len()];
     let mut count = 0;
     for &row in neighbours {
-        // `NONE` lies beyond all words.
-        let Some(word) = visited.get_mut(row as usize / 64) else { break };
+        // Ends at `NONE`, and at what a damaged file may hold.
+        if row >= count_all {
+            break;
+        }
+        let word = &mut visited[row as usize / 64];
         let bit = 1 << (row % 64);
         rows[count] = row;
         count += usize::from(*word & bit == 0);

@@ -1,0 +1,137 @@
+use super::*;
+use crate::index::{Effort, IndexParams, Neighbour, Scratch, Search, Threads};
+use proptest::prelude::*;
+
+/// Bytes aligned as those of a mapped file are.
+struct Held {
+    lines: Buffer<Line>,
+    length: usize,
+}
+
+impl Bytes for Held {
+    fn bytes(&self) -> &[u8] {
+        &self.lines.as_bytes()[..self.length]
+    }
+}
+
+fn section(bytes: &[u8]) -> Section {
+    let mut lines = vec![Line::ZERO; bytes.len().div_ceil(Line::BYTES)];
+    for (line, bytes) in lines.iter_mut().zip(bytes.chunks(Line::BYTES)) {
+        line.0[..bytes.len()].copy_from_slice(bytes);
+    }
+    let held = Held { lines: lines.into(), length: bytes.len() };
+    Section { holder: Arc::new(held), range: 0..bytes.len() }
+}
+
+fn vectors(rows: usize, dims: usize) -> Vec<f32> {
+    let mixed = |at: u64| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / 16_777_216.0;
+    (0..(rows * dims) as u64).map(mixed).collect()
+}
+
+fn built(metric: Metric, rows: usize) -> Index {
+    let params = IndexParams { m: 4, ef_construction: 16, ..IndexParams::default() };
+    Index::build(metric, 5, &vectors(rows, 5), params, Threads::One).0
+}
+
+fn reopened(index: &Index) -> Result<Index, NotAnIndex> {
+    let sections = index.sections();
+    Index::open(
+        &sections.head,
+        section(sections.short),
+        section(sections.scalar),
+        section(sections.neighbours),
+    )
+}
+
+fn results(index: &Index) -> Vec<Neighbour> {
+    let search = Search { k: 10, effort: Effort::Default, allowed: None, vectors: None };
+    index.search(&[0.5, 0.1, 0.9, 0.3, 0.7], &search, &mut Scratch::default()).to_vec()
+}
+
+#[test]
+fn an_opened_index_is_the_one_that_was_written() {
+    for metric in [Metric::Cosine, Metric::Euclidean, Metric::Dot] {
+        for rows in [0, 1, 60] {
+            let index = built(metric, rows);
+            let opened = reopened(&index).unwrap();
+            assert_eq!(results(&opened), results(&index), "{metric:?}, {rows} rows");
+            assert_eq!(results(&index).len(), rows.min(10));
+            assert_eq!(opened.sections().head, index.sections().head);
+        }
+    }
+}
+
+#[test]
+fn rows_can_be_added_to_an_opened_index() {
+    let mut opened = reopened(&built(Metric::Euclidean, 40)).unwrap();
+    opened.append(&[0.5, 0.1, 0.9, 0.3, 0.7], IndexParams::default(), Threads::One);
+    assert_eq!(results(&opened)[0].row, 40);
+}
+
+#[test]
+fn sections_that_do_not_fit_together_are_refused() {
+    let (small, large) = (built(Metric::Euclidean, 30), built(Metric::Euclidean, 60));
+    let (small, large) = (small.sections(), large.sections());
+    let mixed = |head: &[u8], short, scalar, neighbours| {
+        Index::open(head, section(short), section(scalar), section(neighbours)).err()
+    };
+    let lengths = Some(NotAnIndex("the lengths of its sections differ from its head"));
+    assert_eq!(mixed(&small.head, large.short, small.scalar, small.neighbours), lengths);
+    assert_eq!(mixed(&small.head, small.short, large.scalar, small.neighbours), lengths);
+    assert_eq!(mixed(&small.head, small.short, small.scalar, large.neighbours), lengths);
+    let unaligned = Section { range: 1..65, ..section(&[0; 128]) };
+    let refused =
+        Index::open(&small.head, unaligned, section(small.scalar), section(small.neighbours));
+    assert!(refused.is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
+    #[test]
+    fn a_damaged_head_is_refused_or_searched_without_panic(
+        at in 0usize..400,
+        byte: u8,
+        cut in proptest::option::of(0usize..400),
+    ) {
+        let index = built(Metric::Dot, 30);
+        let sections = index.sections();
+        let mut head = sections.head.clone();
+        let at = at % head.len();
+        head[at] = byte;
+        if let Some(cut) = cut {
+            head.truncate(cut);
+        }
+        let opened = Index::open(
+            &head,
+            section(sections.short),
+            section(sections.scalar),
+            section(sections.neighbours),
+        );
+        // An index of other dimensions cannot be asked the tests' query.
+        if let Some(opened) = opened.ok().filter(|opened| opened.dimensions() == 5) {
+            prop_assert!(results(&opened).len() <= 10);
+        }
+    }
+
+    #[test]
+    fn damaged_sections_are_searched_without_panic(at in 0usize..10_000, byte: u8, which in 0..3) {
+        let index = built(Metric::Euclidean, 60);
+        let sections = index.sections();
+        let damaged = |bytes: &[u8], hit: bool| {
+            let mut bytes = bytes.to_vec();
+            let at = at % bytes.len();
+            if hit {
+                bytes[at] = byte;
+            }
+            section(&bytes)
+        };
+        let opened = Index::open(
+            &sections.head,
+            damaged(sections.short, which == 0),
+            damaged(sections.scalar, which == 1),
+            damaged(sections.neighbours, which == 2),
+        );
+        prop_assert!(results(&opened.unwrap()).len() <= 10);
+    }
+}

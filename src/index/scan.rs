@@ -1,0 +1,92 @@
+//! A search that looks at every allowed row: where those are few, or hardly any lies near the query.
+//!
+//! All are scored by the short codes, and the best of them by the 8-bit codes. How far the one is
+//! from the other is measured on a few rows in passing; where rows beyond the best might still belong
+//! to the result by that, they are scored by the 8-bit codes too. For a filter that allows only rows
+//! far from the query, whose distances hardly differ, those can be many.
+
+use super::pool::Key;
+use super::{Index, RowSet, Scratch};
+
+/// Rows scored at a time.
+const BLOCK: usize = 64;
+/// Rows that the difference of the codes is measured on.
+const MEASURED: usize = 64;
+/// A row whose short score is farther off than so many standard deviations is missed.
+const DEVIATIONS: f32 = 3.0;
+
+impl Scratch {
+    /// Scores allowed rows; leaves the best, at least `k` and about `ef` where there are so many, in
+    /// `keys`.
+    pub(super) fn scan(&mut self, index: &Index, allowed: Option<&RowSet>, ef: usize, k: usize) {
+        self.score_all(index, allowed);
+        if self.scanned.len() > ef {
+            self.scanned.select_nth_unstable_by(ef - 1, |a, b| a.0.total_cmp(&b.0));
+        }
+        let first = ef.min(self.scanned.len());
+        self.keys.clear();
+        self.rescore_scanned(index, 0, first);
+        if first < self.scanned.len() && first >= k {
+            self.keys.sort_unstable();
+            let bound = self.keys[k - 1].score() + self.difference(index);
+            let mut end = first;
+            for at in first..self.scanned.len() {
+                if self.scanned[at].0 <= bound {
+                    self.scanned.swap(end, at);
+                    end += 1;
+                }
+            }
+            self.rescore_scanned(index, first, end);
+        }
+        self.keys.sort_unstable();
+    }
+
+    /// Scores every allowed row by the short codes into `scanned`.
+    fn score_all(&mut self, index: &Index, allowed: Option<&RowSet>) {
+        self.scanned.clear();
+        let rows = 0..index.len() as u32;
+        match allowed {
+            None => self.scanned.extend(rows.map(|row| (0.0, row))),
+            Some(allowed) => {
+                let inside = allowed.iter().take_while(|row| rows.contains(row));
+                self.scanned.extend(inside.map(|row| (0.0, row)));
+            }
+        }
+        let codes = &index.codes;
+        let query = self.queries.as_ref().expect("prepared first").short.view();
+        let (mut rows, mut scores) = ([0; BLOCK], [0.0; BLOCK]);
+        for block in self.scanned.chunks_mut(BLOCK) {
+            for (into, (_, row)) in rows.iter_mut().zip(&*block) {
+                *into = *row;
+            }
+            let rows = &rows[..block.len()];
+            codes.short.scores_of(query, &codes.short_lines, rows, &mut scores);
+            for ((into, _), score) in block.iter_mut().zip(scores) {
+                *into = score;
+            }
+        }
+    }
+
+    /// Scores the scanned rows from `start` to `end` by the 8-bit codes into `keys`.
+    fn rescore_scanned(&mut self, index: &Index, start: usize, end: usize) {
+        self.rows.clear();
+        self.rows.extend(self.scanned[start..end].iter().map(|scanned| scanned.1));
+        self.score_exactly(index);
+        let scored = self.rows.iter().zip(&self.scores);
+        self.keys.extend(scored.map(|(&row, &score)| Key::new(score, row)));
+    }
+
+    /// How much higher than by the 8-bit codes the short score of a row may be.
+    fn difference(&mut self, index: &Index) -> f32 {
+        let step = (self.scanned.len() / MEASURED).max(1);
+        self.rows.clear();
+        self.rows.extend(self.scanned.iter().step_by(step).map(|scanned| scanned.1));
+        self.score_exactly(index);
+        let short = self.scanned.iter().step_by(step).map(|scanned| scanned.0);
+        let differences = || short.clone().zip(&self.scores).map(|(short, exact)| short - exact);
+        let count = self.scores.len() as f32;
+        let mean = differences().sum::<f32>() / count;
+        let variance = differences().map(|difference| (difference - mean).powi(2)).sum::<f32>();
+        mean + DEVIATIONS * (variance / count).sqrt()
+    }
+}
