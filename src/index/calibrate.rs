@@ -11,6 +11,9 @@ const K: usize = 10;
 /// Rows held back as queries, at most, and the share of all rows at most.
 const QUERIES: usize = 128;
 const QUERIES_SHARE: usize = 20;
+/// Where walks are this wide and recall is this good, more effort is not tried out.
+const WIDE: usize = 400;
+const ENOUGH: f32 = 0.99;
 /// Recall is measured on few queries, so a little more than was asked for is aimed at.
 const MARGIN: f32 = 0.003;
 
@@ -53,7 +56,7 @@ impl Calibration {
             });
             let recall = found.iter().sum::<usize>() as f32 / (count * K.min(index.len())) as f32;
             points.push((ef as u32, recall));
-            if recall >= 0.9995 {
+            if recall >= 0.9995 || (recall >= ENOUGH && ef >= WIDE) {
                 break;
             }
             ef += ef.div_ceil(4);

@@ -29,9 +29,9 @@ impl Codes {
     pub(super) fn fit(metric: Metric, dims: usize, vectors: &[f32], threads: Threads) -> Codes {
         let isa = Isa::detect();
         let rows = vectors.len() / dims;
-        let step = (rows / SAMPLE_ROWS).max(1);
-        let sample: Vec<f32> =
-            vectors.chunks_exact(dims).step_by(step).flatten().copied().collect();
+        let sampled = rows.min(SAMPLE_ROWS);
+        let sample = (0..sampled).map(|at| &vectors[at * rows / sampled * dims..][..dims]);
+        let sample: Vec<f32> = sample.flatten().copied().collect();
         let space = Space::fit(metric, dims, vectors, &sample);
         let placed: Vec<Placed> = threads.map(
             sample.len() / dims,

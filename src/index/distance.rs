@@ -52,7 +52,7 @@ fn clamp_to_f32(value: f64) -> f32 {
 pub struct PreparedQuery {
     metric: Metric,
     /// Under cosine scaled to length 1, so that no query overflows the sums.
-    query: Box<[f32]>,
+    query: Vec<f32>,
     isa: Isa,
 }
 
@@ -64,18 +64,30 @@ impl PreparedQuery {
     }
 
     pub(super) fn with_isa(metric: Metric, query: &[f32], isa: Isa) -> Self {
-        let query = match metric {
-            Metric::Euclidean | Metric::Dot => query.into(),
+        let mut prepared = PreparedQuery { metric, query: Vec::with_capacity(query.len()), isa };
+        prepared.set(query);
+        prepared
+    }
+
+    /// Takes another query, in the room of the one before.
+    pub fn set(&mut self, query: &[f32]) {
+        self.query.clear();
+        match self.metric {
+            Metric::Euclidean | Metric::Dot => self.query.extend_from_slice(query),
             Metric::Cosine => {
                 let scale = match norm(query) {
                     0.0 => 0.0,
                     norm => norm.recip(),
                 };
                 let scaled = query.iter().map(|&value| (f64::from(value) * scale) as f32);
-                scaled.collect()
+                self.query.extend(scaled);
             }
-        };
-        PreparedQuery { metric, query, isa }
+        }
+    }
+
+    /// The metric that it measures by.
+    pub(super) fn metric(&self) -> Metric {
+        self.metric
     }
 
     /// The length that every row must have.

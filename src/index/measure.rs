@@ -23,7 +23,7 @@ impl Scratch {
         vectors: &dyn Vectors,
         k: usize,
     ) {
-        let prepared = PreparedQuery::new(index.metric(), query);
+        let prepared = self.prepared(index, query);
         // Codes that hold the very values leave nothing to be put right.
         let spare = if index.codes.scalar.is_exact() { 0 } else { k / 2 + 5 };
         let first = (k + spare).min(self.keys.len());
@@ -37,6 +37,19 @@ impl Scratch {
         self.results
             .sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row)));
         self.results.truncate(k);
+        self.measuring = Some(prepared);
+    }
+
+    /// The query prepared for exact distances, in the room of the one before.
+    fn prepared(&mut self, index: &Index, query: &[f32]) -> PreparedQuery {
+        let before = self.measuring.take().filter(|prepared| prepared.metric() == index.metric());
+        match before {
+            Some(mut prepared) => {
+                prepared.set(query);
+                prepared
+            }
+            None => PreparedQuery::new(index.metric(), query),
+        }
     }
 
     /// Adds the keys from `start` to `end` to the results, with their exact distances.
@@ -50,6 +63,9 @@ impl Scratch {
     ) {
         let dims = index.dimensions();
         let keys = &self.keys[start..end];
+        for key in keys {
+            vectors.prefetch(key.row(), dims);
+        }
         self.vectors.resize(keys.len() * dims, 0.0);
         for (key, into) in keys.iter().zip(self.vectors.chunks_exact_mut(dims)) {
             vectors.read(key.row(), into);

@@ -3,7 +3,7 @@
 use super::code::{Code, Placed, Scalar, Short};
 use super::graph::{Coded, Walk, prefetch};
 use super::pool::{Key, Pool};
-use super::{Index, RowSet, Threads};
+use super::{Index, PreparedQuery, RowSet, Threads};
 
 /// Most results that can be asked for, and most rows that a walk keeps.
 pub const EF_MAX: usize = 100_000;
@@ -44,12 +44,21 @@ pub struct Search<'a> {
 
 /// Full-precision vectors by row.
 pub trait Vectors: Sync {
+    /// Is told which row will be read soon.
+    fn prefetch(&self, row: u32, dims: usize) {
+        let _ = (row, dims);
+    }
+
     /// Writes the vector of a row into `into`, which is as long as one.
     fn read(&self, row: u32, into: &mut [f32]);
 }
 
 /// Vectors that lie one after the other.
 impl Vectors for [f32] {
+    fn prefetch(&self, row: u32, dims: usize) {
+        prefetch(&self[row as usize * dims..][..dims]);
+    }
+
     fn read(&self, row: u32, into: &mut [f32]) {
         into.copy_from_slice(&self[row as usize * into.len()..][..into.len()]);
     }
@@ -76,6 +85,7 @@ pub struct Scratch {
     /// The best rows by the 8-bit codes, sorted.
     pub(super) keys: Vec<Key>,
     pub(super) scanned: Vec<(f32, u32)>,
+    pub(super) measuring: Option<PreparedQuery>,
     pub(super) vectors: Vec<f32>,
     pub(super) norms: Vec<f32>,
     pub(super) results: Vec<Neighbour>,

@@ -1,5 +1,5 @@
-//! `kernel-bench DIR --metric euclidean|cosine|dot [--builder brainy|hnsw_rs] [--threads N]`:
-//! builds and searches an index for `benches/kernel.py`, which asks by lines of JSON on standard
+//! `kernel-bench DIR --metric euclidean|cosine|dot [--builder brainy|hnsw_rs] [--threads N]
+//! [--m N] [--ef-construction N] [--full-precision]`: builds and searches an index for `benches/kernel.py`, which asks by lines of JSON on standard
 //! input and gets a line each on standard output:
 //!
 //! - `{"op": "build"}`: `{"buildSeconds", "bytesPerVector", "params"}`
@@ -8,7 +8,9 @@
 //! - `{"op": "merge"}`: builds two halves and merges them; searches then go to the outcome
 //! - `{"op": "rebuilt"}`: searches go to what was built whole again
 //!
-//! An error is `{"error"}`.
+//! An error is `{"error"}`. Results are those of the 8-bit codes, as they are of the engines that
+//! keep no more; with filters, or `--full-precision`, the best are measured again by the vectors
+//! themselves (what is far from a query is too much alike for 8 bits).
 
 use kernel_bench::index::{
     Effort, Index, IndexParams, Metric, RowSet, Scratch, Search, Threads, Vectors,
@@ -38,6 +40,8 @@ struct Bench {
     whole: Option<Built>,
     merged: Option<Built>,
     filters: Vec<Vec<u8>>,
+    /// Whether the best results are measured again by the full-precision vectors.
+    full_precision: bool,
     scratch: Scratch,
 }
 
@@ -87,6 +91,7 @@ impl Bench {
             whole: None,
             merged: None,
             filters: Vec::new(),
+            full_precision: args.iter().any(|arg| arg == "--full-precision"),
             scratch: Scratch::default(),
         })
     }
@@ -120,30 +125,37 @@ impl Bench {
 
     fn build(&self, vectors: &[f32]) -> (Built, f64) {
         let start = Instant::now();
-        let (index, order) = self.pool.install(|| {
-            Index::build(self.metric, self.dims, vectors, self.params, Threads::Pool)
-        });
+        let (index, order) = self
+            .pool
+            .install(|| Index::build(self.metric, self.dims, vectors, self.params, Threads::Pool));
         let seconds = start.elapsed().as_secs_f64();
         let vectors = self.ordered(vectors, &order);
         (Built { index, order, vectors }, seconds)
     }
 
     fn ordered(&self, vectors: &[f32], order: &[u32]) -> Vec<f32> {
-        order.iter().flat_map(|&row| &vectors[row as usize * self.dims..][..self.dims]).copied().collect()
+        order
+            .iter()
+            .flat_map(|&row| &vectors[row as usize * self.dims..][..self.dims])
+            .copied()
+            .collect()
     }
 
     fn merge(&mut self) -> Outcome<Value> {
         let half = self.base.len() / self.dims / 2;
         let (left, left_seconds) = self.build(&self.base[..half * self.dims]);
         let (right, right_seconds) = self.build(&self.base[half * self.dims..]);
-        let numbers: Vec<u32> =
-            left.order.iter().copied().chain(right.order.iter().map(|row| row + half as u32)).collect();
+        let numbers: Vec<u32> = left
+            .order
+            .iter()
+            .copied()
+            .chain(right.order.iter().map(|row| row + half as u32))
+            .collect();
         let vectors = [left.vectors, right.vectors].concat();
         let start = Instant::now();
         let parts = [&left.index, &right.index];
-        let (index, order) = self
-            .pool
-            .install(|| Index::merge(&parts, &vectors, self.params, Threads::Pool));
+        let (index, order) =
+            self.pool.install(|| Index::merge(&parts, &vectors, self.params, Threads::Pool));
         let merge_seconds = start.elapsed().as_secs_f64();
         let order: Vec<u32> = order.iter().map(|&row| numbers[row as usize]).collect();
         let vectors = self.ordered(&self.base, &order);
@@ -159,7 +171,7 @@ impl Bench {
     }
 
     fn search(&mut self, request: &Value) -> Outcome<Value> {
-        let Bench { dims, queries, whole, merged, filters, scratch, .. } = self;
+        let Bench { dims, queries, whole, merged, filters, full_precision, scratch, .. } = self;
         let built = merged.as_ref().or(whole.as_ref()).ok_or("build first")?;
         let effort = request["ef"].as_u64().map_or(Effort::Default, |ef| Effort::Ef(ef as usize));
         let k = request["k"].as_u64().unwrap_or(10) as usize;
@@ -171,11 +183,12 @@ impl Bench {
             })
             .collect();
         let vectors = Ordered(&built.vectors);
+        let vectors = (*full_precision || !allowed.is_empty()).then_some(&vectors as &dyn Vectors);
         let mut ids: Vec<Vec<u32>> = Vec::with_capacity(queries.len() / *dims);
         let start = Instant::now();
         for (at, query) in queries.chunks_exact(*dims).enumerate() {
             let allowed = (!allowed.is_empty()).then(|| &allowed[at % allowed.len()]);
-            let search = Search { k, effort, allowed, vectors: Some(&vectors) };
+            let search = Search { k, effort, allowed, vectors };
             let results = built.index.search(query, &search, scratch);
             ids.push(results.iter().map(|result| built.order[result.row as usize]).collect());
         }
@@ -186,6 +199,10 @@ impl Bench {
 struct Ordered<'a>(&'a [f32]);
 
 impl Vectors for Ordered<'_> {
+    fn prefetch(&self, row: u32, dims: usize) {
+        self.0.prefetch(row, dims);
+    }
+
     fn read(&self, row: u32, into: &mut [f32]) {
         self.0.read(row, into);
     }

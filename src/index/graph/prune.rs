@@ -6,6 +6,7 @@
 //! which are what walks will see (measured: choosing by 8-bit codes gives the same graph).
 
 use super::Rows;
+use crate::index::code::Code;
 use crate::index::integer::Line;
 use crate::index::pool::Key;
 
@@ -19,15 +20,17 @@ pub(super) struct Pruner<'a> {
     keys: Vec<Key>,
     /// Their codes, one after the other.
     lines: Vec<Line>,
-    /// How many times closer than the row the closest chosen one is to each.
-    ratios: Vec<f32>,
+    /// The distance of each from the row.
+    distances: Vec<f32>,
+    /// The distance of each from the closest one chosen before it was its turn.
+    closest: Vec<f32>,
     candidates: Vec<u32>,
     scores: Vec<f32>,
     pub(super) chosen: Vec<u32>,
 }
 
-/// The ratio of a candidate that was chosen.
-const CHOSEN: f32 = f32::INFINITY;
+/// Stands for a distance of a candidate that was chosen.
+const CHOSEN: f32 = f32::NEG_INFINITY;
 
 impl<'a> Pruner<'a> {
     pub(super) fn new(rows: Rows<'a>, degree: usize, alpha: f32) -> Self {
@@ -37,7 +40,8 @@ impl<'a> Pruner<'a> {
             alpha: alpha * alpha,
             keys: Vec::new(),
             lines: Vec::new(),
-            ratios: Vec::new(),
+            distances: Vec::new(),
+            closest: Vec::new(),
             candidates: Vec::new(),
             scores: Vec::new(),
             chosen: Vec::new(),
@@ -47,8 +51,10 @@ impl<'a> Pruner<'a> {
     /// Chooses neighbours of `row` among `candidates` into `self.chosen`.
     pub(super) fn choose(&mut self, row: u32, candidates: impl Iterator<Item = u32>) {
         self.rank(row, candidates);
-        self.ratios.clear();
-        self.ratios.resize(self.keys.len(), 0.0);
+        self.distances.clear();
+        self.distances.extend(self.keys.iter().map(|key| key.score()));
+        self.closest.clear();
+        self.closest.resize(self.keys.len(), f32::INFINITY);
         self.scores.resize(self.keys.len(), 0.0);
         self.chosen.clear();
         self.round(1.0);
@@ -62,8 +68,6 @@ impl<'a> Pruner<'a> {
         let Rows { short, lines, queries } = self.rows;
         self.candidates.clear();
         self.candidates.extend(candidates.filter(|&candidate| candidate != row));
-        self.candidates.sort_unstable();
-        self.candidates.dedup();
         self.scores.resize(self.candidates.len(), 0.0);
         short.scores_of(queries.of(row), lines, &self.candidates, &mut self.scores);
         self.keys.clear();
@@ -73,6 +77,7 @@ impl<'a> Pruner<'a> {
             scored.map(|(&other, &score)| Key::relative(score.max(0.0), other, row, count)),
         );
         self.keys.sort_unstable();
+        self.keys.dedup();
         self.lines.clear();
         let own = self.rows.line(row);
         let mut same_left = (self.degree / 2).max(1);
@@ -91,13 +96,14 @@ impl<'a> Pruner<'a> {
         });
     }
 
-    /// Chooses every candidate whose ratio is at most `most`, closest first.
-    fn round(&mut self, most: f32) {
+    /// Chooses every candidate to which no chosen one is `margin` times closer than the row, closest
+    /// first.
+    fn round(&mut self, margin: f32) {
         for at in 0..self.keys.len() {
             if self.chosen.len() == self.degree {
                 return;
             }
-            if self.ratios[at] <= most {
+            if self.distances[at] <= margin * self.closest[at] {
                 self.take(at);
             }
         }
@@ -107,10 +113,14 @@ impl<'a> Pruner<'a> {
         let Rows { short, queries, .. } = self.rows;
         let row = self.keys[at].row();
         self.chosen.push(row);
-        self.ratios[at] = CHOSEN;
-        short.scores_of_run(queries.of(row), &self.lines, &mut self.scores);
-        for ((ratio, key), score) in self.ratios.iter_mut().zip(&self.keys).zip(&self.scores) {
-            *ratio = ratio.max(key.score() / score.max(f32::MIN_POSITIVE));
+        self.closest[at] = CHOSEN;
+        // Those before it were closer, and have been decided on.
+        let later = at + 1..self.keys.len();
+        let lines = &self.lines[later.start * short.lines()..];
+        let scores = &mut self.scores[later.clone()];
+        short.scores_of_run(queries.of(row), lines, scores);
+        for (closest, &score) in self.closest[later].iter_mut().zip(&*scores) {
+            *closest = closest.min(score);
         }
     }
 }
