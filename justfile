@@ -50,6 +50,10 @@ s3 NAME="seaweedfs":
 bench-ingest *ARGS:
     benches/ingest.py {{ARGS}}
 
+# The index against its peers: just bench-kernel --data DIR --metric cosine
+bench-kernel *ARGS:
+    benches/kernel.py {{ARGS}}
+
 # Share of log PUTs that lose their race at 1, 2, 4 and 8 writers
 bench-contention *ARGS:
     cargo bench --bench contention -- {{ARGS}}

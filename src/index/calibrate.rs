@@ -1,7 +1,7 @@
 //! What effort gives which recall? Measured when an index is built.
 
 use super::search::EF_MAX;
-use super::{Effort, Index, PreparedQuery, Scratch, Search, TopK};
+use super::{Effort, Index, Metric, PreparedQuery, Scratch, Search, TopK, inverse_norm};
 use crate::index::parallel::Threads;
 
 /// What a search aims at that says nothing of it.
@@ -39,8 +39,9 @@ impl Calibration {
         let dims = index.dimensions();
         let count = queries.len() / dims;
         let query = |at: usize| &queries[at * dims..][..dims];
+        let norms = norms(index.metric(), vectors, dims, threads);
         let farthest: Vec<f32> =
-            threads.map(count, || (), |(), at| kth_distance(index, vectors, query(at)));
+            threads.map(count, || (), |(), at| kth_distance(index, vectors, &norms, query(at)));
         let mut points = Vec::new();
         let mut ef = K;
         while count > 0 && ef < index.len().min(EF_MAX) {
@@ -79,20 +80,29 @@ impl Calibration {
     }
 }
 
+/// What cosine distances need of each row; nothing for other metrics.
+fn norms(metric: Metric, vectors: &[f32], dims: usize, threads: Threads) -> Vec<f32> {
+    match metric {
+        Metric::Cosine => threads.map(
+            vectors.len() / dims,
+            || (),
+            |(), row| inverse_norm(&vectors[row * dims..][..dims]),
+        ),
+        Metric::Euclidean | Metric::Dot => Vec::new(),
+    }
+}
+
 /// The distance of the last of the true results, and a little more for rounding.
-fn kth_distance(index: &Index, vectors: &[f32], query: &[f32]) -> f32 {
+fn kth_distance(index: &Index, vectors: &[f32], norms: &[f32], query: &[f32]) -> f32 {
     const TILE: usize = 256;
     let dims = query.len();
     let prepared = PreparedQuery::new(index.metric(), query);
     let mut top = TopK::new(K);
     let mut distances = [0.0; TILE];
     for (tile, rows) in vectors.chunks(TILE * dims).enumerate() {
-        let norms: Vec<f32> = match index.metric() {
-            super::Metric::Cosine => rows.chunks_exact(dims).map(super::inverse_norm).collect(),
-            _ => Vec::new(),
-        };
+        let norms = norms.get(tile * TILE..).map_or(norms, |norms| &norms[..norms.len().min(TILE)]);
         let distances = &mut distances[..rows.len() / dims];
-        prepared.distances(rows, &norms, distances);
+        prepared.distances(rows, norms, distances);
         for (at, &distance) in distances.iter().enumerate() {
             if distance <= top.threshold() {
                 top.push(distance, tile * TILE + at);

@@ -67,13 +67,14 @@ impl Codes {
         let mut lines = vec![Line::ZERO; rows * (short + scalar)];
         threads.chunks_mut(&mut lines, CHUNK * (short + scalar), |chunk, lines| {
             let mut placed = Placed::new(self.space.placed_dims());
+            let (mut short_query, mut scalar_query) = (self.short.query(), self.scalar.query());
             let vectors = vectors[chunk * CHUNK * dims..].chunks_exact(dims);
             for (lines, vector) in lines.chunks_exact_mut(short + scalar).zip(vectors) {
                 let bias = self.space.place_row(vector, &mut placed.values);
                 placed.split();
                 let (short_lines, scalar_lines) = lines.split_at_mut(short);
-                self.short.encode(&placed, bias, short_lines);
-                self.scalar.encode(&placed, bias, scalar_lines);
+                self.short.encode(&placed, bias, short_lines, &mut short_query);
+                self.scalar.encode(&placed, bias, scalar_lines, &mut scalar_query);
             }
         });
         for lines in lines.chunks_exact(short + scalar) {

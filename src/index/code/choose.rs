@@ -27,6 +27,9 @@ const CLOSEST: usize = 10;
 /// whole set and easier to tell apart, so this is asked for more than walks need.
 const GOOD: f32 = 0.997;
 
+/// Rows that are encoded together.
+const ENCODED: usize = 64;
+
 /// Fits the short format to a sample of placed rows.
 pub(in crate::index) fn fit_short(
     isa: Isa,
@@ -101,9 +104,11 @@ fn nearest(distances: &[f32], query: usize, count: usize) -> Vec<u32> {
 fn quality(short: &Short, sample: &[Placed], closest: &[Vec<u32>], threads: Threads) -> f32 {
     let width = short.lines();
     let mut lines = vec![Line::ZERO; sample.len() * width];
-    threads.chunks_mut(&mut lines, width, |row, lines| {
-        let placed = &sample[row];
-        short.encode(placed, 0.5 * placed.square, lines);
+    threads.chunks_mut(&mut lines, ENCODED * width, |chunk, lines| {
+        let mut query = short.query();
+        for (lines, placed) in lines.chunks_exact_mut(width).zip(&sample[chunk * ENCODED..]) {
+            short.encode(placed, 0.5 * placed.square, lines, &mut query);
+        }
     });
     let mut scores = vec![0.0; sample.len()];
     let mut prepared = short.query();

@@ -29,8 +29,8 @@ pub(super) trait Code: Sync {
     /// Lines for each row.
     fn lines(&self) -> usize;
 
-    /// Writes a placed row with its bias into its lines.
-    fn encode(&self, placed: &Placed, bias: f32, row: &mut [Line]);
+    /// Writes a placed row with its bias into its lines; what `query` holds is lost.
+    fn encode(&self, placed: &Placed, bias: f32, row: &mut [Line], query: &mut Self::Query);
 
     /// An empty query, to be prepared.
     fn query(&self) -> Self::Query;

@@ -97,7 +97,7 @@ impl Code for Scalar {
         (self.dims + TAIL_BYTES).div_ceil(Line::BYTES)
     }
 
-    fn encode(&self, placed: &Placed, bias: f32, row: &mut [Line]) {
+    fn encode(&self, placed: &Placed, bias: f32, row: &mut [Line], _: &mut ScalarQuery) {
         let placed = &placed.values;
         row.fill(Line::ZERO);
         if let Some(centre) = &self.exact {

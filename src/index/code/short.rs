@@ -267,13 +267,13 @@ impl Code for Short {
         self.shape.lines
     }
 
-    fn encode(&self, placed: &Placed, bias: f32, row: &mut [Line]) {
-        let mut query = self.query();
-        self.project(placed, &mut query);
+    fn encode(&self, placed: &Placed, bias: f32, row: &mut [Line], query: &mut ShortQuery) {
+        self.project(placed, query);
         row.fill(Line::ZERO);
-        for (at, &value) in query.components.iter().enumerate() {
+        let scales = self.lows.iter().zip(&self.steps);
+        for (at, (&value, (low, step))) in query.components.iter().zip(scales).enumerate() {
             let most = if at < self.shape.wide { WIDE_MAX } else { NARROW_MAX };
-            let level = ((value - self.lows[at]) / self.steps[at]).round().clamp(0.0, most) as u8;
+            let level = rounded(((value - low) / step).clamp(0.0, most)) as u8;
             let (byte, upper) = self.shape.position(at);
             row[byte / Line::BYTES].0[byte % Line::BYTES] |= level << (4 * u8::from(upper));
         }
