@@ -14,14 +14,22 @@ const QUERIES_SHARE: usize = 20;
 /// Where walks are this wide and recall is this good, more effort is not tried out.
 const WIDE: usize = 400;
 const ENOUGH: f32 = 0.99;
+/// Queries that look for their true results together.
+const BLOCK: usize = 16;
 /// Recall is measured on few queries, so a little more than was asked for is aimed at.
 const MARGIN: f32 = 0.003;
 
-/// Pairs of a walk's width and the recall measured with it, both ascending.
+/// What walks over an index gave.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Calibration {
+    /// Rows of the index when it was measured.
+    pub(super) rows: u32,
+    /// Pairs of a walk's width and the recall measured with it, both ascending.
     pub(super) points: Vec<(u32, f32)>,
 }
+
+/// With twice the rows walks are to be 1.25 times as wide (measured: merged halves of three sets).
+const GROWTH: f32 = 0.32;
 
 impl Calibration {
     /// How many of `rows` rows are held back as queries.
@@ -40,8 +48,16 @@ impl Calibration {
         let count = queries.len() / dims;
         let query = |at: usize| &queries[at * dims..][..dims];
         let norms = norms(index.metric(), vectors, dims, threads);
-        let farthest: Vec<f32> =
-            threads.map(count, || (), |(), at| kth_distance(index, vectors, &norms, query(at)));
+        let blocks = threads.map(
+            count.div_ceil(BLOCK),
+            || (),
+            |(), block| {
+                let queries = &queries[block * BLOCK * dims..];
+                let queries = &queries[..queries.len().min(BLOCK * dims)];
+                kth_distances(index, vectors, &norms, queries)
+            },
+        );
+        let farthest: Vec<f32> = blocks.concat();
         let mut points = Vec::new();
         let mut ef = K;
         while count > 0 && ef < index.len().min(EF_MAX) {
@@ -66,17 +82,19 @@ impl Calibration {
         for at in 1..points.len() {
             points[at].1 = points[at].1.max(points[at - 1].1);
         }
-        Calibration { points }
+        Calibration { rows: index.len() as u32, points }
     }
 
-    /// The width of walks for a recall of `k` results. Beyond what was measured the widest is given.
-    pub(super) fn ef(&self, recall: f32, k: usize) -> usize {
+    /// The width of walks over now `rows` rows for a recall of `k` results. Beyond what was measured
+    /// the widest is given.
+    pub(super) fn ef(&self, recall: f32, k: usize, rows: usize) -> usize {
         let wanted = (recall + MARGIN).min(0.9995);
         let enough = self.points.iter().find(|point| point.1 >= wanted).or(self.points.last());
         // An index without points is small enough to be scanned.
-        let ef = enough.map_or(EF_MAX, |point| point.0 as usize);
+        let Some(&(ef, _)) = enough else { return EF_MAX };
+        let growth = (rows as f32 / self.rows.max(1) as f32).max(1.0).powf(GROWTH);
         // As many more as there are more results.
-        ef + k.saturating_sub(K)
+        (ef as f32 * growth).round() as usize + k.saturating_sub(K)
     }
 }
 
@@ -92,25 +110,30 @@ fn norms(metric: Metric, vectors: &[f32], dims: usize, threads: Threads) -> Vec<
     }
 }
 
-/// The distance of the last of the true results, and a little more for rounding.
-fn kth_distance(index: &Index, vectors: &[f32], norms: &[f32], query: &[f32]) -> f32 {
-    const TILE: usize = 256;
-    let dims = query.len();
-    let prepared = PreparedQuery::new(index.metric(), query);
-    let mut top = TopK::new(K);
+/// For each query the distance of the last of the true results, and a little more for rounding.
+fn kth_distances(index: &Index, vectors: &[f32], norms: &[f32], queries: &[f32]) -> Vec<f32> {
+    /// Rows that stay in the cache while every query passes over them.
+    const TILE: usize = 128;
+    let dims = index.dimensions();
+    let queries = queries.chunks_exact(dims);
+    let mut all: Vec<(PreparedQuery, TopK<usize>)> =
+        queries.map(|query| (PreparedQuery::new(index.metric(), query), TopK::new(K))).collect();
     let mut distances = [0.0; TILE];
     for (tile, rows) in vectors.chunks(TILE * dims).enumerate() {
-        let norms = norms.get(tile * TILE..).map_or(norms, |norms| &norms[..norms.len().min(TILE)]);
         let distances = &mut distances[..rows.len() / dims];
-        prepared.distances(rows, norms, distances);
-        for (at, &distance) in distances.iter().enumerate() {
-            if distance <= top.threshold() {
-                top.push(distance, tile * TILE + at);
+        let first = tile * TILE;
+        let norms = norms.get(first..first + distances.len()).unwrap_or_default();
+        for (query, top) in &mut all {
+            query.distances(rows, norms, distances);
+            for (at, &distance) in distances.iter().enumerate() {
+                if distance <= top.threshold() {
+                    top.push(distance, first + at);
+                }
             }
         }
     }
-    let last = top.threshold();
-    if last.is_finite() { last + last.abs() * 1e-6 } else { f32::MAX }
+    let last = all.iter().map(|(_, top)| top.threshold());
+    last.map(|last| if last.is_finite() { last + last.abs() * 1e-6 } else { f32::MAX }).collect()
 }
 
 /// A slice as vectors.

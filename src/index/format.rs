@@ -7,7 +7,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 8 | magic, `BRNYIDX1` |
-//! | 4 each, `u32` | metric (0 cosine, 1 euclidean, 2 dot), dimensions, rows, places for neighbours, lines of a short code, components in 7 bits, components, 1 if the 8-bit codes are the values themselves, points of the calibration |
+//! | 4 each, `u32` | metric (0 cosine, 1 euclidean, 2 dot), dimensions, rows, places for neighbours, lines of a short code, components in 7 bits, components, 1 if the 8-bit codes are the values themselves, points of the calibration, rows that it was measured with |
 //! | 4 each, `f32` | scale and radius of the space |
 //! | 4 each, `f32` | the centre: dimensions, and 1 more under dot |
 //! | 4 each, `f32` | for each component what a unit of its direction is worth; then its lowest value; then its step |
@@ -102,6 +102,7 @@ impl Index {
             parts.scales.len(),
             usize::from(scalar.is_exact()),
             self.calibration.points.len(),
+            self.calibration.rows as usize,
         ];
         let mut head = MAGIC.to_vec();
         head.extend(numbers.iter().flat_map(|&number| (number as u32).to_le_bytes()));
@@ -174,12 +175,13 @@ impl Head {
         let components = reader.number()?;
         let exact = reader.number_within(0, 1)? == 1;
         let points = reader.number_within(0, POINTS_MAX)?;
+        let measured = reader.number_within(0, INDEX_ROWS_MAX - 1)? as u32;
         let (scale, radius) = (reader.float()?, reader.float()?);
         let mut space = Space { metric, dims, scale, radius, centre: Box::default() };
         space.centre = reader.floats(space.placed_dims())?.into();
         let [scales, lows, steps] =
             [reader.floats(components)?, reader.floats(components)?, reader.floats(components)?];
-        let calibration = Calibration { points: reader.pairs(points)? };
+        let calibration = Calibration { rows: measured, points: reader.pairs(points)? };
         let directions = reader.lines(components * space.placed_dims().div_ceil(Line::BYTES))?;
         if !reader.left.is_empty() {
             return Err(NotAnIndex("its head is too long"));

@@ -1,5 +1,6 @@
 //! One query on its way through an index.
 
+use super::calibrate::DEFAULT_RECALL;
 use super::code::{Code, Placed, Scalar, Short};
 use super::graph::{Coded, Walk, prefetch};
 use super::pool::{Key, Pool};
@@ -161,8 +162,8 @@ impl Index {
     fn ef(&self, effort: Effort, k: usize) -> usize {
         let ef = match effort {
             Effort::Ef(ef) => ef,
-            Effort::Recall(recall) => self.calibration.ef(recall, k),
-            Effort::Default => self.calibration.ef(super::calibrate::DEFAULT_RECALL, k),
+            Effort::Recall(recall) => self.calibration.ef(recall, k, self.len()),
+            Effort::Default => self.calibration.ef(DEFAULT_RECALL, k, self.len()),
         };
         ef.clamp(k, EF_MAX)
     }

@@ -49,23 +49,28 @@ fn sorted(directions: Vec<f32>, variances: Vec<f32>, dims: usize) -> Axes {
 
 /// `dims` x `dims`.
 fn covariance(rows: &[f32], dims: usize, isa: Isa, threads: Threads) -> Vec<f32> {
-    let count = rows.len() / dims;
-    let mut columns = vec![0f32; rows.len()];
-    for (index, row) in rows.chunks_exact(dims).enumerate() {
-        for (dim, &value) in row.iter().enumerate() {
-            columns[dim * count + index] = value;
-        }
-    }
+    /// Rows that are added at a time, so that all of their columns stay in the cache.
+    const BLOCK: usize = 256;
     let mut covariance = vec![0f32; dims * dims];
-    if count == 0 {
-        return covariance;
+    for rows in rows.chunks(BLOCK * dims) {
+        let count = rows.len() / dims;
+        let mut columns = vec![0f32; rows.len()];
+        for (index, row) in rows.chunks_exact(dims).enumerate() {
+            for (dim, &value) in row.iter().enumerate() {
+                columns[dim * count + index] = value;
+            }
+        }
+        threads.chunks_mut(&mut covariance, dims, |first, out| {
+            // Only what lies right of the diagonal; the rest is its mirror image.
+            let mut sums = vec![0f32; dims - first];
+            let right = &columns[first * count..];
+            isa.sums(Sum::Products, &right[..count], right, &mut sums);
+            for (out, sum) in out[first..].iter_mut().zip(sums) {
+                *out += sum;
+            }
+        });
     }
-    threads.chunks_mut(&mut covariance, dims, |first, out| {
-        // Only what lies right of the diagonal; the rest is its mirror image.
-        let right = &columns[first * count..];
-        isa.sums(Sum::Products, &columns[first * count..][..count], right, &mut out[first..]);
-    });
-    let scale = 1.0 / count.max(1) as f32;
+    let scale = 1.0 / (rows.len() / dims).max(1) as f32;
     for row in 0..dims {
         for column in row..dims {
             let value = covariance[row * dims + column] * scale;
