@@ -42,6 +42,7 @@ fn planted(random: &mut Random, dims: usize, rows: usize, spreads: &[f32]) -> (V
 
 proptest! {
     #[test]
+    #[cfg_attr(miri, ignore = "minutes of safe code")]
     fn any_rows_have_orthonormal_axes(
         seed: u64, dims in 1usize..=24, rows in 0usize..40, count in 1usize..30,
         scale in proptest::sample::select(vec![1e-9f32, 1e-4, 1.0, 1e6]),
@@ -62,6 +63,7 @@ proptest! {
 
     /// At any scale that a space leaves as it is, and in any size of the rest.
     #[test]
+    #[cfg_attr(miri, ignore = "minutes of safe code")]
     fn a_planted_subspace_is_found(
         seed: u64, dims in 12usize..=40,
         scale in proptest::sample::select(vec![1e-8f32, 1e-4, 1.0, 1e6]),
