@@ -99,3 +99,6 @@ impl<T: std::fmt::Debug> std::fmt::Debug for Buffer<T> {
         formatter.debug_list().entries(self.iter()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

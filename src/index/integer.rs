@@ -563,3 +563,6 @@ mod neon {
 
     loops!(#[target_feature(enable = "neon")]);
 }
+
+#[cfg(test)]
+mod tests;

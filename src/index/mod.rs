@@ -23,6 +23,8 @@ mod measure;
 mod more;
 mod parallel;
 mod pool;
+#[cfg(test)]
+mod random;
 mod rows;
 mod scan;
 mod search;

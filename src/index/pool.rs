@@ -82,7 +82,7 @@ impl Pool {
     }
 
     /// Enters a candidate that is not in yet and whose score is below the threshold; says whether it
-    /// is now the best unmarked one.
+    /// is known to be the best unmarked one now.
     #[inline]
     pub(super) fn insert(&mut self, score: f32, row: u32) -> bool {
         let key = Key::new(score, row);
@@ -118,3 +118,6 @@ impl Pool {
         self.keys[self.next.min(self.keys.len())..].iter().find(|key| !key.is_marked()).copied()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,3 +68,6 @@ impl FromIterator<u32> for RowSet {
         set
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,11 @@
 //! - cosine: scaled to length 1;
 //! - dot: a coordinate is added that gives every row the same length, `sqrt(radius² - |x|²)`, and
 //!   every query 0 (Bachrach et al., "Speeding up the Xbox recommender system", RecSys 2014), so
-//!   that the largest inner product is the smallest distance.
+//!   that the largest inner product is the smallest distance. A query is scaled to that length too:
+//!   it ranks the same, and neither it nor the rows vanish beside the other in a sum.
 //!
-//! All are scaled by a power of two where their squares would leave the range of `f32`.
+//! All are scaled by a power of two where their squares would leave the range of `f32`, and what is
+//! still too long then, far beyond the rows that the space was fitted to, is cut to [`LENGTH_MAX`].
 
 use super::Metric;
 use super::distance::norm;
@@ -14,6 +16,9 @@ use super::distance::norm;
 /// Between these the largest value of a set needs no scaling.
 const UNSCALED_MIN: f64 = 1e-4;
 const UNSCALED_MAX: f64 = 1e6;
+/// Longer than any row that a space is fitted to, scaled, and short enough for sums of squares. To
+/// something that far away all those rows are equally near, within the precision of `f32`.
+const LENGTH_MAX: f64 = 1e15;
 
 /// How vectors are placed into the space of the graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,14 +76,20 @@ impl Space {
         match self.metric {
             Metric::Cosine => score.clamp(0.0, 2.0),
             Metric::Euclidean => {
-                let distance = f64::from(2.0 * score.max(0.0)).sqrt() / f64::from(self.scale);
+                let scale = f64::from(self.scale);
+                let distance = match norm(query) {
+                    norm if norm * scale > LENGTH_MAX => norm,
+                    _ => (2.0 * f64::from(score.max(0.0))).sqrt() / scale,
+                };
                 distance.min(f32::MAX.into()) as f32
             }
             Metric::Dot => {
-                // Half of |q|² + radius² - 2 q.x, where both are scaled.
-                let scale = f64::from(self.scale);
-                let square = (norm(query) * scale).powi(2) + f64::from(self.radius).powi(2);
-                let distance = (f64::from(score) - 0.5 * square) / scale / scale;
+                let (radius, norm) = (f64::from(self.radius), norm(query));
+                if radius == 0.0 || norm == 0.0 {
+                    return 0.0;
+                }
+                // A score is radius² - q.x, where both are scaled, the query to length radius.
+                let distance = (f64::from(score) / radius - radius) * norm / f64::from(self.scale);
                 distance.clamp(f32::MIN.into(), f32::MAX.into()) as f32
             }
         }
@@ -92,7 +103,7 @@ impl Space {
     /// Writes a row, relative to the centre, into `placed`, and returns its bias: half its squared
     /// distance from the centre, as it would be if its length were exactly the radius.
     pub(super) fn place_row(&self, row: &[f32], placed: &mut [f32]) -> f32 {
-        self.scale_into(row, placed);
+        self.scale_into(row, self.row_scale(row), placed);
         if self.metric == Metric::Dot {
             let rest = f64::from(self.radius).powi(2) - norm(&placed[..self.dims]).powi(2);
             placed[self.dims] = rest.max(0.0).sqrt() as f32;
@@ -109,16 +120,26 @@ impl Space {
 
     /// Writes a query, relative to the centre, into `placed`.
     pub(super) fn place_query(&self, query: &[f32], placed: &mut [f32]) {
-        self.scale_into(query, placed);
+        let scale = match self.metric {
+            Metric::Dot => scale_to(self.radius.into(), norm(query)),
+            Metric::Cosine | Metric::Euclidean => self.row_scale(query),
+        };
+        self.scale_into(query, scale, placed);
         self.subtract_centre(placed);
     }
 
-    fn scale_into(&self, vector: &[f32], placed: &mut [f32]) {
-        let scale = match (self.metric, norm_of(self.metric, vector)) {
-            (Metric::Cosine, 0.0) => 0.0,
-            (Metric::Cosine, norm) => norm.recip(),
-            _ => f64::from(self.scale),
-        };
+    fn row_scale(&self, row: &[f32]) -> f64 {
+        let norm = norm(row);
+        match self.metric {
+            Metric::Cosine => scale_to(1.0, norm),
+            Metric::Euclidean | Metric::Dot => match f64::from(self.scale) {
+                scale if norm * scale > LENGTH_MAX => scale_to(LENGTH_MAX, norm),
+                scale => scale,
+            },
+        }
+    }
+
+    fn scale_into(&self, vector: &[f32], scale: f64, placed: &mut [f32]) {
         if scale == 1.0 {
             placed[..self.dims].copy_from_slice(vector);
         } else {
@@ -136,8 +157,9 @@ impl Space {
     }
 }
 
-fn norm_of(metric: Metric, vector: &[f32]) -> f64 {
-    if metric == Metric::Cosine { norm(vector) } else { 1.0 }
+/// What a vector of length `norm` is multiplied by to have that length; 0 for the zero vector.
+fn scale_to(length: f64, norm: f64) -> f64 {
+    if norm == 0.0 { 0.0 } else { length / norm }
 }
 
 fn largest(values: &[f32]) -> f64 {
@@ -157,3 +179,6 @@ fn scale_of(largest: f64) -> f32 {
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
+
+#[cfg(test)]
+mod tests;

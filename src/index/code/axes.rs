@@ -81,14 +81,15 @@ fn covariance(rows: &[f32], dims: usize, isa: Isa, threads: Threads) -> Vec<f32>
     covariance
 }
 
-/// Directions without any meaning, the same every time: signs from a multiplicative hash.
+/// Directions without any meaning, the same every time, from a multiplicative hash. Values rather than
+/// signs: in few dimensions there are too few different signs for independent directions.
 fn start(dims: usize, count: usize) -> Vec<f32> {
-    let sign = |at: usize| {
+    let value = |at: usize| {
         let mixed = (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        if (mixed >> 40) & 1 == 0 { 1.0 } else { -1.0 }
+        (mixed >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
-    (0..dims * count).map(sign).collect()
+    (0..dims * count).map(value).collect()
 }
 
 /// Each direction times the covariance.
@@ -112,14 +113,16 @@ fn orthonormalise(directions: &mut [f32], dims: usize, isa: Isa) {
     for at in 0..directions.len() / dims {
         let (before, rest) = directions.split_at_mut(at * dims);
         let direction = &mut rest[..dims];
-        normalise(direction);
+        // How long it is says nothing yet but how widely the data are spread.
+        normalise(direction, 0.0);
         for _ in 0..2 {
             if at > 0 {
                 let shares = &mut shares[..at];
                 isa.sums(Sum::Products, direction, before, shares);
                 subtract(direction, shares, before);
             }
-            normalise(direction);
+            // What is left of a direction that the others span is rounding, not direction.
+            normalise(direction, 1e-10);
         }
     }
 }
@@ -145,11 +148,14 @@ fn subtract(direction: &mut [f32], shares: &[f32], rows: &[f32]) {
     }
 }
 
-fn normalise(direction: &mut [f32]) {
+/// To length 1, or to 0 where the square of its length is not above `negligible`.
+fn normalise(direction: &mut [f32], negligible: f64) {
     let square: f64 = direction.iter().map(|&value| f64::from(value).powi(2)).sum();
-    // What is left of a direction that the others span is rounding, not direction.
-    let scale = if square < 1e-10 { 0.0 } else { square.sqrt().recip() };
+    let scale = if square > negligible { square.sqrt().recip() } else { 0.0 };
     for value in direction {
         *value = (f64::from(*value) * scale) as f32;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,7 @@
 //! themselves, where they are whole numbers in 0..=255 already.
 //!
 //! A row is its bytes, zeros up to the last 12 bytes of its last line, and there three `f32`: its
-//! bias, its lowest value, its step, and the sum of its decoded values. In the exact format the
-//! second number is half the sum of the squared bytes instead; the lowest value is 0, the step 1.
+//! bias, its lowest value and its step. In the exact format the lowest value is 0, the step 1.
 
 use super::{Code, Placed};
 use crate::index::integer::{Line, ROW_BYTES_MAX};
@@ -151,3 +150,6 @@ impl Code for Scalar {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

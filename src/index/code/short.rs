@@ -452,3 +452,6 @@ impl Short {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

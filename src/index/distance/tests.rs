@@ -67,6 +67,7 @@ fn values(count: usize, seed: u32) -> Vec<f32> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes of safe code")]
 fn every_length_and_every_remainder_of_rows() {
     for dims in (1..=130).chain([255, 383, 384, 385, 768, 1023, 1536, 4096]) {
         for rows in [0, 1, 3, 4, 5, 9] {
@@ -93,6 +94,7 @@ fn a_row_never_reads_its_neighbour() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes of safe code")]
 fn huge_and_tiny_values_have_finite_and_accurate_distances() {
     let scales = [f32::MAX, 1e30, 1e20, 1.0, 1e-20, 1e-30, 1e-38, 1e-41];
     for dims in [1, 2, 7, 64, 384] {

@@ -111,3 +111,6 @@ pub(super) fn entries(rows: usize) -> Vec<u32> {
     let count = rows.isqrt().min(ENTRIES_MAX);
     (0..count).map(|at| (at * rows / count) as u32).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,62 +3,60 @@
 use super::walk::Walk;
 use super::{Graph, NONE, Rows, entries};
 
-/// Each round links what the one before left out; a link may take the place of one that others
-/// needed, so there is more than one.
-const ROUNDS: usize = 4;
 /// How many rows are looked at for one that can take a link.
 const WIDTH: usize = 32;
 
 /// Links rows that no walk could reach to the closest row that one can.
+///
+/// The ways by which rows were reached are a tree, and no link that belongs to it is given up: so
+/// what can be reached stays within reach. There is always a row to link to: a tree over n rows has
+/// fewer than n links, and rows have several places each.
 pub(super) fn connect(graph: &mut Graph, rows: Rows<'_>) {
     let starts = entries(graph.rows());
     let mut walk = Walk::default();
-    for _ in 0..ROUNDS {
-        let mut reached = vec![false; graph.rows()];
-        reach(graph, &mut reached, &starts);
-        let lost: Vec<u32> =
-            (0..graph.rows() as u32).filter(|&row| !reached[row as usize]).collect();
-        if lost.is_empty() {
-            return;
+    let mut from = vec![NONE; graph.rows()];
+    for &start in &starts {
+        reach(graph, &mut from, start, start);
+    }
+    for row in 0..graph.rows() as u32 {
+        if from[row as usize] != NONE {
+            continue;
         }
-        // Rows already linked to in this round keep that link.
-        let mut used = vec![false; graph.rows()];
-        for row in lost {
-            if reached[row as usize] {
-                continue;
-            }
-            walk.run(graph, rows.coded(), rows.queries.of(row), &starts, WIDTH);
-            let found = walk.pool.keys().iter().map(|key| key.row());
-            let host = found.filter(|&host| host != row && !used[host as usize]);
-            let Some(host) = host.min_by_key(|&host| graph.places(host).last() != Some(&NONE))
-            else {
-                continue;
-            };
-            used[host as usize] = graph.places(host).last() != Some(&NONE);
-            adopt(graph, host, row);
-            reach(graph, &mut reached, &[row]);
-        }
+        walk.run(graph, rows.coded(), rows.queries.of(row), &starts, WIDTH);
+        let near = walk.pool.keys().iter().map(|key| key.row());
+        let spare = near.filter_map(|host| Some((host, spare_place(graph, &from, host)?)));
+        let is_taken = |&(host, place): &(u32, usize)| (graph.places(host)[place] as usize) < rows.count();
+        let others = || {
+            let mut reached = (0..graph.rows() as u32).filter(|&host| from[host as usize] != NONE);
+            reached.find_map(|host| Some((host, spare_place(graph, &from, host)?)))
+        };
+        let Some((host, place)) = spare.min_by_key(is_taken).or_else(others) else { return };
+        let degree = graph.degree;
+        graph.neighbours.to_mut()[host as usize * degree + place] = row;
+        reach(graph, &mut from, host, row);
     }
 }
 
-/// Gives `host` the neighbour `row`, in the last place where there is none free.
-fn adopt(graph: &mut Graph, host: u32, row: u32) {
-    let degree = graph.degree;
-    let free = graph.neighbours(host).count().min(degree - 1);
-    graph.neighbours.to_mut()[host as usize * degree + free] = row;
+/// The place of `host` for another neighbour: the first free one, or that of the last neighbour that
+/// is not reached by this link.
+fn spare_place(graph: &Graph, from: &[u32], host: u32) -> Option<usize> {
+    let places = graph.places(host);
+    let free = places.iter().position(|&neighbour| neighbour as usize >= from.len());
+    free.or_else(|| places.iter().rposition(|&neighbour| from[neighbour as usize] != host))
 }
 
-/// Marks what can be reached from `starts`.
-fn reach(graph: &Graph, reached: &mut [bool], starts: &[u32]) {
-    let mut open: Vec<u32> = Vec::new();
-    for &start in starts {
-        if !std::mem::replace(&mut reached[start as usize], true) {
-            open.push(start);
-        }
+/// Notes of all rows not reached before that lead on from `row` where they are reached from; of `row`
+/// itself, that it is from `host`.
+fn reach(graph: &Graph, from: &mut [u32], host: u32, row: u32) {
+    if from[row as usize] != NONE {
+        return;
     }
+    from[row as usize] = host;
+    let mut open = vec![row];
     while let Some(row) = open.pop() {
         for next in graph.neighbours(row) {
-            if !std::mem::replace(&mut reached[next as usize], true) {
+            if from[next as usize] == NONE {
+                from[next as usize] = row;
                 open.push(next);
             }
         }
