@@ -3,7 +3,9 @@
 use super::calibrate::Calibration;
 use super::code::{Code, SCALAR_DIMS_MAX};
 use super::codes::Codes;
-use super::graph::{Bulk, Graph, GraphBuilder, Input, NONE, Plan, by_proximity, entries, link};
+use super::graph::{
+    Bulk, Graph, GraphBuilder, HnswRs, Input, NONE, Plan, by_proximity, entries, link,
+};
 use super::integer::Line;
 use super::pool::ROWS_MAX;
 use super::{Metric, Threads};
@@ -21,6 +23,9 @@ pub enum Builder {
     /// Brainy's own, in bulk.
     #[default]
     Brainy,
+    /// The crate `hnsw_rs`, to compare with: takes several times as long, and its graph differs from
+    /// build to build unless with [`Threads::One`].
+    HnswRs,
 }
 
 /// How an index is built. The names are those of HNSW.
@@ -236,6 +241,7 @@ fn build_graph(
     };
     match params.builder {
         Builder::Brainy => Bulk.build(&input),
+        Builder::HnswRs => HnswRs.build(&input),
     }
 }
 
