@@ -119,6 +119,9 @@ impl Index {
     /// Adds rows after the others. Many at once are cheaper than one after the other. Rows much
     /// unlike those that the index was built from are found less surely.
     pub fn append(&mut self, vectors: &[f32], params: IndexParams, threads: Threads) {
+        if vectors.is_empty() {
+            return;
+        }
         let before = self.len() as u32;
         self.codes.append(vectors, threads);
         let range = before..self.codes.rows() as u32;
