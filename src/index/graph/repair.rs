@@ -6,14 +6,17 @@ use super::{Graph, NONE, Rows, entries};
 /// Each round links what the one before left out; a link may take the place of one that others
 /// needed, so there is more than one.
 const ROUNDS: usize = 4;
-/// How many rows are looked at for one that can take a link.
+/// How many rows are looked at for one that can take a link; four times as many in each later round.
 const WIDTH: usize = 32;
 
 /// Links rows that no walk could reach to the closest row that one can.
 pub(super) fn connect(graph: &mut Graph, rows: Rows<'_>) {
     let starts = entries(graph.rows());
     let mut walk = Walk::default();
-    for _ in 0..ROUNDS {
+    // Rows that gave up a neighbour for a link keep that link, or the same few would trade places in
+    // every round.
+    let mut used = vec![false; graph.rows()];
+    for round in 0..ROUNDS {
         let mut reached = vec![false; graph.rows()];
         reach(graph, &mut reached, &starts);
         let lost: Vec<u32> =
@@ -21,13 +24,11 @@ pub(super) fn connect(graph: &mut Graph, rows: Rows<'_>) {
         if lost.is_empty() {
             return;
         }
-        // Rows already linked to in this round keep that link.
-        let mut used = vec![false; graph.rows()];
         for row in lost {
             if reached[row as usize] {
                 continue;
             }
-            walk.run(graph, rows.coded(), rows.queries.of(row), &starts, WIDTH);
+            walk.run(graph, rows.coded(), rows.queries.of(row), &starts, WIDTH << (2 * round));
             let found = walk.pool.keys().iter().map(|key| key.row());
             let host = found.filter(|&host| host != row && !used[host as usize]);
             let Some(host) = host.min_by_key(|&host| graph.places(host).last() != Some(&NONE))
