@@ -3,7 +3,9 @@
 use super::calibrate::Calibration;
 use super::code::{Code, SCALAR_DIMS_MAX};
 use super::codes::Codes;
-use super::graph::{Bulk, Graph, GraphBuilder, Input, NONE, Plan, by_proximity, entries, link};
+use super::graph::{
+    Bulk, Graph, GraphBuilder, HnswRs, Input, NONE, Plan, by_proximity, entries, link,
+};
 use super::integer::Line;
 use super::pool::ROWS_MAX;
 use super::{Metric, Threads};
@@ -21,6 +23,9 @@ pub enum Builder {
     /// Brainy's own, in bulk.
     #[default]
     Brainy,
+    /// The crate `hnsw_rs`, to compare with: takes several times as long, and its graph differs from
+    /// build to build unless with [`Threads::One`].
+    HnswRs,
 }
 
 /// How an index is built. The names are those of HNSW.
@@ -114,6 +119,9 @@ impl Index {
     /// Adds rows after the others. Many at once are cheaper than one after the other. Rows much
     /// unlike those that the index was built from are found less surely.
     pub fn append(&mut self, vectors: &[f32], params: IndexParams, threads: Threads) {
+        if vectors.is_empty() {
+            return;
+        }
         let before = self.len() as u32;
         self.codes.append(vectors, threads);
         let range = before..self.codes.rows() as u32;
@@ -236,6 +244,7 @@ fn build_graph(
     };
     match params.builder {
         Builder::Brainy => Bulk.build(&input),
+        Builder::HnswRs => HnswRs.build(&input),
     }
 }
 

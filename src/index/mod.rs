@@ -29,6 +29,8 @@ mod rows;
 mod scan;
 mod search;
 mod space;
+#[cfg(test)]
+mod tests;
 mod topk;
 
 pub use buffer::Bytes;

@@ -10,14 +10,18 @@
 //! (`walk.rs`) over the graph so far. Rows are added to a graph, and graphs are merged, by
 //! [`link()`]. Every step reads what the step before it left and writes each row once, so the
 //! outcome does not depend on the number of threads.
+//!
+//! [`HnswRs`] builds by a crate of others instead, to compare with.
 
 mod build;
 mod candidates;
+mod hnsw_rs;
 mod order;
 mod prune;
 mod repair;
 mod walk;
 
+pub(super) use self::hnsw_rs::HnswRs;
 pub(super) use build::{Bulk, Plan, link};
 pub(super) use order::by_proximity;
 pub(super) use walk::{Coded, Walk, prefetch};

@@ -1,0 +1,143 @@
+//! Rows added to an index, and indices merged, are found like those of an index built at once.
+
+use super::*;
+
+/// An effort at which graphs can be compared: high enough to be good, low enough to tell.
+const EFFORT: Effort = Effort::Ef(32);
+
+#[track_caller]
+fn assert_like(grown: &Built, whole: &Built, set: &Set, what: &str) {
+    grown.assert_contract();
+    for effort in [EFFORT, Effort::Default] {
+        let (grown, whole) =
+            (grown.recall(&set.queries, effort), whole.recall(&set.queries, effort));
+        println!("{what} {effort:?}: {grown:.3}, at once {whole:.3}");
+        assert!(grown >= whole - 0.02, "{what} {effort:?}: {grown}, at once {whole}");
+    }
+}
+
+/// Every row is what is closest to its own vector (or something as close).
+fn assert_findable(built: &Built) {
+    let dims = built.index.dimensions();
+    let lost = built.vectors.chunks_exact(dims).filter(|vector| {
+        let found = built.search(vector, Search { k: 1, ..TEN });
+        share(&found, &built.exact(vector, 1, None)) < 1.0
+    });
+    assert_eq!(lost.count(), 0, "rows that are not found");
+}
+
+#[test]
+fn appended_in_batches() {
+    let set = data::clustered(3_000, 24);
+    let dims = set.dims;
+    for builder in BUILDERS {
+        for metric in METRICS {
+            let whole = Built::of(metric, &set, builder);
+            let half = Set { dims, rows: set.rows[..1_500 * dims].to_vec(), queries: vec![] };
+            let Built { mut index, mut vectors } = Built::of(metric, &half, builder);
+            let mut rest = &set.rows[1_500 * dims..];
+            for batch in [1, 7, 0, 600, 7, 885] {
+                let (now, later) = rest.split_at(batch * dims);
+                index.append(now, params(builder), Threads::One);
+                vectors.extend_from_slice(now);
+                rest = later;
+            }
+            assert!(rest.is_empty());
+            assert_eq!(index.len(), set.count());
+            let grown = Built { index, vectors };
+            assert_like(&grown, &whole, &set, &format!("appended {builder:?} {metric:?}"));
+            if metric == Metric::Euclidean {
+                assert_findable(&grown);
+            }
+        }
+    }
+}
+
+#[test]
+fn appended_to_nothing_and_one_by_one() {
+    let set = data::gaussian(60, 8);
+    for builder in BUILDERS {
+        let empty = Set { dims: 8, rows: vec![], queries: vec![] };
+        let Built { mut index, .. } = Built::of(Metric::Euclidean, &empty, builder);
+        for row in set.rows.chunks_exact(8) {
+            index.append(row, params(builder), Threads::One);
+        }
+        let grown = Built { index, vectors: set.rows.clone() };
+        grown.assert_contract();
+        assert!(grown.recall(&set.queries, Effort::Default) >= 0.95);
+    }
+}
+
+/// Merges what `sizes` cut the rows of `set` into.
+fn merged(metric: Metric, set: &Set, builder: Builder, sizes: &[usize]) -> Built {
+    let mut rest = &set.rows[..];
+    let parts: Vec<Built> = sizes
+        .iter()
+        .map(|size| {
+            let (now, later) = rest.split_at(size * set.dims);
+            rest = later;
+            let part = Set { dims: set.dims, rows: now.to_vec(), queries: vec![] };
+            Built::of(metric, &part, builder)
+        })
+        .collect();
+    assert!(rest.is_empty());
+    let vectors: Vec<f32> = parts.iter().flat_map(|part| &part.vectors).copied().collect();
+    let indices: Vec<&Index> = parts.iter().map(|part| &part.index).collect();
+    let (index, order) = Index::merge(&indices, &vectors, params(builder), Threads::One);
+    assert_permutation(&order, set.count());
+    Built { index, vectors: gather(&vectors, set.dims, &order) }
+}
+
+#[test]
+fn merged_like_built() {
+    let set = data::clustered(2_400, 24);
+    for builder in BUILDERS {
+        for metric in METRICS {
+            let whole = Built::of(metric, &set, builder);
+            let cuts: [&[usize]; 5] = [
+                &[1_200, 1_200],
+                &[1_700, 200, 500],
+                &[1_400, 0, 1_000],
+                &[1, 2_399],
+                &[0, 2_399, 1],
+            ];
+            for sizes in cuts {
+                let merged = merged(metric, &set, builder, sizes);
+                assert_like(&merged, &whole, &set, &format!("{sizes:?} {builder:?} {metric:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn merged_of_hardly_anything() {
+    for sizes in [&[0usize, 0][..], &[0], &[1], &[1, 1], &[1, 0, 2, 30]] {
+        let set = data::gaussian(sizes.iter().sum(), 6);
+        for builder in BUILDERS {
+            for metric in METRICS {
+                let merged = merged(metric, &set, builder, sizes);
+                merged.assert_contract();
+                assert_eq!(merged.recall(&set.queries, Effort::Default), 1.0, "{sizes:?}");
+            }
+        }
+    }
+}
+
+/// Parts that lie far from each other are linked, too.
+#[test]
+fn merged_of_parts_far_apart() {
+    let mut set = data::gaussian(2_000, 16);
+    for value in &mut set.rows[..1_000 * 16] {
+        *value += 100.0;
+    }
+    for value in &mut set.queries[..25 * 16] {
+        *value += 100.0;
+    }
+    for builder in BUILDERS {
+        let merged = merged(Metric::Euclidean, &set, builder, &[1_000, 1_000]);
+        merged.assert_contract();
+        let recall = merged.recall(&set.queries, Effort::Default);
+        println!("far apart {builder:?}: {recall:.3}");
+        assert!(recall >= 0.95, "{builder:?}: {recall}");
+    }
+}
