@@ -25,7 +25,8 @@ pub(super) fn connect(graph: &mut Graph, rows: Rows<'_>) {
         walk.run(graph, rows.coded(), rows.queries.of(row), &starts, WIDTH);
         let near = walk.pool.keys().iter().map(|key| key.row());
         let spare = near.filter_map(|host| Some((host, spare_place(graph, &from, host)?)));
-        let is_taken = |&(host, place): &(u32, usize)| (graph.places(host)[place] as usize) < rows.count();
+        let is_taken =
+            |&(host, place): &(u32, usize)| (graph.places(host)[place] as usize) < rows.count();
         let others = || {
             let mut reached = (0..graph.rows() as u32).filter(|&host| from[host as usize] != NONE);
             reached.find_map(|host| Some((host, spare_place(graph, &from, host)?)))

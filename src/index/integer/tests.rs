@@ -61,9 +61,8 @@ impl Queries {
 
 fn nibbles_by_the_book(query: Nibbles<'_>, row: &[Line]) -> i32 {
     let mut sum = 0i64;
-    for line in 0..query.low.len() {
-        for at in 0..Line::BYTES {
-            let byte = row[line].0[at];
+    for (line, row) in row.iter().enumerate().take(query.low.len()) {
+        for (at, &byte) in row.0.iter().enumerate() {
             let (low, high) = (query.low[line].0[at] as i8, query.high[line].0[at] as i8);
             sum += i64::from(byte & query.masks[line].0[at]) * i64::from(low);
             sum += i64::from(byte / 16) * i64::from(high);

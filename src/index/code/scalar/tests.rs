@@ -28,7 +28,7 @@ fn encode(scalar: &Scalar, rows: &[Vec<f32>]) -> Vec<Line> {
     let width = scalar.lines();
     let mut codes = vec![Line([0xaa; 64]); rows.len() * width];
     for (row, lines) in rows.iter().zip(codes.chunks_exact_mut(width)) {
-        scalar.encode(&placed(row.clone()), half_square(row) as f32, lines);
+        scalar.encode(&placed(row.clone()), half_square(row) as f32, lines, &mut scalar.query());
     }
     codes
 }

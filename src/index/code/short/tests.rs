@@ -25,7 +25,7 @@ impl Fitted {
         let width = self.short.lines();
         let mut codes = vec![Line([0xaa; 64]); rows.len() * width];
         for (row, lines) in rows.iter().zip(codes.chunks_exact_mut(width)) {
-            self.short.encode(row, 0.5 * row.square, lines);
+            self.short.encode(row, 0.5 * row.square, lines, &mut self.short.query());
         }
         codes
     }
