@@ -33,18 +33,29 @@ impl GraphBuilder for HnswRs {
         }
         let distance = SquaredL2(Isa::detect());
         let hnsw = Hnsw::new(plan.degree / 2, count, LEVELS, 3 * plan.candidates, distance);
-        let insert = |vector: &mut Vec<f32>, row: usize| {
-            placed(row as u32, vector);
-            hnsw.insert_slice((vector, row));
+        let insert = |vector: &mut Vec<f32>, row: u32| {
+            placed(row, vector);
+            hnsw.insert_slice((vector, row as usize));
         };
+        let order = scattered(count);
         // Rows inserted while there is no entry point yet would stay without neighbours.
-        insert(&mut vec![0.0; dims], 0);
-        threads.map(count - 1, || vec![0.0; dims], |vector, at| insert(vector, at + 1));
+        insert(&mut vec![0.0; dims], order[0]);
+        threads.map(count - 1, || vec![0.0; dims], |vector, at| insert(vector, order[at + 1]));
         take_lowest(&hnsw, &mut graph);
         drop(hnsw);
         connect(&mut graph, rows);
         graph
     }
+}
+
+/// All rows, far from each other in turn. They lie in an order of proximity, in which HNSW makes a
+/// worse graph (measured, recall of 10: 0.83 instead of 0.89 on inner products of norms that differ
+/// 100 times, 0.95 instead of 1.00 on copies of 60 rows).
+fn scattered(count: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    // An odd factor gives each row another key.
+    order.sort_unstable_by_key(|row| row.wrapping_mul(0x9e37_79b1));
+    order
 }
 
 /// Writes the neighbours of the lowest level, closest first.
