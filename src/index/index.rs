@@ -23,8 +23,8 @@ pub enum Builder {
     /// Brainy's own, in bulk.
     #[default]
     Brainy,
-    /// The crate `hnsw_rs`, to compare with: takes several times as long, and its graph differs from
-    /// build to build unless with [`Threads::One`].
+    /// The crate `hnsw_rs`, to compare with. Its graph differs from build to build unless with
+    /// [`Threads::One`].
     HnswRs,
 }
 
