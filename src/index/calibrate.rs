@@ -32,6 +32,11 @@ pub(super) struct Calibration {
 const GROWTH: f32 = 0.32;
 
 impl Calibration {
+    /// Of an index whose rows are all to be looked at.
+    pub(super) fn scan() -> Calibration {
+        Calibration { rows: 0, points: Vec::new() }
+    }
+
     /// How many of `rows` rows are held back as queries.
     pub(super) fn held_back(rows: usize) -> usize {
         QUERIES.min(rows / QUERIES_SHARE)

@@ -11,6 +11,9 @@ use super::space::Space;
 
 /// Rows that the formats are fitted to, at most.
 const SAMPLE_ROWS: usize = 4_096;
+/// The share of the closest rows among twice as many, by the short codes, below which those are of
+/// no use: where one direction drowns all others, rows in heaps far apart for instance.
+const TELL: f32 = 0.7;
 /// Rows that are encoded together.
 const CHUNK: usize = 64;
 
@@ -20,6 +23,8 @@ pub(super) struct Codes {
     pub(super) space: Space,
     pub(super) short: Short,
     pub(super) scalar: Scalar,
+    /// Whether the short codes tell near rows from far ones at all.
+    pub(super) tell: bool,
     pub(super) short_lines: Buffer<Line>,
     pub(super) scalar_lines: Buffer<Line>,
 }
@@ -43,13 +48,14 @@ impl Codes {
                 placed
             },
         );
-        let short = fit_short(isa, space.placed_dims(), &placed, threads);
+        let (short, quality) = fit_short(isa, space.placed_dims(), &placed, threads);
         let exact = space.keeps_values() && vectors.iter().all(|&value| is_byte(value));
         let scalar = Scalar::new(isa, space.placed_dims(), exact.then(|| space.centre.clone()));
         Codes {
             space,
             short,
             scalar,
+            tell: quality >= TELL,
             short_lines: Vec::new().into(),
             scalar_lines: Vec::new().into(),
         }

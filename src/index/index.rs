@@ -122,6 +122,10 @@ impl Index {
         if vectors.is_empty() {
             return;
         }
+        if self.is_empty() && !vectors.is_empty() {
+            // Nothing is known yet of what the codes are to be fitted to.
+            self.codes = Codes::fit(self.metric(), self.dimensions(), vectors, threads);
+        }
         let before = self.len() as u32;
         self.codes.append(vectors, threads);
         let range = before..self.codes.rows() as u32;
@@ -170,7 +174,9 @@ impl Index {
         order_rows(&mut graph, &by_row);
         order.copy_from_slice(&by_row);
         let largest = parts.iter().max_by_key(|part| part.len()).expect("there are parts");
-        (Index::assemble(codes, graph, largest.calibration.clone()), order)
+        let calibration =
+            if codes.tell { largest.calibration.clone() } else { Calibration::scan() };
+        (Index::assemble(codes, graph, calibration), order)
     }
 
     pub(super) fn assemble(codes: Codes, graph: Graph, calibration: Calibration) -> Index {

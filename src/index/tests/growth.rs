@@ -56,7 +56,6 @@ fn appended_in_batches() {
 }
 
 #[test]
-#[ignore = "known: codes fitted to no rows tell none apart (0.61)"]
 fn appended_to_nothing_and_one_by_one() {
     let set = data::gaussian(60, 8);
     for builder in BUILDERS {
@@ -127,7 +126,6 @@ fn merged_of_hardly_anything() {
 
 /// Parts that lie far from each other are linked, too.
 #[test]
-#[ignore = "known: a component far longer than the others drowns them in the short codes (0.01)"]
 fn merged_of_parts_far_apart() {
     let mut set = data::gaussian(2_000, 16);
     for value in &mut set.rows[..1_000 * 16] {
