@@ -5,7 +5,7 @@ use crate::index::random::Random;
 use proptest::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-const ROWS: usize = 11;
+const ROWS: usize = if cfg!(miri) { 5 } else { 11 };
 
 /// Lines of bytes, each of them made by `byte`.
 fn lines(count: usize, mut byte: impl FnMut() -> u8) -> Vec<Line> {
@@ -153,6 +153,7 @@ proptest! {
 
 /// The longest row with the largest values, of either sign.
 #[test]
+#[cfg_attr(miri, ignore = "minutes of arithmetic")]
 fn the_documented_bounds_do_not_overflow() {
     let count = ROW_BYTES_MAX / Line::BYTES;
     let row = vec![Line([255; 64]); count];
