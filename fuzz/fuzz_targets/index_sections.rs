@@ -76,9 +76,10 @@ fuzz_target!(|patches: Vec<(u16, u8)>| {
     let Ok(opened) = opened else { return };
     let allowed: RowSet = (0..opened.len() as u32).step_by(3).collect();
     let query = vec![0.5; opened.dimensions()];
+    let mut scratch = Scratch::default();
     for (effort, allowed) in [(Effort::Default, None), (Effort::Ef(4), Some(&allowed))] {
         let search = Search { k: 3, effort, allowed, vectors: None };
-        let results = opened.search(&query, &search, &mut Scratch::default());
+        let results = opened.search(&query, &search, &mut scratch);
         assert!(results.len() <= 3);
     }
 });
