@@ -67,12 +67,8 @@ impl Calibration {
         let mut ef = K;
         while count > 0 && ef < index.len().min(EF_MAX) {
             let found: Vec<usize> = threads.map(count, Scratch::default, |scratch, at| {
-                let search = Search {
-                    k: K,
-                    effort: Effort::Ef(ef),
-                    allowed: None,
-                    vectors: Some(&Slice(vectors)),
-                };
+                let search =
+                    Search { k: K, effort: Effort::Ef(ef), allowed: None, vectors: Some(&vectors) };
                 let results = index.search(query(at), &search, scratch);
                 results.iter().filter(|result| result.distance <= farthest[at]).count()
             });
@@ -139,13 +135,4 @@ fn kth_distances(index: &Index, vectors: &[f32], norms: &[f32], queries: &[f32])
     }
     let last = all.iter().map(|(_, top)| top.threshold());
     last.map(|last| if last.is_finite() { last + last.abs() * 1e-6 } else { f32::MAX }).collect()
-}
-
-/// A slice as vectors.
-struct Slice<'a>(&'a [f32]);
-
-impl super::Vectors for Slice<'_> {
-    fn read(&self, row: u32, into: &mut [f32]) {
-        self.0.read(row, into);
-    }
 }

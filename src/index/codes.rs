@@ -23,15 +23,19 @@ pub(super) struct Codes {
     pub(super) space: Space,
     pub(super) short: Short,
     pub(super) scalar: Scalar,
-    /// Whether the short codes tell near rows from far ones at all.
-    pub(super) tell: bool,
     pub(super) short_lines: Buffer<Line>,
     pub(super) scalar_lines: Buffer<Line>,
 }
 
 impl Codes {
-    /// Fits the formats to `vectors`; holds no rows yet.
-    pub(super) fn fit(metric: Metric, dims: usize, vectors: &[f32], threads: Threads) -> Codes {
+    /// Fits the formats to `vectors`; holds no rows yet. Also says whether the short codes tell near
+    /// rows from far ones at all.
+    pub(super) fn fit(
+        metric: Metric,
+        dims: usize,
+        vectors: &[f32],
+        threads: Threads,
+    ) -> (Codes, bool) {
         let isa = Isa::detect();
         let rows = vectors.len() / dims;
         let sampled = rows.min(SAMPLE_ROWS);
@@ -51,14 +55,8 @@ impl Codes {
         let (short, quality) = fit_short(isa, space.placed_dims(), &placed, threads);
         let exact = space.keeps_values() && vectors.iter().all(|&value| is_byte(value));
         let scalar = Scalar::new(isa, space.placed_dims(), exact.then(|| space.centre.clone()));
-        Codes {
-            space,
-            short,
-            scalar,
-            tell: quality >= TELL,
-            short_lines: Vec::new().into(),
-            scalar_lines: Vec::new().into(),
-        }
+        let (short_lines, scalar_lines) = (Vec::new().into(), Vec::new().into());
+        (Codes { space, short, scalar, short_lines, scalar_lines }, quality >= TELL)
     }
 
     pub(super) fn rows(&self) -> usize {

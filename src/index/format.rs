@@ -133,8 +133,6 @@ impl Index {
             space: head.space,
             short: head.short,
             scalar: head.scalar,
-            // What follows from it is in the calibration.
-            tell: true,
         };
         let neighbours = Buffer::shared(neighbours.holder, neighbours.range).ok_or(aligned)?;
         let graph = Graph { degree: head.degree, neighbours };

@@ -1,7 +1,7 @@
 //! An index over the vectors of a segment: built, added to, merged.
 
 use super::calibrate::Calibration;
-use super::code::{Code, SCALAR_DIMS_MAX};
+use super::code::{Code, SCALAR_DIMS_MAX, Shape};
 use super::codes::Codes;
 use super::graph::{
     Bulk, Graph, GraphBuilder, HnswRs, Input, NONE, Plan, by_proximity, entries, link,
@@ -101,7 +101,7 @@ impl Index {
         assert!(rows < INDEX_ROWS_MAX, "checked at the door");
         let held_back = Calibration::held_back(rows);
         let (mut order, queries) = split(rows, held_back);
-        let mut codes = Codes::fit(metric, dims, vectors, threads);
+        let (mut codes, _) = Codes::fit(metric, dims, vectors, threads);
         codes.append(&gather(vectors, dims, &order), threads);
         reorder(&mut codes, &mut order, threads);
         let graph = build_graph(&codes, vectors, &order, params, threads);
@@ -122,9 +122,9 @@ impl Index {
         if vectors.is_empty() {
             return;
         }
-        if self.is_empty() && !vectors.is_empty() {
+        if self.is_empty() {
             // Nothing is known yet of what the codes are to be fitted to.
-            self.codes = Codes::fit(self.metric(), self.dimensions(), vectors, threads);
+            (self.codes, _) = Codes::fit(self.metric(), self.dimensions(), vectors, threads);
         }
         let before = self.len() as u32;
         self.codes.append(vectors, threads);
@@ -155,7 +155,7 @@ impl Index {
         assert!(parts.iter().all(|part| (part.metric(), part.dimensions()) == (metric, dims)));
         let rows: usize = parts.iter().map(|part| part.len()).sum();
         assert_eq!(vectors.len(), rows * dims, "the vectors of all parts");
-        let mut codes = Codes::fit(metric, dims, vectors, threads);
+        let (mut codes, tell) = Codes::fit(metric, dims, vectors, threads);
         codes.append(vectors, threads);
         let queries = codes.row_queries(threads);
         let plan = params.plan();
@@ -167,15 +167,12 @@ impl Index {
                 link(&mut graph, codes.graph_rows(&queries), range, false, plan, threads);
             }
         }
-        let mut order: Vec<u32> = (0..rows as u32).collect();
-        let by_row = by_proximity(codes.graph_rows(&queries));
+        let order = by_proximity(codes.graph_rows(&queries));
         drop(queries);
-        codes.reorder(&by_row);
-        order_rows(&mut graph, &by_row);
-        order.copy_from_slice(&by_row);
+        codes.reorder(&order);
+        order_rows(&mut graph, &order);
         let largest = parts.iter().max_by_key(|part| part.len()).expect("there are parts");
-        let calibration =
-            if codes.tell { largest.calibration.clone() } else { Calibration::scan() };
+        let calibration = if tell { largest.calibration.clone() } else { Calibration::scan() };
         (Index::assemble(codes, graph, calibration), order)
     }
 
@@ -223,8 +220,8 @@ impl Index {
     }
 
     /// What scratch space depends on.
-    pub(super) fn shape(&self) -> (usize, usize) {
-        (self.codes.space.placed_dims(), self.codes.short.lines())
+    pub(super) fn shape(&self) -> (usize, Shape) {
+        (self.codes.space.placed_dims(), self.codes.short.shape())
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::{Index, Metric, Neighbour, PreparedQuery, Scratch, Vectors};
 
-/// A row whose 8-bit code is farther off than so many standard deviations is missed.
+/// A row whose code is farther off than so many standard deviations is missed.
 const DEVIATIONS: f32 = 3.0;
 /// So many times more rows than are measured at first are very many.
 const MANY: usize = 8;
@@ -106,12 +106,17 @@ impl Scratch {
         }
         let coded = |at: usize| index.codes.space.distance(self.keys[at].score(), query);
         let measured = self.results[start..].iter().enumerate();
-        let differences = || measured.clone().map(|(at, r)| coded(at * step) - r.distance);
-        let count = (self.results.len() - start) as f32;
-        let mean = differences().sum::<f32>() / count;
-        let variance = differences().map(|difference| (difference - mean).powi(2)).sum::<f32>();
-        let difference = mean + DEVIATIONS * (variance / count).sqrt();
+        let difference =
+            largest_likely(measured.map(|(at, result)| coded(at * step) - result.distance));
         self.results.truncate(first);
         difference
     }
+}
+
+/// The largest difference to be expected of codes that are off by these.
+pub(super) fn largest_likely(differences: impl Iterator<Item = f32> + Clone) -> f32 {
+    let count = differences.clone().count() as f32;
+    let mean = differences.clone().sum::<f32>() / count;
+    let variance = differences.map(|difference| (difference - mean).powi(2)).sum::<f32>();
+    mean + DEVIATIONS * (variance / count).sqrt()
 }

@@ -1,6 +1,6 @@
 //! Values for tests: the same for the same seed.
 
-/// SplitMix64.
+/// SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
@@ -28,6 +28,17 @@ impl Random {
     /// In -1..1.
     pub(super) fn signed(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// In 0..1.
+    pub(super) fn unit(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// Of mean 0 and variance 1 (Box and Muller, 1958).
+    pub(super) fn normal(&mut self) -> f32 {
+        let length = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        length * (std::f32::consts::TAU * self.unit()).cos()
     }
 
     pub(super) fn vector(&mut self, count: usize, scale: f32) -> Vec<f32> {

@@ -5,15 +5,13 @@
 //! to the result by that, they are scored by the 8-bit codes too. For a filter that allows only rows
 //! far from the query, whose distances hardly differ, those can be many.
 
-use super::pool::Key;
+use super::measure::largest_likely;
 use super::{Index, RowSet, Scratch};
 
 /// Rows scored at a time.
 const BLOCK: usize = 64;
 /// Rows that the difference of the codes is measured on.
 const MEASURED: usize = 64;
-/// A row whose short score is farther off than so many standard deviations is missed.
-const DEVIATIONS: f32 = 3.0;
 
 impl Scratch {
     /// Scores allowed rows; leaves the best, at least `k` and about `ef` where there are so many, in
@@ -71,9 +69,7 @@ impl Scratch {
     fn rescore_scanned(&mut self, index: &Index, start: usize, end: usize) {
         self.rows.clear();
         self.rows.extend(self.scanned[start..end].iter().map(|scanned| scanned.1));
-        self.score_exactly(index);
-        let scored = self.rows.iter().zip(&self.scores);
-        self.keys.extend(scored.map(|(&row, &score)| Key::new(score, row)));
+        self.add_keys(index);
     }
 
     /// How much higher than by the 8-bit codes the short score of a row may be.
@@ -83,10 +79,6 @@ impl Scratch {
         self.rows.extend(self.scanned.iter().step_by(step).map(|scanned| scanned.1));
         self.score_exactly(index);
         let short = self.scanned.iter().step_by(step).map(|scanned| scanned.0);
-        let differences = || short.clone().zip(&self.scores).map(|(short, exact)| short - exact);
-        let count = self.scores.len() as f32;
-        let mean = differences().sum::<f32>() / count;
-        let variance = differences().map(|difference| (difference - mean).powi(2)).sum::<f32>();
-        mean + DEVIATIONS * (variance / count).sqrt()
+        largest_likely(short.zip(&self.scores).map(|(short, exact)| short - exact))
     }
 }

@@ -1,7 +1,7 @@
 //! One query on its way through an index.
 
 use super::calibrate::DEFAULT_RECALL;
-use super::code::{Code, Placed, Scalar, Short};
+use super::code::{Code, Placed, Scalar, Shape, Short};
 use super::graph::{Coded, Walk, prefetch};
 use super::pool::{Key, Pool};
 use super::{Index, PreparedQuery, RowSet, Threads};
@@ -55,7 +55,7 @@ pub trait Vectors: Sync {
 }
 
 /// Vectors that lie one after the other.
-impl Vectors for [f32] {
+impl Vectors for &[f32] {
     fn prefetch(&self, row: u32, dims: usize) {
         prefetch(&self[row as usize * dims..][..dims]);
     }
@@ -96,7 +96,7 @@ pub struct Scratch {
 #[derive(Debug, Clone)]
 pub(super) struct Queries {
     /// Of the index that they were made for.
-    shape: (usize, usize),
+    shape: (usize, Shape),
     placed: Placed,
     pub(super) short: <Short as Code>::Query,
     scalar: <Scalar as Code>::Query,
@@ -236,11 +236,16 @@ impl Scratch {
     fn rescore(&mut self, index: &Index) {
         self.rows.clear();
         self.rows.extend(self.walk.pool.keys().iter().map(|key| key.row()));
-        self.score_exactly(index);
         self.keys.clear();
+        self.add_keys(index);
+        self.keys.sort_unstable();
+    }
+
+    /// Scores `rows` by the 8-bit codes and adds them to `keys`.
+    pub(super) fn add_keys(&mut self, index: &Index) {
+        self.score_exactly(index);
         let scored = self.rows.iter().zip(&self.scores);
         self.keys.extend(scored.map(|(&row, &score)| Key::new(score, row)));
-        self.keys.sort_unstable();
     }
 
     /// Scores `rows` by the 8-bit codes into `scores`.

@@ -1,6 +1,7 @@
 //! `kernel-bench DIR --metric euclidean|cosine|dot [--builder brainy|hnsw_rs] [--threads N]
-//! [--m N] [--ef-construction N] [--full-precision]`: builds and searches an index for `benches/kernel.py`, which asks by lines of JSON on standard
-//! input and gets a line each on standard output:
+//! [--m N] [--ef-construction N] [--full-precision]`: builds and searches an index for
+//! `benches/kernel.py`, which asks by lines of JSON on standard input and gets a line each on
+//! standard output:
 //!
 //! - `{"op": "build"}`: `{"buildSeconds", "bytesPerVector", "params"}`
 //! - `{"op": "search", "ef": 64, "k": 10}`: `{"seconds", "ids"}`; the default effort without `ef`
@@ -182,7 +183,7 @@ impl Bench {
                 rows.filter(|(_, row)| mask[**row as usize] != 0).map(|(at, _)| at as u32).collect()
             })
             .collect();
-        let vectors = Ordered(&built.vectors);
+        let vectors = &built.vectors[..];
         let vectors = (*full_precision || !allowed.is_empty()).then_some(&vectors as &dyn Vectors);
         let mut ids: Vec<Vec<u32>> = Vec::with_capacity(queries.len() / *dims);
         let start = Instant::now();
@@ -193,18 +194,6 @@ impl Bench {
             ids.push(results.iter().map(|result| built.order[result.row as usize]).collect());
         }
         Ok(json!({"seconds": start.elapsed().as_secs_f64(), "ids": ids}))
-    }
-}
-
-struct Ordered<'a>(&'a [f32]);
-
-impl Vectors for Ordered<'_> {
-    fn prefetch(&self, row: u32, dims: usize) {
-        self.0.prefetch(row, dims);
-    }
-
-    fn read(&self, row: u32, into: &mut [f32]) {
-        self.0.read(row, into);
     }
 }
 

@@ -3,10 +3,10 @@
 //! Two formats, both read in whole cache lines with exact integer sums:
 //!
 //! - [`Scalar`] (`scalar.rs`): every dimension in 8 bits, for any data; what the best candidates are
-//!   measured by, and what neighbours are chosen by;
+//!   measured by;
 //! - [`Short`] (`short.rs`): the leading principal components (`axes.rs`) in a line or two, most of
-//!   them in 4 bits; what a walk through the graph measures every row by. How many lines, is chosen
-//!   for each data set from a sample (`choose.rs`).
+//!   them in 4 bits; what a walk through the graph measures every row by, and what neighbours are
+//!   chosen by. How many lines, is chosen for each data set from a sample (`choose.rs`).
 
 mod axes;
 mod choose;
@@ -15,7 +15,7 @@ mod short;
 
 pub(super) use choose::fit_short;
 pub(super) use scalar::{DIMS_MAX as SCALAR_DIMS_MAX, Scalar};
-pub(super) use short::{RowQueries, RowQuery, Short, ShortParts};
+pub(super) use short::{RowQueries, RowQuery, Shape, Short, ShortParts};
 
 use super::integer::Line;
 

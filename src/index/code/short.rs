@@ -26,7 +26,7 @@ const NARROW_CUT: f32 = 0.003;
 
 /// How many components a row holds, and in how many bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(in crate::index) struct Shape {
     pub(super) lines: usize,
     /// Components of 7 bits.
     pub(super) wide: usize,
@@ -48,12 +48,15 @@ impl Shape {
 
     /// The byte of component `at`, and whether it is in the upper half.
     fn position(&self, at: usize) -> (usize, bool) {
-        let narrow_bytes = Shape::value_bytes(self.lines) - self.wide;
-        match at.checked_sub(self.wide) {
+        match at.checked_sub(self.first_upper()) {
             None => (at, false),
-            Some(narrow) if narrow < narrow_bytes => (at, false),
-            Some(narrow) => (self.wide + narrow - narrow_bytes, true),
+            Some(upper) => (self.wide + upper, true),
         }
+    }
+
+    /// The first component that lies in an upper half.
+    fn first_upper(&self) -> usize {
+        Shape::value_bytes(self.lines)
     }
 }
 
@@ -99,6 +102,11 @@ pub(in crate::index) struct ShortParts<'a> {
 }
 
 impl Short {
+    /// What its queries depend on: one prepared for another shape is not to be used again.
+    pub(in crate::index) fn shape(&self) -> Shape {
+        self.shape
+    }
+
     /// What it consists of.
     pub(in crate::index) fn parts(&self) -> ShortParts<'_> {
         ShortParts {
@@ -198,7 +206,7 @@ impl Short {
         let scale = if scale.is_finite() { scale } else { 0.0 };
         query.unit = if scale > 0.0 { scale.recip() } else { 0.0 };
         query.base = 0.5 * square - constant;
-        let in_low = self.shape.position_of_upper();
+        let in_low = self.shape.first_upper();
         let (low, high) = components.split_at(in_low.min(components.len()));
         spread(low, scale, 0, &mut query.low);
         spread(high, scale, self.shape.wide, &mut query.high);
@@ -207,13 +215,6 @@ impl Short {
     fn bias(row: &[Line]) -> f32 {
         let [.., a, b, c, d] = row[row.len() - 1].0;
         f32::from_le_bytes([a, b, c, d])
-    }
-}
-
-impl Shape {
-    /// The first component that lies in an upper half.
-    fn position_of_upper(&self) -> usize {
-        Shape::value_bytes(self.lines)
     }
 }
 
@@ -375,7 +376,7 @@ impl Short {
     /// The components of a row.
     fn decode(&self, row: &[Line], components: &mut Vec<f32>) {
         components.clear();
-        let low = self.shape.position_of_upper().min(self.shape.components);
+        let low = self.shape.first_upper().min(self.shape.components);
         let bytes = row.iter().flat_map(|line| line.0);
         let masks = self.masks.iter().flat_map(|line| line.0);
         let levels = bytes.clone().zip(masks).map(|(byte, mask)| byte & mask).take(low);

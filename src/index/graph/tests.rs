@@ -17,7 +17,7 @@ fn codes(random: &mut Random, count: usize) -> Codes {
         let noise = random.vector(DIMS, if row % 5 == 0 { 0.0 } else { 0.3 });
         vectors.extend(centres[row % 4].iter().zip(noise).map(|(centre, noise)| centre + noise));
     }
-    let mut codes = Codes::fit(Metric::Euclidean, DIMS, &vectors, Threads::One);
+    let (mut codes, _) = Codes::fit(Metric::Euclidean, DIMS, &vectors, Threads::One);
     codes.append(&vectors, Threads::One);
     codes
 }

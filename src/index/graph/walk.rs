@@ -183,11 +183,8 @@ fn gather(graph: &Graph, row: u32, visited: &mut [u64], rows: &mut [u32]) -> usi
         if row >= count_all {
             break;
         }
-        let word = &mut visited[row as usize / 64];
-        let bit = 1 << (row % 64);
         rows[count] = row;
-        count += usize::from(*word & bit == 0);
-        *word |= bit;
+        count += usize::from(visit(visited, row));
     }
     count
 }

@@ -1,5 +1,7 @@
 //! Reproducible data of several kinds.
 
+use crate::index::random::Random;
+
 /// Rows, and queries of the same kind that are not among them.
 pub(super) struct Set {
     pub(super) dims: usize,
@@ -28,46 +30,19 @@ impl Set {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(super) fn below(&mut self, count: usize) -> usize {
-        (self.next() % count as u64) as usize
-    }
-
-    /// In 0..1.
-    pub(super) fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 24) as f32
-    }
-
-    /// Of mean 0 and variance 1 (Box and Muller, 1958).
-    pub(super) fn normal(&mut self) -> f32 {
-        let length = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
-        length * (std::f32::consts::TAU * self.unit()).cos()
-    }
-}
-
 pub(super) fn uniform(rows: usize, dims: usize) -> Set {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     Set::new(rows, dims, |row| row.fill_with(|| random.unit()))
 }
 
 pub(super) fn gaussian(rows: usize, dims: usize) -> Set {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     Set::new(rows, dims, |row| row.fill_with(|| random.normal()))
 }
 
 /// 40 clusters, each a third as wide as they are apart.
 pub(super) fn clustered(rows: usize, dims: usize) -> Set {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let centres: Vec<f32> = (0..40 * dims).map(|_| random.normal()).collect();
     Set::new(rows, dims, |row| {
         let centre = random.below(40) * dims;
@@ -79,7 +54,7 @@ pub(super) fn clustered(rows: usize, dims: usize) -> Set {
 
 /// Copies of 60 rows.
 pub(super) fn duplicates(rows: usize, dims: usize) -> Set {
-    let mut random = Random(4);
+    let mut random = Random::new(4);
     let kinds: Vec<f32> = (0..60 * dims).map(|_| random.normal()).collect();
     Set::new(rows, dims, |row| {
         row.copy_from_slice(&kinds[random.below(60) * dims..][..row.len()]);
@@ -88,13 +63,13 @@ pub(super) fn duplicates(rows: usize, dims: usize) -> Set {
 
 /// Values of 0, 1 and 2 only.
 pub(super) fn few_values(rows: usize, dims: usize) -> Set {
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     Set::new(rows, dims, |row| row.fill_with(|| random.below(3) as f32))
 }
 
 /// Directions at random, the longest 100 times as long as the shortest.
 pub(super) fn long_and_short(rows: usize, dims: usize) -> Set {
-    let mut random = Random(6);
+    let mut random = Random::new(6);
     Set::new(rows, dims, |row| {
         let length = 100f32.powf(random.unit());
         row.fill_with(|| length * random.normal());
@@ -103,13 +78,13 @@ pub(super) fn long_and_short(rows: usize, dims: usize) -> Set {
 
 /// Normal, but all values multiplied.
 pub(super) fn scaled(rows: usize, dims: usize, scale: f32) -> Set {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     Set::new(rows, dims, |row| row.fill_with(|| random.normal() * scale))
 }
 
 /// Only the first dimension differs.
 pub(super) fn constant(rows: usize, dims: usize) -> Set {
-    let mut random = Random(8);
+    let mut random = Random::new(8);
     Set::new(rows, dims, |row| {
         row.fill(3.5);
         row[0] = random.unit();

@@ -30,7 +30,7 @@ impl Built {
     }
 
     fn search(&self, query: &[f32], search: Search<'_>) -> Vec<Neighbour> {
-        let vectors = Slice(&self.vectors);
+        let vectors = &self.vectors[..];
         let search = Search { vectors: Some(&vectors), ..search };
         self.index.search(query, &search, &mut Scratch::default()).to_vec()
     }
@@ -84,14 +84,6 @@ impl Built {
 /// Ten results at the default effort.
 const TEN: Search<'static> =
     Search { k: 10, effort: Effort::Default, allowed: None, vectors: None };
-
-struct Slice<'a>(&'a [f32]);
-
-impl Vectors for Slice<'_> {
-    fn read(&self, row: u32, into: &mut [f32]) {
-        self.0.read(row, into);
-    }
-}
 
 fn params(builder: Builder) -> IndexParams {
     IndexParams { builder, ..IndexParams::default() }

@@ -8,7 +8,7 @@ fn nearest_yields_every_row_once() {
     for builder in BUILDERS {
         for metric in METRICS {
             let built = Built::of(metric, &set, builder);
-            let vectors = Slice(&built.vectors);
+            let vectors = &built.vectors[..];
             let some: RowSet = (0..1_200).filter(|row| row % 3 != 1).collect();
             let one: RowSet = [77].into_iter().collect();
             let none = RowSet::new(1_200);
@@ -37,7 +37,7 @@ fn a_batch_is_its_searches() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     for metric in METRICS {
         let built = Built::of(metric, &set, Builder::Brainy);
-        let vectors = Slice(&built.vectors);
+        let vectors = &built.vectors[..];
         let allowed: RowSet = (0..1_500).filter(|row| row % 2 == 0).collect();
         for allowed in [None, Some(&allowed)] {
             for vectors in [None, Some(&vectors as &dyn Vectors)] {
@@ -140,6 +140,27 @@ fn distances_of_codes() {
                     );
                 }
             }
+        }
+    }
+}
+
+/// Two indexes whose short codes take as many lines, but split them differently.
+#[test]
+fn scratch_of_another_index_leaves_no_trace() {
+    let even = data::gaussian(1_200, 24);
+    let mut uneven = data::gaussian(1_200, 24);
+    for row in uneven.rows.chunks_exact_mut(24).chain(uneven.queries.chunks_exact_mut(24)) {
+        for (at, value) in row.iter_mut().enumerate() {
+            *value *= 0.6f32.powi(at as i32);
+        }
+    }
+    let one = Built::of(Metric::Euclidean, &even, Builder::Brainy);
+    let other = Built::of(Metric::Euclidean, &uneven, Builder::Brainy);
+    let mut scratch = Scratch::default();
+    for (a, b) in even.queries().zip(uneven.queries()) {
+        for (built, query) in [(&one, a), (&other, b)] {
+            let reused = built.index.search(query, &TEN, &mut scratch).to_vec();
+            assert_eq!(reused, built.index.search(query, &TEN, &mut Scratch::default()));
         }
     }
 }
