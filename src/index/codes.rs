@@ -3,11 +3,12 @@
 use super::Metric;
 use super::buffer::Buffer;
 use super::code::{Code, Placed, RowQueries, Scalar, Short, fit_short};
-use super::graph::Rows;
+use super::graph::{Coded, Rows};
 use super::integer::Line;
 use super::isa::Isa;
 use super::parallel::Threads;
 use super::space::Space;
+use super::vectors::Picked;
 
 /// Rows that the formats are fitted to, at most.
 const SAMPLE_ROWS: usize = 4_096;
@@ -41,7 +42,7 @@ impl Codes {
         let sampled = rows.min(SAMPLE_ROWS);
         let sample = (0..sampled).map(|at| &vectors[at * rows / sampled * dims..][..dims]);
         let sample: Vec<f32> = sample.flatten().copied().collect();
-        let space = Space::fit(metric, dims, vectors, &sample);
+        let space = Space::fit(metric, dims, vectors, &sample, threads);
         let placed: Vec<Placed> = threads.map(
             sample.len() / dims,
             || (),
@@ -53,7 +54,7 @@ impl Codes {
             },
         );
         let (short, quality) = fit_short(isa, space.placed_dims(), &placed, threads);
-        let exact = space.keeps_values() && vectors.iter().all(|&value| is_byte(value));
+        let exact = space.keeps_values() && are_bytes(vectors, threads);
         let scalar = Scalar::new(isa, space.placed_dims(), exact.then(|| space.centre.clone()));
         let (short_lines, scalar_lines) = (Vec::new().into(), Vec::new().into());
         (Codes { space, short, scalar, short_lines, scalar_lines }, quality >= TELL)
@@ -64,34 +65,39 @@ impl Codes {
     }
 
     /// Encodes more rows.
-    pub(super) fn append(&mut self, vectors: &[f32], threads: Threads) {
-        let dims = self.space.dims;
-        let rows = vectors.len() / dims;
-        let (short, scalar) = (self.short.lines(), self.scalar.lines());
-        let mut lines = vec![Line::ZERO; rows * (short + scalar)];
-        threads.chunks_mut(&mut lines, CHUNK * (short + scalar), |chunk, lines| {
-            let mut placed = Placed::new(self.space.placed_dims());
-            let (mut short_query, mut scalar_query) = (self.short.query(), self.scalar.query());
-            let vectors = vectors[chunk * CHUNK * dims..].chunks_exact(dims);
-            for (lines, vector) in lines.chunks_exact_mut(short + scalar).zip(vectors) {
-                let bias = self.space.place_row(vector, &mut placed.values);
+    pub(super) fn append(&mut self, vectors: Picked<'_>, threads: Threads) {
+        let Codes { space, short, scalar, short_lines, scalar_lines } = self;
+        let (short_width, scalar_width) = (short.lines(), scalar.lines());
+        let short_lines = grow(short_lines, vectors.len() * short_width);
+        let scalar_lines = grow(scalar_lines, vectors.len() * scalar_width);
+        let short_chunks = (short_lines, CHUNK * short_width);
+        let scalar_chunks = (scalar_lines, CHUNK * scalar_width);
+        threads.pairs_mut(short_chunks, scalar_chunks, |chunk, short_lines, scalar_lines| {
+            let mut placed = Placed::new(space.placed_dims());
+            let (mut short_query, mut scalar_query) = (short.query(), scalar.query());
+            let short_rows = short_lines.chunks_exact_mut(short_width);
+            let rows = short_rows.zip(scalar_lines.chunks_exact_mut(scalar_width));
+            for (at, (short_row, scalar_row)) in rows.enumerate() {
+                let vector = vectors.get(chunk * CHUNK + at);
+                let bias = space.place_row(vector, &mut placed.values);
                 placed.split();
-                let (short_lines, scalar_lines) = lines.split_at_mut(short);
-                self.short.encode(&placed, bias, short_lines, &mut short_query);
-                self.scalar.encode(&placed, bias, scalar_lines, &mut scalar_query);
+                short.encode(&placed, bias, short_row, &mut short_query);
+                scalar.encode(&placed, bias, scalar_row, &mut scalar_query);
             }
         });
-        for lines in lines.chunks_exact(short + scalar) {
-            let (short_lines, scalar_lines) = lines.split_at(short);
-            self.short_lines.to_mut().extend_from_slice(short_lines);
-            self.scalar_lines.to_mut().extend_from_slice(scalar_lines);
-        }
     }
 
     /// Puts the rows into another order: `order` says which row comes first, second, and so on.
-    pub(super) fn reorder(&mut self, order: &[u32]) {
-        let pick = |lines: &[Line], width: usize| -> Vec<Line> {
-            order.iter().flat_map(|&row| &lines[row as usize * width..][..width]).copied().collect()
+    pub(super) fn reorder(&mut self, order: &[u32], threads: Threads) {
+        let pick = |lines: &[Line], width: usize| {
+            let mut picked = vec![Line::ZERO; lines.len()];
+            threads.chunks_mut(&mut picked, CHUNK * width, |chunk, picked| {
+                let rows = order[chunk * CHUNK..].iter();
+                for (picked, &row) in picked.chunks_exact_mut(width).zip(rows) {
+                    picked.copy_from_slice(&lines[row as usize * width..][..width]);
+                }
+            });
+            picked
         };
         self.short_lines = pick(&self.short_lines, self.short.lines()).into();
         self.scalar_lines = pick(&self.scalar_lines, self.scalar.lines()).into();
@@ -99,7 +105,14 @@ impl Codes {
 
     /// The rows as queries against each other.
     pub(super) fn row_queries(&self, threads: Threads) -> RowQueries {
-        self.short.row_queries(&self.short_lines, threads)
+        let mut queries = RowQueries::new(&self.short);
+        queries.extend(&self.short, &self.short_lines, threads);
+        queries
+    }
+
+    /// The short codes.
+    pub(super) fn coded(&self) -> Coded<'_, Short> {
+        Coded { code: &self.short, lines: &self.short_lines }
     }
 
     pub(super) fn graph_rows<'a>(&'a self, queries: &'a RowQueries) -> Rows<'a> {
@@ -107,6 +120,26 @@ impl Codes {
     }
 }
 
-fn is_byte(value: f32) -> bool {
-    (0.0..=255.0).contains(&value) && value.fract() == 0.0
+/// Adds lines and returns them.
+fn grow(lines: &mut Buffer<Line>, count: usize) -> &mut [Line] {
+    let lines = lines.to_mut();
+    let before = lines.len();
+    lines.resize(before + count, Line::ZERO);
+    &mut lines[before..]
+}
+
+/// Whether all values are whole numbers in 0..=255.
+fn are_bytes(values: &[f32], threads: Threads) -> bool {
+    /// Values that are looked at together.
+    const PART: usize = 1 << 16;
+    let parts = threads.map(
+        values.len().div_ceil(PART),
+        || (),
+        |(), at| {
+            let part = values[at * PART..].iter().take(PART);
+            // Without a branch for each.
+            part.fold(true, |all, &value| all & (f32::from(value as u8) == value))
+        },
+    );
+    parts.into_iter().all(|all| all)
 }

@@ -26,20 +26,30 @@ pub fn inverse_norm(vector: &[f32]) -> f32 {
 
 /// The L2 norm. In `f64` no square of an `f32` overflows or vanishes.
 pub(super) fn norm(vector: &[f32]) -> f64 {
-    sum_exactly(vector.iter().map(|&value| f64::from(value).powi(2))).sqrt()
+    dot(vector, vector).sqrt()
 }
 
-/// Sums over four running totals, which the compiler can keep in one register.
-fn sum_exactly(mut values: impl Iterator<Item = f64>) -> f64 {
-    let mut totals = [0.0; 4];
-    loop {
-        for total in &mut totals {
-            match values.next() {
-                Some(value) => *total += value,
-                None => return (totals[0] + totals[1]) + (totals[2] + totals[3]),
-            }
+/// The inner product, over the shorter of the two, in `f64`.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    sum_exactly(a, b, |a, b| a * b)
+}
+
+/// The sum of `term` of all pairs of values, in eight running totals, which the compiler can keep in
+/// registers.
+fn sum_exactly(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut totals = [0.0; 8];
+    let both = a.len().min(b.len());
+    let (a, a_rest) = a[..both].as_chunks::<8>();
+    let (b, b_rest) = b[..both].as_chunks::<8>();
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..8 {
+            totals[lane] += term(a[lane].into(), b[lane].into());
         }
     }
+    for (total, (&a, &b)) in totals.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *total += term(a.into(), b.into());
+    }
+    totals.iter().sum()
 }
 
 /// The nearest finite `f32`; NaN stays NaN.
@@ -163,27 +173,20 @@ impl PreparedQuery {
         if sum.is_finite() {
             return 0.0 - sum;
         }
-        clamp_to_f32(0.0 - self.products_exactly(row()))
+        clamp_to_f32(0.0 - dot(&self.query, row()))
     }
 
     #[cold]
     fn similarity_exactly(&self, row: &[f32]) -> f32 {
         match norm(row) {
             0.0 => 0.0,
-            norm => (self.products_exactly(row) / norm) as f32,
+            norm => (dot(&self.query, row) / norm) as f32,
         }
     }
 
     #[cold]
     fn squared_distance_exactly(&self, row: &[f32]) -> f64 {
-        let pairs = self.query.iter().zip(row);
-        sum_exactly(pairs.map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)))
-    }
-
-    #[cold]
-    fn products_exactly(&self, row: &[f32]) -> f64 {
-        let pairs = self.query.iter().zip(row);
-        sum_exactly(pairs.map(|(&a, &b)| f64::from(a) * f64::from(b)))
+        sum_exactly(&self.query, row, |a, b| (a - b).powi(2))
     }
 }
 

@@ -1,13 +1,14 @@
 //! An index over the vectors of a segment: built, added to, merged.
 
 use super::calibrate::Calibration;
-use super::code::{Code, SCALAR_DIMS_MAX, Shape};
+use super::code::{Code, RowQueries, SCALAR_DIMS_MAX, Shape};
 use super::codes::Codes;
 use super::graph::{
     Bulk, Graph, GraphBuilder, HnswRs, Input, NONE, Plan, by_proximity, entries, link,
 };
 use super::integer::Line;
 use super::pool::ROWS_MAX;
+use super::vectors::Picked;
 use super::{Metric, Threads};
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +36,8 @@ pub struct IndexParams {
     /// Half the number of neighbours of a row, 4 to 64. More give a better recall for more memory
     /// (8 bytes a row each) and time.
     pub m: usize,
-    /// How many candidates a row's neighbours are chosen from, 16 to 2,000: a third of it comes from
-    /// the groups that it is compared with, a third from a walk.
+    /// How hard a row's neighbours are looked for, 16 to 2,000: a fifth of it is how many candidates
+    /// come from the groups that the row is compared with, a third is how many come from a walk.
     pub ef_construction: usize,
     /// Who builds the graph. Rows are added, and graphs merged, by Brainy's own in any case.
     pub builder: Builder,
@@ -61,7 +62,8 @@ impl IndexParams {
     fn plan(self) -> Plan {
         let params = self.clamped();
         let degree = 2 * params.m;
-        Plan { degree, candidates: (params.ef_construction / 3).max(degree) }
+        let share = |divisor: usize| (params.ef_construction / divisor).max(degree);
+        Plan { degree, near: share(5), walked: share(3) }
     }
 }
 
@@ -102,17 +104,18 @@ impl Index {
         let held_back = Calibration::held_back(rows);
         let (mut order, queries) = split(rows, held_back);
         let (mut codes, _) = Codes::fit(metric, dims, vectors, threads);
-        codes.append(&gather(vectors, dims, &order), threads);
+        codes.append(Picked { vectors, dims, rows: &order }, threads);
         reorder(&mut codes, &mut order, threads);
-        let graph = build_graph(&codes, vectors, &order, params, threads);
+        let row_queries = codes.row_queries(threads);
+        let own = Picked { vectors, dims, rows: &order };
+        let graph = build_graph(&codes, &row_queries, own, params, threads);
         let mut index = Index::assemble(codes, graph, Calibration::default());
         if held_back > 0 {
-            let own = gather(vectors, dims, &order);
-            let queries_vectors = gather(vectors, dims, &queries);
-            index.calibration = Calibration::measure(&index, &own, &queries_vectors, threads);
-            index.append(&queries_vectors, params, threads);
-            order.extend(queries);
+            let queries = Picked { vectors, dims, rows: &queries };
+            index.calibration = Calibration::measure(&index, own, queries, threads);
+            index.link_more(queries, row_queries, params, threads);
         }
+        order.extend(queries);
         (index, order)
     }
 
@@ -126,11 +129,25 @@ impl Index {
             // Nothing is known yet of what the codes are to be fitted to.
             (self.codes, _) = Codes::fit(self.metric(), self.dimensions(), vectors, threads);
         }
+        let dims = self.dimensions();
+        let all = all_rows(vectors, dims);
+        let queries = self.codes.row_queries(threads);
+        self.link_more(Picked { vectors, dims, rows: &all }, queries, params, threads);
+    }
+
+    /// Adds rows; `queries` are those that are in already.
+    fn link_more(
+        &mut self,
+        vectors: Picked<'_>,
+        mut queries: RowQueries,
+        params: IndexParams,
+        threads: Threads,
+    ) {
         let before = self.len() as u32;
         self.codes.append(vectors, threads);
+        queries.extend(&self.codes.short, &self.codes.short_lines, threads);
         let range = before..self.codes.rows() as u32;
         self.graph.neighbours.to_mut().resize(range.end as usize * self.graph.degree, NONE);
-        let queries = self.codes.row_queries(threads);
         let rows = self.codes.graph_rows(&queries);
         let plan = Plan { degree: self.graph.degree, ..params.plan() };
         link(&mut self.graph, rows, range, true, plan, threads);
@@ -156,7 +173,8 @@ impl Index {
         let rows: usize = parts.iter().map(|part| part.len()).sum();
         assert_eq!(vectors.len(), rows * dims, "the vectors of all parts");
         let (mut codes, tell) = Codes::fit(metric, dims, vectors, threads);
-        codes.append(vectors, threads);
+        let all = all_rows(vectors, dims);
+        codes.append(Picked { vectors, dims, rows: &all }, threads);
         let queries = codes.row_queries(threads);
         let plan = params.plan();
         let mut graph = Graph::empty(0, plan.degree);
@@ -167,9 +185,9 @@ impl Index {
                 link(&mut graph, codes.graph_rows(&queries), range, false, plan, threads);
             }
         }
-        let order = by_proximity(codes.graph_rows(&queries));
         drop(queries);
-        codes.reorder(&order);
+        let order = by_proximity(codes.coded(), threads);
+        codes.reorder(&order, threads);
         order_rows(&mut graph, &order);
         let largest = parts.iter().max_by_key(|part| part.len()).expect("there are parts");
         let calibration = if tell { largest.calibration.clone() } else { Calibration::scan() };
@@ -225,21 +243,18 @@ impl Index {
     }
 }
 
-/// Builds a graph over the rows of `codes`, each of which is the one of `vectors` that `order` says.
+/// Builds a graph over the rows of `codes`, which are those of `vectors`.
 fn build_graph(
     codes: &Codes,
-    vectors: &[f32],
-    order: &[u32],
+    queries: &RowQueries,
+    vectors: Picked<'_>,
     params: IndexParams,
     threads: Threads,
 ) -> Graph {
-    let dims = codes.space.dims;
-    let queries = codes.row_queries(threads);
     let input = Input {
-        rows: codes.graph_rows(&queries),
+        rows: codes.graph_rows(queries),
         placed: &|row, into| {
-            let row = order[row as usize] as usize;
-            codes.space.place_row(&vectors[row * dims..][..dims], into);
+            codes.space.place_row(vectors.get(row as usize), into);
         },
         dims: codes.space.placed_dims(),
         plan: params.plan(),
@@ -261,15 +276,15 @@ fn split(rows: usize, held_back: usize) -> (Vec<u32>, Vec<u32>) {
     (0..rows as u32).partition(|row| !is_query(row))
 }
 
-fn gather(vectors: &[f32], dims: usize, rows: &[u32]) -> Vec<f32> {
-    rows.iter().flat_map(|&row| &vectors[row as usize * dims..][..dims]).copied().collect()
+/// The numbers of all vectors.
+fn all_rows(vectors: &[f32], dims: usize) -> Vec<u32> {
+    (0..(vectors.len() / dims) as u32).collect()
 }
 
 /// Puts rows and their numbers into an order of proximity.
 fn reorder(codes: &mut Codes, numbers: &mut [u32], threads: Threads) {
-    let queries = codes.row_queries(threads);
-    let order = by_proximity(codes.graph_rows(&queries));
-    codes.reorder(&order);
+    let order = by_proximity(codes.coded(), threads);
+    codes.reorder(&order, threads);
     let before = numbers.to_vec();
     for (number, &row) in numbers.iter_mut().zip(&order) {
         *number = before[row as usize];

@@ -29,9 +29,8 @@ impl Scratch {
         let first = (k + spare).min(self.keys.len());
         self.read(index, &prepared, vectors, 0, first);
         if spare > 0 && first < self.keys.len() {
-            let bound = self.kth(k) + self.difference_of_codes(index, query, &prepared, vectors);
-            let distance = |at: usize| index.codes.space.distance(self.keys[at].score(), query);
-            let end = (first..self.keys.len()).find(|&at| distance(at) > bound);
+            let bound = self.kth(k) + self.difference_of_codes(index, &prepared, vectors);
+            let end = (first..self.keys.len()).find(|&at| self.coded(index, at).distance > bound);
             self.read(index, &prepared, vectors, first, end.unwrap_or(self.keys.len()));
         }
         self.results
@@ -92,7 +91,6 @@ impl Scratch {
     fn difference_of_codes(
         &mut self,
         index: &Index,
-        query: &[f32],
         prepared: &PreparedQuery,
         vectors: &dyn Vectors,
     ) -> f32 {
@@ -104,7 +102,7 @@ impl Scratch {
                 self.read(index, prepared, vectors, at, at + 1);
             }
         }
-        let coded = |at: usize| index.codes.space.distance(self.keys[at].score(), query);
+        let coded = |at: usize| self.coded(index, at).distance;
         let measured = self.results[start..].iter().enumerate();
         let difference =
             largest_likely(measured.map(|(at, result)| coded(at * step) - result.distance));

@@ -32,6 +32,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 mod topk;
+mod vectors;
 
 pub use buffer::Bytes;
 pub use distance::{PreparedQuery, inverse_norm};
@@ -40,8 +41,9 @@ pub use index::{Builder, INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Index, IndexParam
 pub use more::Nearest;
 pub use parallel::Threads;
 pub use rows::RowSet;
-pub use search::{EF_MAX, Effort, Neighbour, Scratch, Search, Vectors};
+pub use search::{EF_MAX, Effort, Neighbour, Scratch, Search};
 pub use topk::TopK;
+pub use vectors::Vectors;
 
 use serde::{Deserialize, Serialize};
 

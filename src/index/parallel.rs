@@ -29,6 +29,38 @@ impl Threads {
         }
     }
 
+    /// The same for two slices that are cut into as many chunks each.
+    pub(super) fn pairs_mut<A: Send, B: Send>(
+        self,
+        (a, a_size): (&mut [A], usize),
+        (b, b_size): (&mut [B], usize),
+        work: impl Fn(usize, &mut [A], &mut [B]) + Sync,
+    ) {
+        match self {
+            Threads::One => {
+                let pairs = a.chunks_mut(a_size).zip(b.chunks_mut(b_size));
+                pairs.enumerate().for_each(|(at, (a, b))| work(at, a, b));
+            }
+            Threads::Pool => {
+                let pairs = a.par_chunks_mut(a_size).zip(b.par_chunks_mut(b_size));
+                pairs.enumerate().for_each(|(at, (a, b))| work(at, a, b));
+            }
+        }
+    }
+
+    /// Does both.
+    pub(super) fn join(self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+        match self {
+            Threads::One => {
+                a();
+                b();
+            }
+            Threads::Pool => {
+                rayon::join(a, b);
+            }
+        }
+    }
+
     /// `work` of each number below `count`, in order. `make` makes what a thread keeps between
     /// pieces and must not change any outcome.
     pub(super) fn map<S, T: Send>(

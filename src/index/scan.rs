@@ -6,12 +6,33 @@
 //! far from the query, whose distances hardly differ, those can be many.
 
 use super::measure::largest_likely;
-use super::{Index, RowSet, Scratch};
+use super::{Index, Neighbour, RowSet, Scratch, Vectors};
 
 /// Rows scored at a time.
 const BLOCK: usize = 64;
 /// Rows that the difference of the codes is measured on.
 const MEASURED: usize = 64;
+/// Rows scored by the 8-bit codes at least, for each result, where all rows are to be looked at.
+const KEPT_PER_RESULT: usize = 20;
+
+impl Index {
+    /// The `k` closest rows to `query`, whatever it takes.
+    pub(super) fn search_all<'s>(
+        &self,
+        query: &[f32],
+        k: usize,
+        vectors: &dyn Vectors,
+        scratch: &'s mut Scratch,
+    ) -> &'s [Neighbour] {
+        scratch.results.clear();
+        if !self.is_empty() {
+            scratch.prepare(self, query);
+            scratch.scan(self, None, KEPT_PER_RESULT * k, k);
+            scratch.measure(self, query, vectors, k);
+        }
+        &scratch.results
+    }
+}
 
 impl Scratch {
     /// Scores allowed rows; leaves the best, at least `k` and about `ef` where there are so many, in

@@ -4,7 +4,7 @@ use super::calibrate::DEFAULT_RECALL;
 use super::code::{Code, Placed, Scalar, Shape, Short};
 use super::graph::{Coded, Walk, prefetch};
 use super::pool::{Key, Pool};
-use super::{Index, PreparedQuery, RowSet, Threads};
+use super::{Index, PreparedQuery, RowSet, Threads, Vectors};
 
 /// Most results that can be asked for, and most rows that a walk keeps.
 pub const EF_MAX: usize = 100_000;
@@ -43,28 +43,6 @@ pub struct Search<'a> {
     pub vectors: Option<&'a dyn Vectors>,
 }
 
-/// Full-precision vectors by row.
-pub trait Vectors: Sync {
-    /// Is told which row will be read soon.
-    fn prefetch(&self, row: u32, dims: usize) {
-        let _ = (row, dims);
-    }
-
-    /// Writes the vector of a row into `into`, which is as long as one.
-    fn read(&self, row: u32, into: &mut [f32]);
-}
-
-/// Vectors that lie one after the other.
-impl Vectors for &[f32] {
-    fn prefetch(&self, row: u32, dims: usize) {
-        prefetch(&self[row as usize * dims..][..dims]);
-    }
-
-    fn read(&self, row: u32, into: &mut [f32]) {
-        into.copy_from_slice(&self[row as usize * into.len()..][..into.len()]);
-    }
-}
-
 /// A result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Neighbour {
@@ -98,6 +76,8 @@ pub(super) struct Queries {
     /// Of the index that they were made for.
     shape: (usize, Shape),
     placed: Placed,
+    /// The L2 norm of the caller's query.
+    norm: f64,
     pub(super) short: <Short as Code>::Query,
     scalar: <Scalar as Code>::Query,
 }
@@ -139,7 +119,7 @@ impl Index {
         }
         match search.vectors {
             Some(vectors) => scratch.measure(self, query, vectors, k),
-            None => scratch.convert(self, query, k),
+            None => scratch.convert(self, k),
         }
         &scratch.results
     }
@@ -170,19 +150,20 @@ impl Index {
 }
 
 impl Scratch {
-    fn prepare(&mut self, index: &Index, query: &[f32]) {
+    pub(super) fn prepare(&mut self, index: &Index, query: &[f32]) {
         let codes = &index.codes;
         let shape = index.shape();
         if self.queries.as_ref().is_none_or(|queries| queries.shape != shape) {
             self.queries = Some(Queries {
                 shape,
                 placed: Placed::new(codes.space.placed_dims()),
+                norm: 0.0,
                 short: codes.short.query(),
                 scalar: codes.scalar.query(),
             });
         }
-        let Some(Queries { placed, short, scalar, .. }) = &mut self.queries else { return };
-        codes.space.place_query(query, &mut placed.values);
+        let Some(Queries { placed, norm, short, scalar, .. }) = &mut self.queries else { return };
+        *norm = codes.space.place_query(query, &mut placed.values);
         placed.split();
         codes.short.prepare(placed, short);
         codes.scalar.prepare(placed, scalar);
@@ -202,7 +183,7 @@ impl Scratch {
         }
         self.rows.clear();
         self.rows.extend(self.starts.keys().iter().map(|key| key.row()));
-        let coded = Coded { code: &codes.short, lines: &codes.short_lines };
+        let coded = codes.coded();
         match allowed {
             None => self.walk.run(&index.graph, coded, query, &self.rows, ef),
             Some(allowed) => {
@@ -261,13 +242,16 @@ impl Scratch {
     }
 
     /// Results from scores.
-    fn convert(&mut self, index: &Index, query: &[f32], k: usize) {
-        let space = &index.codes.space;
-        self.results.extend(
-            self.keys.iter().take(k).map(|key| Neighbour {
-                row: key.row(),
-                distance: space.distance(key.score(), query),
-            }),
-        );
+    fn convert(&mut self, index: &Index, k: usize) {
+        for at in 0..k.min(self.keys.len()) {
+            self.results.push(self.coded(index, at));
+        }
+    }
+
+    /// Row and distance of key `at` by its 8-bit code.
+    pub(super) fn coded(&self, index: &Index, at: usize) -> Neighbour {
+        let key = self.keys[at];
+        let norm = self.queries.as_ref().expect("prepared first").norm;
+        Neighbour { row: key.row(), distance: index.codes.space.distance(key.score(), norm) }
     }
 }

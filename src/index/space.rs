@@ -11,7 +11,8 @@
 //! still too long then, far beyond the rows that the space was fitted to, is cut to [`LENGTH_MAX`].
 
 use super::Metric;
-use super::distance::norm;
+use super::distance::{dot, norm};
+use super::parallel::Threads;
 
 /// Between these the largest value of a set needs no scaling.
 const UNSCALED_MIN: f64 = 1e-4;
@@ -19,6 +20,8 @@ const UNSCALED_MAX: f64 = 1e6;
 /// Longer than any row that a space is fitted to, scaled, and short enough for sums of squares. To
 /// something that far away all those rows are equally near, within the precision of `f32`.
 const LENGTH_MAX: f64 = 1e15;
+/// Rows that are added up together.
+const PART: usize = 256;
 
 /// How vectors are placed into the space of the graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,34 +39,49 @@ pub(super) struct Space {
 
 impl Space {
     /// Fits a space to `rows`, each of `dims` finite values, and its centre to a sample of them.
-    pub(super) fn fit(metric: Metric, dims: usize, rows: &[f32], sample: &[f32]) -> Space {
+    pub(super) fn fit(
+        metric: Metric,
+        dims: usize,
+        rows: &[f32],
+        sample: &[f32],
+        threads: Threads,
+    ) -> Space {
         let mut space = Space { metric, dims, scale: 1.0, radius: 0.0, centre: Box::default() };
         match metric {
             Metric::Cosine => space.radius = 1.0,
-            Metric::Euclidean => space.scale = scale_of(largest(rows)),
+            Metric::Euclidean => space.scale = scale_of(largest(rows, threads)),
             Metric::Dot => {
-                let longest = rows.chunks_exact(dims).map(norm).fold(0.0, f64::max);
+                let norm = |(): &mut (), row: usize| norm(&rows[row * dims..][..dims]);
+                let norms = threads.map(rows.len() / dims, || (), norm);
+                let longest = norms.into_iter().fold(0.0, f64::max);
                 space.scale = scale_of(longest);
                 space.radius = (longest * f64::from(space.scale)) as f32;
             }
         }
         space.centre = vec![0.0; space.placed_dims()].into();
-        space.centre = space.mean(sample);
+        space.centre = space.mean(sample, threads);
         space
     }
 
-    fn mean(&self, rows: &[f32]) -> Box<[f32]> {
-        let count = rows.len() / self.dims;
-        let mut sums = vec![0f64; self.placed_dims()];
-        let mut placed = vec![0.0; self.placed_dims()];
-        for row in rows.chunks_exact(self.dims) {
-            self.place_row(row, &mut placed);
-            for (sum, &value) in sums.iter_mut().zip(&placed) {
-                *sum += f64::from(value);
-            }
-        }
-        let mean = sums.into_iter().map(|sum| (sum / count.max(1) as f64) as f32);
-        mean.collect()
+    fn mean(&self, rows: &[f32], threads: Threads) -> Box<[f32]> {
+        let parts: Vec<&[f32]> = rows.chunks(PART * self.dims).collect();
+        let sums = threads.map(
+            parts.len(),
+            || vec![0.0; self.placed_dims()],
+            |placed, at| {
+                let mut sums = vec![0f64; self.placed_dims()];
+                for row in parts[at].chunks_exact(self.dims) {
+                    self.place_row(row, placed);
+                    for (sum, &value) in sums.iter_mut().zip(&*placed) {
+                        *sum += f64::from(value);
+                    }
+                }
+                sums
+            },
+        );
+        let count = (rows.len() / self.dims).max(1) as f64;
+        let sum = |dim: usize| sums.iter().map(|sums| sums[dim]).sum::<f64>();
+        (0..self.placed_dims()).map(|dim| (sum(dim) / count) as f32).collect()
     }
 
     /// Whether placed vectors are the caller's, less the centre.
@@ -71,20 +89,21 @@ impl Space {
         self.metric == Metric::Euclidean && self.scale == 1.0
     }
 
-    /// The caller's distance from `query`, of a score: half a squared distance between placed vectors.
-    pub(super) fn distance(&self, score: f32, query: &[f32]) -> f32 {
+    /// The caller's distance from a query of L2 norm `norm`, of a score: half a squared distance
+    /// between placed vectors.
+    pub(super) fn distance(&self, score: f32, norm: f64) -> f32 {
         match self.metric {
             Metric::Cosine => score.clamp(0.0, 2.0),
             Metric::Euclidean => {
                 let scale = f64::from(self.scale);
-                let distance = match norm(query) {
-                    norm if norm * scale > LENGTH_MAX => norm,
-                    _ => (2.0 * f64::from(score.max(0.0))).sqrt() / scale,
+                let distance = match norm * scale > LENGTH_MAX {
+                    true => norm,
+                    false => (2.0 * f64::from(score.max(0.0))).sqrt() / scale,
                 };
                 distance.min(f32::MAX.into()) as f32
             }
             Metric::Dot => {
-                let (radius, norm) = (f64::from(self.radius), norm(query));
+                let radius = f64::from(self.radius);
                 if radius == 0.0 || norm == 0.0 {
                     return 0.0;
                 }
@@ -103,7 +122,7 @@ impl Space {
     /// Writes a row, relative to the centre, into `placed`, and returns its bias: half its squared
     /// distance from the centre, as it would be if its length were exactly the radius.
     pub(super) fn place_row(&self, row: &[f32], placed: &mut [f32]) -> f32 {
-        self.scale_into(row, self.row_scale(row), placed);
+        self.scale_into(row, self.row_scale(norm(row)), placed);
         if self.metric == Metric::Dot {
             let rest = f64::from(self.radius).powi(2) - norm(&placed[..self.dims]).powi(2);
             placed[self.dims] = rest.max(0.0).sqrt() as f32;
@@ -118,18 +137,20 @@ impl Space {
         bias as f32
     }
 
-    /// Writes a query, relative to the centre, into `placed`.
-    pub(super) fn place_query(&self, query: &[f32], placed: &mut [f32]) {
+    /// Writes a query, relative to the centre, into `placed`; returns the query's L2 norm.
+    pub(super) fn place_query(&self, query: &[f32], placed: &mut [f32]) -> f64 {
+        let norm = norm(query);
         let scale = match self.metric {
-            Metric::Dot => scale_to(self.radius.into(), norm(query)),
-            Metric::Cosine | Metric::Euclidean => self.row_scale(query),
+            Metric::Dot => scale_to(self.radius.into(), norm),
+            Metric::Cosine | Metric::Euclidean => self.row_scale(norm),
         };
         self.scale_into(query, scale, placed);
         self.subtract_centre(placed);
+        norm
     }
 
-    fn row_scale(&self, row: &[f32]) -> f64 {
-        let norm = norm(row);
+    /// What a row of L2 norm `norm` is multiplied by.
+    fn row_scale(&self, norm: f64) -> f64 {
         match self.metric {
             Metric::Cosine => scale_to(1.0, norm),
             Metric::Euclidean | Metric::Dot => match f64::from(self.scale) {
@@ -162,8 +183,18 @@ fn scale_to(length: f64, norm: f64) -> f64 {
     if norm == 0.0 { 0.0 } else { length / norm }
 }
 
-fn largest(values: &[f32]) -> f64 {
-    values.iter().fold(0f32, |largest, value| largest.max(value.abs())).into()
+/// The largest size of a value.
+fn largest(values: &[f32], threads: Threads) -> f64 {
+    /// Values that are looked at together.
+    const VALUES: usize = 1 << 16;
+    // Numbers without their sign are ordered as their bits are.
+    let size = |value: &f32| value.to_bits() & 0x7fff_ffff;
+    let parts = threads.map(
+        values.len().div_ceil(VALUES),
+        || (),
+        |(), at| values[at * VALUES..].iter().take(VALUES).map(size).fold(0, u32::max),
+    );
+    f32::from_bits(parts.into_iter().fold(0, u32::max)).into()
 }
 
 /// A power of two that brings `largest` to about 1, or 1 where it does no harm.
@@ -173,11 +204,6 @@ fn scale_of(largest: f64) -> f32 {
     }
     // The limits keep the scale itself a normal number.
     (-largest.log2().ceil()).clamp(-126.0, 126.0).exp2() as f32
-}
-
-/// In `f64`, over the shorter of the two.
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::index::isa::Isa;
 use crate::index::kernels::Sum;
 use crate::index::parallel::Threads;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// Orthonormal directions and the variance along each, the largest first.
 pub(super) struct Axes {
@@ -24,12 +24,12 @@ impl Axes {
         let count = count.min(dims);
         let covariance = covariance(rows, dims, isa, threads);
         let mut directions = start(dims, count);
-        orthonormalise(&mut directions, dims, isa);
+        orthonormalise(&mut directions, dims, isa, threads);
         for _ in 0..ROUNDS {
-            directions = apply(&covariance, &directions, dims, isa, threads);
-            orthonormalise(&mut directions, dims, isa);
+            directions = products(&directions, &covariance, dims, isa, threads);
+            orthonormalise(&mut directions, dims, isa, threads);
         }
-        let applied = apply(&covariance, &directions, dims, isa, threads);
+        let applied = products(&directions, &covariance, dims, isa, threads);
         let along = directions.chunks_exact(dims).zip(applied.chunks_exact(dims));
         let variances: Vec<f32> =
             along.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>().max(0.0)).collect();
@@ -49,9 +49,10 @@ fn sorted(directions: Vec<f32>, variances: Vec<f32>, dims: usize) -> Axes {
 
 /// `dims` x `dims`.
 fn covariance(rows: &[f32], dims: usize, isa: Isa, threads: Threads) -> Vec<f32> {
-    /// Rows that are added at a time, so that all of their columns stay in the cache.
+    /// Rows that are added at a time, so that several of their columns stay in the nearest cache.
     const BLOCK: usize = 256;
     let mut covariance = vec![0f32; dims * dims];
+    let scale = 1.0 / (rows.len() / dims).max(1) as f32;
     for rows in rows.chunks(BLOCK * dims) {
         let count = rows.len() / dims;
         let mut columns = vec![0f32; rows.len()];
@@ -60,25 +61,34 @@ fn covariance(rows: &[f32], dims: usize, isa: Isa, threads: Threads) -> Vec<f32>
                 columns[dim * count + index] = value;
             }
         }
-        threads.chunks_mut(&mut covariance, dims, |first, out| {
-            // Only what lies right of the diagonal; the rest is its mirror image.
-            let mut sums = vec![0f32; dims - first];
-            let right = &columns[first * count..];
-            isa.sums(Sum::Products, &right[..count], right, &mut sums);
-            for (out, sum) in out[first..].iter_mut().zip(sums) {
-                *out += sum;
-            }
-        });
-    }
-    let scale = 1.0 / (rows.len() / dims).max(1) as f32;
-    for row in 0..dims {
-        for column in row..dims {
-            let value = covariance[row * dims + column] * scale;
-            covariance[row * dims + column] = value;
-            covariance[column * dims + row] = value;
+        let sums = products(&columns, &columns, count, isa, threads);
+        for (value, sum) in covariance.iter_mut().zip(sums) {
+            *value += sum * scale;
         }
     }
     covariance
+}
+
+/// The inner product of every row of `a` with every row of `b`, all of `dims` values: of the first
+/// of `a` with all of `b`, and so on.
+pub(super) fn products(a: &[f32], b: &[f32], dims: usize, isa: Isa, threads: Threads) -> Vec<f32> {
+    /// Rows of `a` that pass over a part of `b` in turn, while it stays in the nearest cache.
+    const ROWS: usize = 16;
+    /// Values in such a part, about.
+    const PART: usize = 4_096;
+    let columns = b.len() / dims;
+    let part = (PART / dims).max(4);
+    let mut out = vec![0f32; a.len() / dims * columns];
+    threads.chunks_mut(&mut out, ROWS * columns.max(1), |chunk, out| {
+        let a = &a[chunk * ROWS * dims..];
+        for (at, b) in b.chunks(part * dims).enumerate() {
+            for (a, out) in a.chunks_exact(dims).zip(out.chunks_exact_mut(columns)) {
+                let out = &mut out[at * part..][..b.len() / dims];
+                isa.sums(Sum::Products, a, b, out);
+            }
+        }
+    });
+    out
 }
 
 /// Directions without any meaning, the same every time, from a multiplicative hash. Values rather than
@@ -92,39 +102,36 @@ fn start(dims: usize, count: usize) -> Vec<f32> {
     (0..dims * count).map(value).collect()
 }
 
-/// Each direction times the covariance.
-fn apply(
-    covariance: &[f32],
-    directions: &[f32],
-    dims: usize,
-    isa: Isa,
-    threads: Threads,
-) -> Vec<f32> {
-    let mut out = vec![0f32; directions.len()];
-    threads.chunks_mut(&mut out, dims, |at, out| {
-        isa.sums(Sum::Products, &directions[at * dims..][..dims], covariance, out);
-    });
-    out
-}
-
 /// Gram-Schmidt, twice over for the sake of rounding. A direction in which nothing varies becomes 0.
-fn orthonormalise(directions: &mut [f32], dims: usize, isa: Isa) {
-    let mut shares = vec![0f32; directions.len() / dims];
-    for at in 0..directions.len() / dims {
-        let (before, rest) = directions.split_at_mut(at * dims);
-        let direction = &mut rest[..dims];
-        // How long it is says nothing yet but how widely the data are spread.
-        normalise(direction, 0.0);
-        for _ in 0..2 {
-            if at > 0 {
-                let shares = &mut shares[..at];
-                isa.sums(Sum::Products, direction, before, shares);
-                subtract(direction, shares, before);
-            }
-            // What is left of a direction that the others span is rounding, not direction.
-            normalise(direction, 1e-10);
+fn orthonormalise(directions: &mut [f32], dims: usize, isa: Isa, threads: Threads) {
+    /// Directions from which those before all of them are taken on several threads.
+    const BLOCK: usize = 32;
+    for first in (0..directions.len()).step_by(BLOCK * dims) {
+        let (before, rest) = directions.split_at_mut(first);
+        let length = rest.len().min(BLOCK * dims);
+        threads.chunks_mut(&mut rest[..length], dims, |_, direction| {
+            // How long it is says nothing yet but how widely the data are spread.
+            normalise(direction, 0.0);
+            take_away(direction, before, isa);
+        });
+        for at in (first..first + length).step_by(dims) {
+            let (before, rest) = directions.split_at_mut(at);
+            let direction = &mut rest[..dims];
+            take_away(direction, &before[first..], isa);
+            take_away(direction, before, isa);
         }
     }
+}
+
+/// Takes from a direction its share of all `others`, which are of length 1, and makes it that long.
+fn take_away(direction: &mut [f32], others: &[f32], isa: Isa) {
+    if !others.is_empty() {
+        let mut shares = vec![0f32; others.len() / direction.len()];
+        isa.sums(Sum::Products, direction, others, &mut shares);
+        subtract(direction, &shares, others);
+    }
+    // What is left of a direction that the others span is rounding, not direction.
+    normalise(direction, 1e-10);
 }
 
 /// Takes `shares` of the `rows` from `direction`, four at a time: so it is read and written less.

@@ -5,12 +5,12 @@
 //! among the others, exactly and by the code. How the bits of a line are spread over the components
 //! follows from the components' variances.
 
-use super::axes::Axes;
+use super::axes::{Axes, products};
+use super::projection::{Projected, Projection};
 use super::short::{Shape, Short};
 use super::{Code, Placed};
 use crate::index::integer::Line;
 use crate::index::isa::Isa;
-use crate::index::kernels::Sum;
 use crate::index::parallel::Threads;
 
 /// Most lines that a short row may take.
@@ -27,9 +27,6 @@ const CLOSEST: usize = 10;
 /// whole set and easier to tell apart, so this is asked for more than walks need.
 const GOOD: f32 = 0.997;
 
-/// Rows that are encoded together.
-const ENCODED: usize = 64;
-
 /// Fits the short format to a sample of placed rows; also says which share of the closest rows it
 /// found among twice as many.
 pub(in crate::index) fn fit_short(
@@ -38,16 +35,21 @@ pub(in crate::index) fn fit_short(
     sample: &[Placed],
     threads: Threads,
 ) -> (Short, f32) {
-    let most = Shape::new(LINES_MAX, 0, dims).components;
     let rows: Vec<f32> = sample.iter().flat_map(|placed| &placed.values).copied().collect();
-    let axes = Axes::fit(&rows, dims, most, threads);
-    let closest = closest(isa, dims, &rows);
-    for lines in 1.. {
-        let shape = best_shape(lines, &axes.variances, dims);
-        let short = Short::fit(isa, shape, &axes, dims, sample);
-        let quality = quality(&short, sample, &closest, threads);
-        if lines == LINES_MAX || quality >= GOOD {
-            return (short, quality);
+    let closest = closest(isa, dims, &rows, sample, threads);
+    // The last number of lines is hardly ever needed, and costs half of the axes.
+    for tried in [1..LINES_MAX, LINES_MAX..LINES_MAX + 1] {
+        let most = Shape::new(tried.end - 1, 0, dims).components;
+        let axes = Axes::fit(&rows, dims, most, threads);
+        let projection = Projection::new(&axes.directions, dims);
+        let projected = Projected::new(isa, &projection, sample, threads);
+        for lines in tried {
+            let shape = best_shape(lines, &axes.variances, dims);
+            let short = Short::fit(isa, shape, &projection, &projected, threads);
+            let quality = quality(&short, &projected, &closest, threads);
+            if lines == LINES_MAX || quality >= GOOD {
+                return (short, quality);
+            }
         }
     }
     unreachable!("the last number of lines is always good enough");
@@ -75,19 +77,30 @@ fn best_shape(lines: usize, variances: &[f32], dims: usize) -> Shape {
 }
 
 /// The rows of the sample that are queries, evenly spread.
-fn queries(rows: usize) -> impl Iterator<Item = usize> {
-    (0..rows).step_by((rows / QUERIES).max(1)).take(QUERIES)
+fn queries(rows: usize) -> Vec<usize> {
+    (0..rows).step_by((rows / QUERIES).max(1)).take(QUERIES).collect()
 }
 
 /// For each query the numbers of the rows closest to it, itself left out.
-fn closest(isa: Isa, dims: usize, rows: &[f32]) -> Vec<Vec<u32>> {
-    let mut distances = vec![0.0; rows.len() / dims];
-    queries(rows.len() / dims)
-        .map(|query| {
-            isa.sums(Sum::SquaredDifferences, &rows[query * dims..][..dims], rows, &mut distances);
-            nearest(&distances, query, CLOSEST)
-        })
-        .collect()
+fn closest(
+    isa: Isa,
+    dims: usize,
+    rows: &[f32],
+    sample: &[Placed],
+    threads: Threads,
+) -> Vec<Vec<u32>> {
+    let queries = queries(sample.len());
+    let vectors = queries.iter().flat_map(|&query| &rows[query * dims..][..dims]);
+    let vectors: Vec<f32> = vectors.copied().collect();
+    let mut scores = products(&vectors, rows, dims, isa, threads);
+    let of_each = queries.iter().zip(scores.chunks_exact_mut(sample.len().max(1)));
+    let closest = of_each.map(|(&query, scores)| {
+        for (placed, score) in sample.iter().zip(&mut *scores) {
+            *score = 0.5 * placed.square - *score;
+        }
+        nearest(scores, query, CLOSEST)
+    });
+    closest.collect()
 }
 
 fn nearest(distances: &[f32], query: usize, count: usize) -> Vec<u32> {
@@ -103,24 +116,21 @@ fn nearest(distances: &[f32], query: usize, count: usize) -> Vec<u32> {
 }
 
 /// The share of the closest rows that are among twice as many by the code.
-fn quality(short: &Short, sample: &[Placed], closest: &[Vec<u32>], threads: Threads) -> f32 {
+fn quality(short: &Short, sample: &Projected, closest: &[Vec<u32>], threads: Threads) -> f32 {
     let width = short.lines();
-    let mut lines = vec![Line::ZERO; sample.len() * width];
-    threads.chunks_mut(&mut lines, ENCODED * width, |chunk, lines| {
-        let mut query = short.query();
-        for (lines, placed) in lines.chunks_exact_mut(width).zip(&sample[chunk * ENCODED..]) {
-            short.encode(placed, 0.5 * placed.square, lines, &mut query);
-        }
+    let mut lines = vec![Line::ZERO; sample.rows() * width];
+    threads.chunks_mut(&mut lines, width, |row, lines| {
+        short.encode_components(sample.row(row), 0.5 * sample.square(row), lines);
     });
-    let mut scores = vec![0.0; sample.len()];
-    let mut prepared = short.query();
-    let (mut found, mut all) = (0, 0);
-    for (query, closest) in queries(sample.len()).zip(closest) {
-        short.prepare(&sample[query], &mut prepared);
-        short.scores_of_run(prepared.view(), &lines, &mut scores);
-        let near = nearest(&scores, query, 2 * CLOSEST);
-        found += closest.iter().filter(|row| near.contains(row)).count();
-        all += closest.len();
-    }
-    if all == 0 { 1.0 } else { found as f32 / all as f32 }
+    let queries = queries(sample.rows());
+    let state = || (vec![0.0; sample.rows()], short.query());
+    let found = threads.map(queries.len(), state, |(scores, prepared), at| {
+        let query = queries[at];
+        short.prepare_projected(sample.row(query), sample.square(query), prepared);
+        short.scores_of_run(prepared.view(), &lines, scores);
+        let near = nearest(scores, query, 2 * CLOSEST);
+        closest[at].iter().filter(|row| near.contains(row)).count()
+    });
+    let all: usize = closest.iter().map(Vec::len).sum();
+    if all == 0 { 1.0 } else { found.iter().sum::<usize>() as f32 / all as f32 }
 }

@@ -4,18 +4,21 @@
 //!
 //! - [`Scalar`] (`scalar.rs`): every dimension in 8 bits, for any data; what the best candidates are
 //!   measured by;
-//! - [`Short`] (`short.rs`): the leading principal components (`axes.rs`) in a line or two, most of
-//!   them in 4 bits; what a walk through the graph measures every row by, and what neighbours are
+//! - [`Short`] (`short.rs`): the leading principal components (`axes.rs`, `projection.rs`) in a line or
+//!   two, most of them in 4 bits; what a walk through the graph measures every row by, and what neighbours are
 //!   chosen by. How many lines, is chosen for each data set from a sample (`choose.rs`).
 
 mod axes;
 mod choose;
+mod projection;
+mod queries;
 mod scalar;
 mod short;
 
 pub(super) use choose::fit_short;
+pub(super) use queries::{RowQueries, RowQuery};
 pub(super) use scalar::{DIMS_MAX as SCALAR_DIMS_MAX, Scalar};
-pub(super) use short::{RowQueries, RowQuery, Shape, Short, ShortParts};
+pub(super) use short::{Shape, Short, ShortParts, ShortQuery};
 
 use super::integer::Line;
 
@@ -105,7 +108,22 @@ fn rounded(value: f32) -> i32 {
     ((value + SHIFT).to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32)
 }
 
-/// In eight running totals, which the compiler keeps in registers.
+/// Of two slices of the same length, in eight running totals, which the compiler keeps in registers.
+fn sum_of_products(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0f32; 8];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *sum += a * b;
+    }
+    sums.iter().sum()
+}
+
+/// In eight running totals too.
 fn largest_and_square(values: &[f32]) -> (f32, f32) {
     let (mut largest, mut square) = ([0f32; 8], [0f32; 8]);
     let (blocks, rest) = values.as_chunks::<8>();

@@ -82,7 +82,7 @@ impl Scalar {
 
     fn encode_exactly(centre: &[f32], placed: &[f32], bias: f32, row: &mut [Line]) {
         for (at, (&value, &centre)) in placed.iter().zip(centre).enumerate() {
-            let byte = (value + centre).round().clamp(0.0, 255.0) as u8;
+            let byte = super::rounded((value + centre).clamp(0.0, 255.0)) as u8;
             row[at / Line::BYTES].0[at % Line::BYTES] = byte;
         }
         Tail { bias, low: 0.0, step: 1.0 }.write(row);
@@ -131,7 +131,7 @@ impl Code for Scalar {
         query.base = 0.5 * placed.square;
         if let Some(centre) = &self.exact {
             // Rows are stored with the centre, which the query is without.
-            query.base += placed.values.iter().zip(centre).map(|(q, c)| q * c).sum::<f32>();
+            query.base += super::sum_of_products(&placed.values, centre);
         }
     }
 

@@ -10,7 +10,8 @@
 //! | `wide..64 * lines - 4` | two components each, 0..=15, in the lower and the upper half |
 //! | the last 4 | the bias, `f32`: half the squared distance from the centre, all dimensions |
 
-use super::axes::Axes;
+use super::projection::{Projected, Projection};
+use super::queries::RowQuery;
 use super::{Code, Placed, rounded};
 use crate::index::integer::{Line, Nibbles};
 use crate::index::isa::Isa;
@@ -65,12 +66,7 @@ impl Shape {
 pub(in crate::index) struct Short {
     isa: Isa,
     shape: Shape,
-    /// A component each, in bytes of 128 + value.
-    directions: Box<[Line]>,
-    /// `0..components`, which is how the rows of `directions` are named to the integer loops.
-    numbers: Box<[u32]>,
-    /// What a unit of `directions` is worth, for each component.
-    scales: Box<[f32]>,
+    projection: Projection,
     /// The value of level 0 of each component, and of one level.
     lows: Box<[f32]>,
     steps: Box<[f32]>,
@@ -80,12 +76,12 @@ pub(in crate::index) struct Short {
 /// A query against this format.
 #[derive(Debug, Clone)]
 pub(in crate::index) struct ShortQuery {
-    low: Box<[Line]>,
-    high: Box<[Line]>,
+    pub(super) low: Box<[Line]>,
+    pub(super) high: Box<[Line]>,
     /// What a unit of the integer sum is worth.
-    unit: f32,
+    pub(super) unit: f32,
     /// What is the same for all rows.
-    base: f32,
+    pub(super) base: f32,
     components: Vec<f32>,
     dots: Vec<[i32; 2]>,
 }
@@ -112,8 +108,8 @@ impl Short {
         ShortParts {
             lines: self.shape.lines,
             wide: self.shape.wide,
-            directions: &self.directions,
-            scales: &self.scales,
+            directions: &self.projection.directions,
+            scales: &self.projection.scales,
             lows: &self.lows,
             steps: &self.steps,
         }
@@ -131,65 +127,73 @@ impl Short {
         Some(Short {
             isa,
             shape,
-            directions: parts.directions.into(),
-            numbers: (0..components as u32).collect(),
-            scales: parts.scales.into(),
+            projection: Projection::from_parts(parts.directions, parts.scales),
             lows: parts.lows.into(),
             steps: parts.steps.into(),
             masks: masks(shape),
         })
     }
 
-    /// Fits the ranges of the leading components of `axes` to a sample of placed rows.
+    /// Fits the ranges of the leading components to those of a sample.
     pub(super) fn fit(
         isa: Isa,
         shape: Shape,
-        axes: &Axes,
-        dims: usize,
-        sample: &[Placed],
+        projection: &Projection,
+        sample: &Projected,
+        threads: Threads,
     ) -> Short {
-        let (directions, scales) = quantise_directions(&axes.directions, dims, shape.components);
-        let mut short = Short {
+        let ranges = threads.map(
+            shape.components,
+            || (),
+            |(), at| {
+                let wide = at < shape.wide;
+                let (cut, levels) =
+                    if wide { (WIDE_CUT, WIDE_MAX) } else { (NARROW_CUT, NARROW_MAX) };
+                let (low, high) = range(&mut sample.column(at), cut);
+                (low, ((high - low) / levels).max(f32::MIN_POSITIVE))
+            },
+        );
+        let (lows, steps): (Vec<f32>, Vec<f32>) = ranges.into_iter().unzip();
+        let projection = projection.leading(shape.components);
+        Short {
             isa,
             shape,
-            directions,
-            numbers: (0..shape.components as u32).collect(),
-            scales,
-            lows: vec![0.0; shape.components].into(),
-            steps: vec![1.0; shape.components].into(),
+            projection,
+            lows: lows.into(),
+            steps: steps.into(),
             masks: masks(shape),
-        };
-        let mut columns = vec![Vec::with_capacity(sample.len()); shape.components];
-        let mut query = short.query();
-        for placed in sample {
-            short.project(placed, &mut query);
-            for (column, &value) in columns.iter_mut().zip(&query.components) {
-                column.push(value);
-            }
         }
-        for (at, column) in columns.iter_mut().enumerate() {
-            let wide = at < shape.wide;
-            let (cut, levels) = if wide { (WIDE_CUT, WIDE_MAX) } else { (NARROW_CUT, NARROW_MAX) };
-            let (low, high) = range(column, cut);
-            short.lows[at] = low;
-            short.steps[at] = ((high - low) / levels).max(f32::MIN_POSITIVE);
-        }
-        short
     }
 
     /// Writes the components of a placed vector into `query.components`.
     fn project(&self, placed: &Placed, query: &mut ShortQuery) {
-        let lines = placed.coarse.len();
-        query.dots.resize(self.numbers.len(), [0; 2]);
-        let parts = [&*placed.coarse, &*placed.fine];
-        self.isa.byte_dots(parts, &self.directions, lines, &self.numbers, &mut query.dots);
+        self.projection.project(self.isa, placed, &mut query.dots, &mut query.components);
+    }
+
+    /// Writes a row that was projected already.
+    pub(super) fn encode_components(&self, components: &[f32], bias: f32, row: &mut [Line]) {
+        row.fill(Line::ZERO);
+        let scales = self.lows.iter().zip(&self.steps);
+        for (at, (&value, (low, step))) in components.iter().zip(scales).enumerate() {
+            let most = if at < self.shape.wide { WIDE_MAX } else { NARROW_MAX };
+            let level = rounded(((value - low) / step).clamp(0.0, most)) as u8;
+            let (byte, upper) = self.shape.position(at);
+            row[byte / Line::BYTES].0[byte % Line::BYTES] |= level << (4 * u8::from(upper));
+        }
+        let last = row.len() - 1;
+        row[last].0[Line::BYTES - BIAS_BYTES..].copy_from_slice(&bias.to_le_bytes());
+    }
+
+    /// Prepares a query that was projected already.
+    pub(super) fn prepare_projected(
+        &self,
+        components: &[f32],
+        square: f32,
+        query: &mut ShortQuery,
+    ) {
         query.components.clear();
-        query.components.extend(query.dots.iter().zip(&self.scales).map(
-            |(&[coarse, fine], scale)| {
-                let sum = 128 * (i64::from(coarse) - placed.sum) + i64::from(fine);
-                sum as f32 * scale * placed.step
-            },
-        ));
+        query.components.extend_from_slice(&components[..self.shape.components]);
+        self.prepare_components(square, query);
     }
 
     /// Prepares a query from its components.
@@ -234,23 +238,6 @@ fn masks(shape: Shape) -> Box<[Line]> {
     masks.into()
 }
 
-/// Each direction in bytes of 128 + value, and what a unit of it is worth.
-fn quantise_directions(directions: &[f32], dims: usize, count: usize) -> (Box<[Line]>, Box<[f32]>) {
-    let lines = dims.div_ceil(Line::BYTES);
-    let mut out = vec![Line::ZERO; lines * count];
-    let mut scales = Vec::with_capacity(count);
-    for (direction, out) in directions.chunks_exact(dims).zip(out.chunks_exact_mut(lines)) {
-        let largest = direction.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-        let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        for (at, value) in direction.iter().enumerate() {
-            let byte = (value * scale).round() as i32 + 128;
-            out[at / Line::BYTES].0[at % Line::BYTES] = byte as u8;
-        }
-        scales.push(if scale > 0.0 { scale.recip() } else { 0.0 });
-    }
-    (out.into(), scales.into())
-}
-
 /// The range of all values but `cut` of them on either side.
 fn range(values: &mut [f32], cut: f32) -> (f32, f32) {
     let Some(last) = values.len().checked_sub(1) else { return (0.0, 1.0) };
@@ -270,16 +257,7 @@ impl Code for Short {
 
     fn encode(&self, placed: &Placed, bias: f32, row: &mut [Line], query: &mut ShortQuery) {
         self.project(placed, query);
-        row.fill(Line::ZERO);
-        let scales = self.lows.iter().zip(&self.steps);
-        for (at, (&value, (low, step))) in query.components.iter().zip(scales).enumerate() {
-            let most = if at < self.shape.wide { WIDE_MAX } else { NARROW_MAX };
-            let level = rounded(((value - low) / step).clamp(0.0, most)) as u8;
-            let (byte, upper) = self.shape.position(at);
-            row[byte / Line::BYTES].0[byte % Line::BYTES] |= level << (4 * u8::from(upper));
-        }
-        let last = row.len() - 1;
-        row[last].0[Line::BYTES - BIAS_BYTES..].copy_from_slice(&bias.to_le_bytes());
+        self.encode_components(&query.components, bias, row);
     }
 
     fn query(&self) -> ShortQuery {
@@ -310,67 +288,11 @@ impl ShortQuery {
     }
 }
 
-/// Rows as queries against the other rows.
-#[derive(Debug, Clone)]
-pub(in crate::index) struct RowQueries {
-    lines: usize,
-    low: Vec<Line>,
-    high: Vec<Line>,
-    /// Of each row, unit and base.
-    scales: Vec<(f32, f32)>,
-}
-
-/// A row, or anything else, as a query.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::index) struct RowQuery<'a> {
-    low: &'a [Line],
-    high: &'a [Line],
-    unit: f32,
-    base: f32,
-}
-
-impl RowQueries {
-    #[inline]
-    pub(in crate::index) fn of(&self, row: u32) -> RowQuery<'_> {
-        let (row, lines) = (row as usize, self.lines);
-        let (unit, base) = self.scales[row];
-        RowQuery {
-            low: &self.low[row * lines..][..lines],
-            high: &self.high[row * lines..][..lines],
-            unit,
-            base,
-        }
-    }
-}
-
 impl Short {
-    /// All rows of `codes` as queries.
-    pub(in crate::index) fn row_queries(&self, codes: &[Line], threads: Threads) -> RowQueries {
-        const CHUNK: usize = 256;
-        let lines = self.shape.lines;
-        let rows = codes.len() / lines;
-        let chunks = threads.map(
-            rows.div_ceil(CHUNK),
-            || self.query(),
-            |query, chunk| {
-                let mut part = RowQueries { lines, low: vec![], high: vec![], scales: vec![] };
-                for row in codes[chunk * CHUNK * lines..].chunks_exact(lines).take(CHUNK) {
-                    self.decode(row, &mut query.components);
-                    self.prepare_components(2.0 * Self::bias(row), query);
-                    part.low.extend_from_slice(&query.low);
-                    part.high.extend_from_slice(&query.high);
-                    part.scales.push((query.unit, query.base));
-                }
-                part
-            },
-        );
-        let mut all = RowQueries { lines, low: vec![], high: vec![], scales: vec![] };
-        for mut part in chunks {
-            all.low.append(&mut part.low);
-            all.high.append(&mut part.high);
-            all.scales.append(&mut part.scales);
-        }
-        all
+    /// Prepares a row of codes as a query.
+    pub(in crate::index) fn prepare_row(&self, row: &[Line], query: &mut ShortQuery) {
+        self.decode(row, &mut query.components);
+        self.prepare_components(2.0 * Self::bias(row), query);
     }
 
     /// The components of a row.

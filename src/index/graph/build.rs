@@ -19,8 +19,10 @@ const CHUNK: usize = 256;
 pub(in crate::index) struct Plan {
     /// Neighbours of a row, at most.
     pub(in crate::index) degree: usize,
-    /// Candidates for each row from its groups, and again from its walk.
-    pub(in crate::index) candidates: usize,
+    /// Candidates for each row from its groups.
+    pub(in crate::index) near: usize,
+    /// And from its walk.
+    pub(in crate::index) walked: usize,
 }
 
 /// Builds a graph in bulk steps; the same on any number of threads.
@@ -32,12 +34,12 @@ impl GraphBuilder for Bulk {
         let Input { rows, plan, threads, .. } = *input;
         let mut graph = Graph::empty(rows.count(), plan.degree);
         let all = 0..rows.count() as u32;
-        let near = near_rows(rows, all.clone(), plan.candidates, threads);
+        let near = near_rows(rows, all.clone(), plan.near, threads);
         choose(&mut graph, rows, all.clone(), threads, |row| near[row as usize].iter().copied());
         drop(near);
         link_back(&mut graph, rows, all.clone(), threads);
         // A row's walk starts at itself: what counts is what else is near it.
-        let found = walks(&graph, rows, all.clone(), threads, plan.candidates, |row| vec![row]);
+        let found = walks(&graph, rows, all.clone(), threads, plan.walked, |row| vec![row]);
         let before = graph.clone();
         choose(&mut graph, rows, all.clone(), threads, |row| {
             before.neighbours(row).chain(found[row as usize].iter().copied())
@@ -60,12 +62,12 @@ pub(in crate::index) fn link(
     threads: Threads,
 ) {
     let starts: Vec<u32> = entries(range.start as usize);
-    let width = plan.candidates / 2;
+    let width = plan.walked / 2;
     let found = walks(graph, rows, range.clone(), threads, width, |row| {
         nearest_entries(rows, &starts, row)
     });
     let near = if find_near {
-        near_rows(rows, range.clone(), plan.candidates, threads)
+        near_rows(rows, range.clone(), plan.near, threads)
     } else {
         vec![Vec::new(); range.len()]
     };

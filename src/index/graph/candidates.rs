@@ -7,16 +7,16 @@
 use super::Rows;
 use crate::index::integer::Line;
 use crate::index::parallel::Threads;
-use crate::index::pool::Key;
+use crate::index::pool::{Key, Pool};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
 /// Rows in a group, about.
-const GROUP_ROWS: usize = 1_000;
+const GROUP_ROWS: usize = 256;
 /// Groups that a row joins.
 const JOINED: usize = 4;
 /// A larger group (heaps of equal rows make one) is cut into parts, each compared with itself.
-const GROUP_ROWS_MAX: usize = 8 * GROUP_ROWS;
+const GROUP_ROWS_MAX: usize = 32 * GROUP_ROWS;
 /// Most pivots that every row is compared with; with more rows than that allows, groups are larger.
 const PIVOTS_MAX: usize = 16_384;
 /// Rows that are worked on together.
@@ -35,14 +35,11 @@ impl Nearest {
     }
 
     #[inline]
-    fn push(&mut self, score: f32, key: impl FnOnce() -> Key, kept: usize) {
-        if score >= self.threshold {
-            return;
-        }
+    fn push(&mut self, key: Key, kept: usize) {
         if self.keys.len() == 2 * kept {
             self.shrink(kept);
         }
-        self.keys.push(key());
+        self.keys.push(key);
     }
 
     fn shrink(&mut self, kept: usize) {
@@ -109,14 +106,37 @@ fn offer(
     for (threshold, nearest) in thresholds.iter_mut().zip(&*nearest) {
         *threshold = nearest.threshold;
     }
-    for (scores, &member) in scores.iter().zip(members) {
-        let below: [bool; 4] = std::array::from_fn(|at| scores[at] < thresholds[at]);
-        // Without branches for each: next to none is below.
-        if below[0] | below[1] | below[2] | below[3] {
-            for (at, nearest) in nearest.iter_mut().enumerate() {
-                let score = scores[at];
-                nearest.push(score, || Key::relative(score, member, some[at], count), kept);
-                thresholds[at] = nearest.threshold;
+    each_below(scores, &mut thresholds, |score, at, member| {
+        let key = Key::relative(score, members[member], some[at], count);
+        nearest[at].push(key, kept);
+        nearest[at].threshold
+    });
+}
+
+/// Calls `take` for each score that is below the threshold for its place in a row, with the score,
+/// its place and the row's number; it returns the new threshold.
+fn each_below(
+    scores: &[[f32; 4]],
+    thresholds: &mut [f32; 4],
+    mut take: impl FnMut(f32, usize, usize) -> f32,
+) {
+    /// Rows that are looked at without a branch for each: next to none is below.
+    const ROWS: usize = 4;
+    for (block, scores) in scores.chunks(ROWS).enumerate() {
+        let mut any = false;
+        for scores in scores {
+            for at in 0..4 {
+                any |= scores[at] < thresholds[at];
+            }
+        }
+        if !any {
+            continue;
+        }
+        for (row, scores) in scores.iter().enumerate() {
+            for at in 0..4 {
+                if scores[at] < thresholds[at] {
+                    thresholds[at] = take(scores[at], at, block * ROWS + row);
+                }
             }
         }
     }
@@ -137,22 +157,20 @@ fn form_groups(rows: Rows<'_>, range: Range<u32>, threads: Threads) -> Vec<Vec<u
     let pivot_row = |pivot: usize| range.start + (pivot * count / pivots) as u32;
     let lines = (0..pivots).flat_map(|pivot| rows.line(pivot_row(pivot)));
     let lines: Vec<Line> = lines.copied().collect();
-    let state = || (Vec::new(), Vec::new());
-    let memberships = threads.map(count.div_ceil(CHUNK), state, |(scores, keys), chunk| {
+    let state = || (Vec::new(), <[Pool; 4]>::default());
+    let memberships = threads.map(count.div_ceil(CHUNK), state, |(scores, closest), chunk| {
         let first = range.start + (chunk * CHUNK) as u32;
         let numbers: Vec<u32> = (first..range.end.min(first + CHUNK as u32)).collect();
         let mut memberships = Vec::with_capacity(numbers.len() * joined);
         for some in numbers.chunks(4) {
             compare(rows, some, &lines, scores);
-            for at in 0..some.len() {
-                keys.clear();
-                let scored = scores.iter().enumerate();
-                keys.extend(scored.map(|(pivot, score)| Key::new(score[at], pivot as u32)));
-                if joined < keys.len() {
-                    keys.select_nth_unstable(joined - 1);
-                }
-                memberships.extend(keys[..joined].iter().map(|key| key.row()));
-            }
+            closest.iter_mut().for_each(|closest| closest.reset(joined));
+            each_below(scores, &mut [f32::INFINITY; 4], |score, at, pivot| {
+                closest[at].insert(score, pivot as u32);
+                closest[at].threshold()
+            });
+            let found = closest[..some.len()].iter().flat_map(Pool::keys);
+            memberships.extend(found.map(|key| key.row()));
         }
         memberships
     });

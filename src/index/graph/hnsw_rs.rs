@@ -32,7 +32,7 @@ impl GraphBuilder for HnswRs {
             return graph;
         }
         let distance = SquaredL2(Isa::detect());
-        let hnsw = Hnsw::new(plan.degree / 2, count, LEVELS, 3 * plan.candidates, distance);
+        let hnsw = Hnsw::new(plan.degree / 2, count, LEVELS, 3 * plan.walked, distance);
         let insert = |vector: &mut Vec<f32>, row: u32| {
             placed(row, vector);
             hnsw.insert_slice((vector, row as usize));

@@ -3,11 +3,12 @@
 use super::*;
 use crate::index::codes::Codes;
 use crate::index::random::Random;
+use crate::index::vectors::Picked;
 use crate::index::{Metric, RowSet};
 use std::collections::BTreeSet;
 
 const DIMS: usize = 6;
-const PLAN: Plan = Plan { degree: 8, candidates: 12 };
+const PLAN: Plan = Plan { degree: 8, near: 12, walked: 12 };
 
 /// Clusters, and some rows several times: what makes a graph fall apart.
 fn codes(random: &mut Random, count: usize) -> Codes {
@@ -18,7 +19,8 @@ fn codes(random: &mut Random, count: usize) -> Codes {
         vectors.extend(centres[row % 4].iter().zip(noise).map(|(centre, noise)| centre + noise));
     }
     let (mut codes, _) = Codes::fit(Metric::Euclidean, DIMS, &vectors, Threads::One);
-    codes.append(&vectors, Threads::One);
+    let rows: Vec<u32> = (0..count as u32).collect();
+    codes.append(Picked { vectors: &vectors, dims: DIMS, rows: &rows }, Threads::One);
     codes
 }
 
@@ -85,8 +87,7 @@ fn rows_that_are_linked_later_keep_them_too() {
 fn the_order_of_proximity_has_every_row_once() {
     for &count in counts() {
         let codes = codes(&mut Random::new(count as u64), count);
-        let queries = codes.row_queries(Threads::One);
-        let mut order = by_proximity(codes.graph_rows(&queries));
+        let mut order = by_proximity(codes.coded(), Threads::One);
         order.sort_unstable();
         assert!(order.into_iter().eq(0..count as u32));
     }

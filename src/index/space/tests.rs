@@ -55,12 +55,12 @@ proptest! {
         for metric in METRICS {
             let rows = rows(random, dims, scale);
             let query = random.vector(dims, (scale * factor).min(f32::MAX));
-            let space = Space::fit(metric, dims, &rows, &rows);
+            let space = Space::fit(metric, dims, &rows, &rows, Threads::One);
             for row in rows.chunks_exact(dims) {
                 let (book, size) = by_the_book(metric, &query, row);
                 // Placed vectors are relative to the middle.
                 let size = size + norm(&space.centre) / f64::from(space.scale);
-                let found = f64::from(space.distance(score(&space, &query, row), &query));
+                let found = f64::from(space.distance(score(&space, &query, row), norm(&query)));
                 let (error, tolerance) = match metric {
                     // Rounding is relative to the square, of which this is the root.
                     Metric::Euclidean => ((found * found - book * book).abs(), 1e-5 * size * size),
@@ -91,7 +91,7 @@ proptest! {
         let random = &mut Random::new(seed);
         let rows = rows(random, dims, scale);
         let query = random.vector(dims, query_scale);
-        let space = Space::fit(Metric::Dot, dims, &rows, &rows);
+        let space = Space::fit(Metric::Dot, dims, &rows, &rows, Threads::One);
         let longest = rows.chunks_exact(dims).map(norm).fold(0.0, f64::max);
         let clear = 1e-5 * norm(&query) * longest;
         for a in rows.chunks_exact(dims) {
@@ -109,7 +109,7 @@ proptest! {
     ) {
         for metric in METRICS {
             let rows = rows(&mut Random::new(seed), dims, scale);
-            let space = Space::fit(metric, dims, &rows, &rows);
+            let space = Space::fit(metric, dims, &rows, &rows, Threads::One);
             let mut placed = vec![f32::NAN; space.placed_dims()];
             let (mut sums, mut largest) = (vec![0f64; space.placed_dims()], 0f64);
             for row in rows.chunks_exact(dims) {
@@ -135,7 +135,7 @@ proptest! {
         let rows = random.vector(rows, scales[0]);
         let [row, query] = [random.vector(row, scales[1]), random.vector(query, scales[2])];
         for metric in METRICS {
-            let space = Space::fit(metric, dims, &rows, &rows);
+            let space = Space::fit(metric, dims, &rows, &rows, Threads::One);
             prop_assert!(space.scale.is_normal() && space.radius.is_finite());
             let mut placed = Placed::new(space.placed_dims());
             for row in rows.chunks_exact(dims).chain([&*row]) {
@@ -144,7 +144,7 @@ proptest! {
                 prop_assert!(placed.square.is_finite() && placed.step.is_finite());
                 let score = score(&space, &query, row);
                 prop_assert!(score.is_finite(), "{:?} {:?}", metric, scales);
-                let distance = space.distance(score, &query);
+                let distance = space.distance(score, norm(&query));
                 prop_assert!(distance.is_finite(), "{:?} {:?}", metric, scales);
             }
             space.place_query(&query, &mut placed.values);
@@ -156,7 +156,8 @@ proptest! {
 
 #[test]
 fn values_are_kept_where_they_do_no_harm() {
-    let kept = |metric, rows: &[f32]| Space::fit(metric, 2, rows, rows).keeps_values();
+    let kept =
+        |metric, rows: &[f32]| Space::fit(metric, 2, rows, rows, Threads::One).keeps_values();
     assert!(kept(Metric::Euclidean, &[0.0, 255.0, 3.0, 7.0]));
     assert!(kept(Metric::Euclidean, &[0.0, 0.0]) && kept(Metric::Euclidean, &[]));
     assert!(!kept(Metric::Euclidean, &[1e9, 0.0]) && !kept(Metric::Euclidean, &[1e-9, 0.0]));

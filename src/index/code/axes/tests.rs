@@ -27,7 +27,7 @@ fn check_orthonormal(axes: &Axes, dims: usize) {
 /// As many random directions as there are `spreads`, at right angles, and rows spread along them.
 fn planted(random: &mut Random, dims: usize, rows: usize, spreads: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let mut directions = random.vector(dims * spreads.len(), 1.0);
-    orthonormalise(&mut directions, dims, Isa::PORTABLE);
+    orthonormalise(&mut directions, dims, Isa::PORTABLE, Threads::One);
     let mut all = vec![0.0; rows * dims];
     for row in all.chunks_exact_mut(dims) {
         for (direction, spread) in directions.chunks_exact(dims).zip(spreads) {

@@ -1,6 +1,9 @@
 //! Against codes that are decoded by hand, from the table at the top of the module.
 
 use super::*;
+use crate::index::code::RowQueries;
+use crate::index::code::axes::Axes;
+use crate::index::parallel::Threads;
 use crate::index::random::Random;
 use proptest::prelude::*;
 
@@ -17,7 +20,10 @@ impl Fitted {
         let shape = Shape::new(lines, wide, dims);
         let axes = axes(random, dims, shape.components);
         let sample: Vec<Placed> = rows.chunks_exact(dims).map(placed).collect();
-        let short = Short::fit(Isa::detect(), shape, &axes, dims, &sample);
+        let (isa, threads) = (Isa::detect(), Threads::One);
+        let projection = Projection::new(&axes.directions, dims);
+        let projected = Projected::new(isa, &projection, &sample, threads);
+        let short = Short::fit(isa, shape, &projection, &projected, threads);
         Fitted { short, axes, sample }
     }
 
@@ -241,7 +247,7 @@ proptest! {
         let fitted = Fitted::new(&mut Random::new(seed), lines, wide, dims, count);
         let short = &fitted.short;
         let codes = fitted.encode(&fitted.sample);
-        let queries = short.row_queries(&codes, Threads::One);
+        let queries = row_queries(short, &codes, Threads::One);
         let (mut scores, mut asymmetric) = (vec![f32::NAN; count], vec![f32::NAN; count]);
         for (row, own) in codes.chunks_exact(lines).enumerate() {
             short.scores_of_run(queries.of(row as u32), &codes, &mut scores);
@@ -274,6 +280,12 @@ proptest! {
     }
 }
 
+fn row_queries(short: &Short, codes: &[Line], threads: Threads) -> RowQueries {
+    let mut queries = RowQueries::new(short);
+    queries.extend(short, codes, threads);
+    queries
+}
+
 #[test]
 fn threads_change_nothing_of_row_queries() {
     let random = &mut Random::new(9);
@@ -281,17 +293,21 @@ fn threads_change_nothing_of_row_queries() {
     let rows: Vec<Placed> = (0..600).map(|_| placed(&row(random, 20))).collect();
     let rows = if cfg!(miri) { &rows[..3] } else { &rows };
     let codes = fitted.encode(rows);
-    let one = fitted.short.row_queries(&codes, Threads::One);
+    let one = row_queries(&fitted.short, &codes, Threads::One);
     assert_eq!(one.scales.len(), rows.len());
     // More than a chunk, so that pieces are put together.
     for row in 0..rows.len() {
-        let alone = fitted.short.row_queries(&codes[2 * row..][..2], Threads::One);
+        let alone = row_queries(&fitted.short, &codes[2 * row..][..2], Threads::One);
         let (of_all, alone) = (one.of(row as u32), alone.of(0));
         assert_eq!((of_all.low, of_all.high), (alone.low, alone.high));
         assert_eq!((of_all.unit, of_all.base), (alone.unit, alone.base));
     }
     if !cfg!(miri) {
-        let pool = fitted.short.row_queries(&codes, Threads::Pool);
-        assert_eq!((pool.low, pool.high, pool.scales), (one.low, one.high, one.scales));
+        let pool = row_queries(&fitted.short, &codes, Threads::Pool);
+        assert_eq!((&pool.factors, &pool.scales), (&one.factors, &one.scales));
+        // Rows that are added later are the same.
+        let mut later = row_queries(&fitted.short, &codes[..2 * 37], Threads::Pool);
+        later.extend(&fitted.short, &codes, Threads::Pool);
+        assert_eq!((later.factors, later.scales), (one.factors, one.scales));
     }
 }
