@@ -15,6 +15,10 @@ const SAMPLE_ROWS: usize = 4_096;
 /// The share of the closest rows among twice as many, by the short codes, below which those are of
 /// no use: where one direction drowns all others, rows in heaps far apart for instance.
 const TELL: f32 = 0.7;
+/// Other rows suit a format whose codes hold this much of the share of their squares that they hold
+/// of the rows that it was fitted to; and on how many rows that is measured.
+const CAPTURED: f64 = 0.95;
+const CAPTURE_ROWS: usize = 1_024;
 /// Rows that are encoded together.
 const CHUNK: usize = 64;
 
@@ -85,6 +89,38 @@ impl Codes {
                 scalar.encode(&placed, bias, scalar_row, &mut scalar_query);
             }
         });
+    }
+
+    /// The same formats, without rows.
+    pub(super) fn without_rows(&self) -> Codes {
+        let Codes { space, short, scalar, .. } = self;
+        let (short_lines, scalar_lines) = (Vec::new().into(), Vec::new().into());
+        let (space, short, scalar) = (space.clone(), short.clone(), scalar.clone());
+        Codes { space, short, scalar, short_lines, scalar_lines }
+    }
+
+    /// Adds the rows of another, written in the same formats.
+    pub(super) fn take_over(&mut self, other: &Codes) {
+        self.short_lines.to_mut().extend_from_slice(&other.short_lines);
+        self.scalar_lines.to_mut().extend_from_slice(&other.scalar_lines);
+    }
+
+    /// Whether the formats have room for the values of these rows.
+    pub(super) fn could_hold(&self, vectors: &[f32], threads: Threads) -> bool {
+        self.space.could_hold(vectors, threads)
+            && (!self.scalar.is_exact() || are_bytes(vectors, threads))
+    }
+
+    /// Whether the rows of `other` from `first` on, written in the formats of these, lose hardly
+    /// more by it than the rows of these do, to which the formats were fitted.
+    pub(super) fn suit(&self, other: &Codes, first: usize) -> bool {
+        let width = self.short.lines();
+        let captured = |lines: &[Line]| {
+            let step = (lines.len() / width / CAPTURE_ROWS).max(1);
+            self.short.captured(lines.chunks_exact(width).step_by(step))
+        };
+        let lines = &other.short_lines[first * width..];
+        lines.is_empty() || captured(lines) >= CAPTURED * captured(&self.short_lines)
     }
 
     /// Puts the rows into another order: `order` says which row comes first, second, and so on.

@@ -59,7 +59,7 @@ impl IndexParams {
         }
     }
 
-    fn plan(self) -> Plan {
+    pub(super) fn plan(self) -> Plan {
         let params = self.clamped();
         let degree = 2 * params.m;
         let share = |divisor: usize| (params.ef_construction / divisor).max(degree);
@@ -154,46 +154,6 @@ impl Index {
         self.find_entries();
     }
 
-    /// One index over the rows of several, of which `vectors` are the rows, one index after the
-    /// other; says which of those each of its rows is. Cheaper than building it: neighbours within
-    /// each part are kept.
-    ///
-    /// # Panics
-    ///
-    /// If there are no parts, they have different metrics or dimensions, or `vectors` is of another
-    /// length: defects of the caller.
-    pub fn merge(
-        parts: &[&Index],
-        vectors: &[f32],
-        params: IndexParams,
-        threads: Threads,
-    ) -> (Index, Vec<u32>) {
-        let (metric, dims) = (parts[0].metric(), parts[0].dimensions());
-        assert!(parts.iter().all(|part| (part.metric(), part.dimensions()) == (metric, dims)));
-        let rows: usize = parts.iter().map(|part| part.len()).sum();
-        assert_eq!(vectors.len(), rows * dims, "the vectors of all parts");
-        let (mut codes, tell) = Codes::fit(metric, dims, vectors, threads);
-        let all = all_rows(vectors, dims);
-        codes.append(Picked { vectors, dims, rows: &all }, threads);
-        let queries = codes.row_queries(threads);
-        let plan = params.plan();
-        let mut graph = Graph::empty(0, plan.degree);
-        for part in parts {
-            let range = graph.rows() as u32..(graph.rows() + part.len()) as u32;
-            take_over(&mut graph, &part.graph, range.start);
-            if range.start > 0 {
-                link(&mut graph, codes.graph_rows(&queries), range, false, plan, threads);
-            }
-        }
-        drop(queries);
-        let order = by_proximity(codes.coded(), threads);
-        codes.reorder(&order, threads);
-        order_rows(&mut graph, &order);
-        let largest = parts.iter().max_by_key(|part| part.len()).expect("there are parts");
-        let calibration = if tell { largest.calibration.clone() } else { Calibration::scan() };
-        (Index::assemble(codes, graph, calibration), order)
-    }
-
     pub(super) fn assemble(codes: Codes, graph: Graph, calibration: Calibration) -> Index {
         let mut index =
             Index { codes, graph, calibration, entries: Vec::new(), entry_lines: Vec::new() };
@@ -277,7 +237,7 @@ fn split(rows: usize, held_back: usize) -> (Vec<u32>, Vec<u32>) {
 }
 
 /// The numbers of all vectors.
-fn all_rows(vectors: &[f32], dims: usize) -> Vec<u32> {
+pub(super) fn all_rows(vectors: &[f32], dims: usize) -> Vec<u32> {
     (0..(vectors.len() / dims) as u32).collect()
 }
 
@@ -289,36 +249,4 @@ fn reorder(codes: &mut Codes, numbers: &mut [u32], threads: Threads) {
     for (number, &row) in numbers.iter_mut().zip(&order) {
         *number = before[row as usize];
     }
-}
-
-/// Adds the rows of another graph with their neighbours, `first` being the number of the first; of
-/// more neighbours than there are places the closest are kept.
-fn take_over(graph: &mut Graph, part: &Graph, first: u32) {
-    let degree = graph.degree;
-    let neighbours = graph.neighbours.to_mut();
-    for row in 0..part.rows() as u32 {
-        let start = neighbours.len();
-        neighbours.extend(part.neighbours(row).take(degree).map(|neighbour| neighbour + first));
-        neighbours.resize(start + degree, NONE);
-    }
-}
-
-/// Puts the rows of a graph into another order.
-fn order_rows(graph: &mut Graph, order: &[u32]) {
-    let mut place = vec![0u32; order.len()];
-    for (at, &row) in order.iter().enumerate() {
-        place[row as usize] = at as u32;
-    }
-    let mut ordered = Graph::empty(0, graph.degree);
-    let neighbours = ordered.neighbours.to_mut();
-    neighbours.reserve(graph.neighbours.len());
-    for &row in order {
-        neighbours.extend(
-            graph
-                .places(row)
-                .iter()
-                .map(|&neighbour| place.get(neighbour as usize).copied().unwrap_or(NONE)),
-        );
-    }
-    *graph = ordered;
 }

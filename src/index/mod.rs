@@ -20,6 +20,7 @@ mod integer;
 mod isa;
 mod kernels;
 mod measure;
+mod merge;
 mod more;
 mod parallel;
 mod pool;

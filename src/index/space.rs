@@ -51,9 +51,7 @@ impl Space {
             Metric::Cosine => space.radius = 1.0,
             Metric::Euclidean => space.scale = scale_of(largest(rows, threads)),
             Metric::Dot => {
-                let norm = |(): &mut (), row: usize| norm(&rows[row * dims..][..dims]);
-                let norms = threads.map(rows.len() / dims, || (), norm);
-                let longest = norms.into_iter().fold(0.0, f64::max);
+                let longest = longest(rows, dims, threads);
                 space.scale = scale_of(longest);
                 space.radius = (longest * f64::from(space.scale)) as f32;
             }
@@ -82,6 +80,16 @@ impl Space {
         let count = (rows.len() / self.dims).max(1) as f64;
         let sum = |dim: usize| sums.iter().map(|sums| sums[dim]).sum::<f64>();
         (0..self.placed_dims()).map(|dim| (sum(dim) / count) as f32).collect()
+    }
+
+    /// Whether rows that it was not fitted to can be placed without being cut.
+    pub(super) fn could_hold(&self, rows: &[f32], threads: Threads) -> bool {
+        let scale = f64::from(self.scale);
+        match self.metric {
+            Metric::Cosine => true,
+            Metric::Euclidean => largest(rows, threads) * scale <= UNSCALED_MAX,
+            Metric::Dot => longest(rows, self.dims, threads) * scale <= f64::from(self.radius),
+        }
     }
 
     /// Whether placed vectors are the caller's, less the centre.
@@ -181,6 +189,12 @@ impl Space {
 /// What a vector of length `norm` is multiplied by to have that length; 0 for the zero vector.
 fn scale_to(length: f64, norm: f64) -> f64 {
     if norm == 0.0 { 0.0 } else { length / norm }
+}
+
+/// The L2 norm of the longest row.
+fn longest(rows: &[f32], dims: usize, threads: Threads) -> f64 {
+    let norm = |(): &mut (), row: usize| norm(&rows[row * dims..][..dims]);
+    threads.map(rows.len() / dims, || (), norm).into_iter().fold(0.0, f64::max)
 }
 
 /// The largest size of a value.

@@ -295,6 +295,18 @@ impl Short {
         self.prepare_components(2.0 * Self::bias(row), query);
     }
 
+    /// Which share of the squared distances of rows from the centre their codes hold.
+    pub(in crate::index) fn captured<'a>(&self, rows: impl Iterator<Item = &'a [Line]>) -> f64 {
+        let (mut held, mut all) = (0.0, 0.0);
+        let mut components = Vec::new();
+        for row in rows {
+            self.decode(row, &mut components);
+            held += components.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
+            all += 2.0 * f64::from(Self::bias(row));
+        }
+        if all > 0.0 { held / all } else { 1.0 }
+    }
+
     /// The components of a row.
     fn decode(&self, row: &[Line], components: &mut Vec<f32>) {
         components.clear();

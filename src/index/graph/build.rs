@@ -62,7 +62,8 @@ pub(in crate::index) fn link(
     threads: Threads,
 ) {
     let starts: Vec<u32> = entries(range.start as usize);
-    let width = plan.walked / 2;
+    // Their other neighbours are known, or come from their groups.
+    let width = plan.walked * 2 / 5;
     let found = walks(graph, rows, range.clone(), threads, width, |row| {
         nearest_entries(rows, &starts, row)
     });

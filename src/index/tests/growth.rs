@@ -124,18 +124,18 @@ fn merged_of_hardly_anything() {
     }
 }
 
-/// Parts that lie far from each other are linked, too.
+/// Parts that lie far from each other are linked, too, and the formats of one are not kept for both.
 #[test]
 fn merged_of_parts_far_apart() {
-    let mut set = data::gaussian(2_000, 16);
-    for value in &mut set.rows[..1_000 * 16] {
+    let mut set = data::gaussian(2_500, 16);
+    for value in &mut set.rows[..1_500 * 16] {
         *value += 100.0;
     }
     for value in &mut set.queries[..25 * 16] {
         *value += 100.0;
     }
     for builder in BUILDERS {
-        let merged = merged(Metric::Euclidean, &set, builder, &[1_000, 1_000]);
+        let merged = merged(Metric::Euclidean, &set, builder, &[1_500, 1_000]);
         merged.assert_contract();
         let recall = merged.recall(&set.queries, Effort::Default);
         println!("far apart {builder:?}: {recall:.3}");
