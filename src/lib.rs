@@ -8,6 +8,7 @@ pub mod filter;
 pub mod index;
 pub mod log;
 pub mod manifest;
+pub mod segment;
 pub mod store;
 
 pub use engine::Brainy;

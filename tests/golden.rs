@@ -5,10 +5,11 @@
 
 use brainy::base::Timestamp;
 use brainy::base::ids::{CollectionName, Seq, Totals, Ulid, WriteId};
-use brainy::index::Metric;
+use brainy::index::{Effort, IndexParams, Metric, Scratch, Search, Threads};
 use brainy::log::chunk::{Chunk, ChunkBuilder, Operation};
 use brainy::log::entry::{Draft, Entry, Part};
 use brainy::manifest::{CollectionSettings, Manifest};
+use brainy::segment::{Segment, SegmentBuilder};
 use bytes::Bytes;
 use std::path::Path;
 
@@ -66,6 +67,45 @@ fn entries_of_version_1() {
     let header = seal.header(Seq(42), entry.header.totals);
     let entry = Entry::decode(&golden("seal-v1.wal", &seal.encode(&header))).unwrap();
     assert!(entry.header.seal && entry.parts.is_empty());
+}
+
+/// Written once: the index in it depends on the machine's arithmetic to the last bit, so what this
+/// build writes may differ, but not what it reads.
+#[test]
+fn segments_of_version_1() {
+    let mut builder = SegmentBuilder::new(3, Metric::Euclidean);
+    let id = |row: u64| if row == 7 { "zweites ö".to_owned() } else { format!("id-{row}") };
+    let text = |row: u64| (row % 2 == 1).then(|| format!("text {row}"));
+    let vector = |row: u64| [row as f32, 0.5, -1.0 / (row as f32 + 1.0)];
+    for row in 0..60 {
+        let metadata = format!("{{\"n\":{row}}}");
+        builder.push(&id(row), Seq(row + 1), &vector(row), &metadata, text(row).as_deref());
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/segment-v1.seg");
+    if !path.exists() && std::env::var_os("BRAINY_TEST_BLESS").is_some() {
+        let params = IndexParams { m: 4, ..IndexParams::default() };
+        std::fs::write(&path, builder.finish(params, Threads::One).unwrap()).unwrap();
+    }
+    let segment = Segment::load(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(segment.contents().rows, 60);
+    assert_eq!(segment.contents().written, (Seq(1), Seq(60)));
+    let mut scratch = Scratch::default();
+    for number in 0..60 {
+        let row = segment.find(&id(number)).unwrap().unwrap();
+        assert_eq!(segment.id(row).unwrap(), id(number));
+        assert_eq!(
+            (segment.vector(row), segment.written(row)),
+            (&vector(number)[..], Seq(number + 1))
+        );
+        let metadata = format!("{{\"n\":{number}}}");
+        let block = segment.records(row).unwrap();
+        assert_eq!(block.get(row), Some((metadata.as_str(), text(number).as_deref())));
+        let vectors = &segment.vectors();
+        let search =
+            Search { k: 1, effort: Effort::Default, allowed: None, vectors: Some(vectors) };
+        let nearest = segment.index().search(&vector(number), &search, &mut scratch);
+        assert_eq!((nearest[0].row, nearest[0].distance), (row, 0.0));
+    }
 }
 
 #[test]

@@ -11,6 +11,11 @@ pub use ulid::Ulid;
 /// The longest record id, in bytes of UTF-8.
 pub const RECORD_ID_BYTES_MAX: usize = 512;
 
+/// The hash by which a record is found and assigned to a partition: XXH3, 64 bits, seed 0.
+pub fn record_hash(id: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(id.as_bytes())
+}
+
 /// A position in a collection's log; also the version that a reader has applied. 0 is "nothing".
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,

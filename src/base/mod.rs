@@ -4,6 +4,7 @@
 //! (clock, randomness, tasks, threads), so that the simulation can replace all of them at once.
 
 pub mod clock;
+pub mod codec;
 pub mod compute;
 pub mod defect;
 pub mod env;

@@ -3,8 +3,8 @@
 //! A chunk stands inside a log entry or alone in a data object; it is the same bytes in both.
 //! [`ChunkBuilder`] collects, [`ChunkBuilder::finish`] serialises, [`Chunk`] reads in place.
 
+use crate::base::codec::{Cursor, end_at, ends, newer};
 use crate::base::{Code, Error, Result};
-use crate::log::codec::{Cursor, end_at, ends};
 use crate::log::vectors::{Encoding, StoredVector, encode};
 use bytes::Bytes;
 use std::ops::Range;
@@ -156,7 +156,7 @@ impl Chunk {
         }
         let version = header.u16()?;
         if version > FORMAT_VERSION {
-            return Err(newer("a log chunk", version, FORMAT_VERSION));
+            return Err(newer("a log chunk", version.into(), FORMAT_VERSION.into()));
         }
         let encoding = header.u16()?;
         let dimensions = header.u32()?;
@@ -283,17 +283,6 @@ impl Chunk {
         // `open` has checked the UTF-8 and the boundaries; a fault here would be a defect.
         std::str::from_utf8(bytes).unwrap_or_default()
     }
-}
-
-/// The error for a binary format that is newer than this build.
-pub fn newer(what: &str, found: u16, known: u16) -> Error {
-    Error::new(
-        Code::NewerFormat,
-        format!(
-            "{what} has format version {found}, and this build knows up to {known}; \
-             upgrade this instance"
-        ),
-    )
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! The envelope of one log position: a header, a table of parts, and the inline parts.
 
+use crate::base::codec::{Cursor, newer};
 use crate::base::ids::{Seq, Totals, Ulid, WriteId};
 use crate::base::{Error, Result, Timestamp};
-use crate::log::chunk::newer;
-use crate::log::codec::Cursor;
 use bytes::Bytes;
 
 const MAGIC: &[u8; 8] = b"BRNYWAL1";
@@ -193,7 +192,7 @@ impl Header {
         }
         let version = cursor.u16()?;
         if version > FORMAT_VERSION {
-            return Err(newer("a log entry", version, FORMAT_VERSION));
+            return Err(newer("a log entry", version.into(), FORMAT_VERSION.into()));
         }
         let kind = cursor.u16()?;
         let header = Header {

@@ -17,7 +17,6 @@
 
 pub mod append;
 pub mod chunk;
-pub mod codec;
 pub mod entry;
 pub mod pace;
 pub mod read;

@@ -7,12 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use xxhash_rust::xxh3::xxh3_64;
-
-/// The hash by which rows are found.
-pub fn hash(id: &str) -> u64 {
-    xxh3_64(id.as_bytes())
-}
 
 /// Strings, one per row, in one allocation.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@
 mod block;
 
 use crate::base::compute::Compute;
-use crate::base::ids::{Seq, Totals};
+use crate::base::ids::{Seq, Totals, record_hash};
 use crate::base::{Error, Result};
 use crate::log::chunk::Operation;
 use crate::log::read::Batch;
@@ -47,7 +47,7 @@ impl Snapshot {
 
     /// Where the record with this id is.
     pub fn find(&self, id: &str) -> Option<(&Block, usize)> {
-        let hash = block::hash(id);
+        let hash = record_hash(id);
         self.blocks.iter().rev().find_map(|block| {
             let mut rows = block.rows_with(hash, id);
             rows.find(|row| self.shows(block, *row)).map(|row| (&**block, row))
@@ -166,7 +166,7 @@ impl Work {
 
     fn operation(&mut self, builder: &mut BlockBuilder, seq: Seq, operation: Operation<'_>) {
         let (Operation::Upsert { id, .. } | Operation::Delete { id }) = operation;
-        let hash = block::hash(id);
+        let hash = record_hash(id);
         let ended = builder.end(hash, id, seq)
             || self.blocks.iter().rev().any(|block| block.end(hash, id, seq));
         self.live -= u64::from(ended);

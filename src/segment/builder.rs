@@ -1,0 +1,155 @@
+//! Rows become a segment.
+
+use super::ids::IdSections;
+use super::layout::{Contents, FileBuilder, Name};
+use super::records::RecordSections;
+use crate::base::ids::{Seq, record_hash};
+use crate::base::{Error, Result};
+use crate::index::{INDEX_ROWS_MAX, Index, IndexParams, Metric, Threads};
+
+/// Collects the rows of a segment, in any order.
+#[derive(Debug)]
+pub struct SegmentBuilder {
+    dimensions: usize,
+    metric: Metric,
+    vectors: Vec<f32>,
+    written: Vec<Seq>,
+    hashes: Vec<u64>,
+    ids: Strings,
+    metadata: Strings,
+    texts: Strings,
+    has_text: Vec<bool>,
+}
+
+/// Strings, one after the other.
+#[derive(Debug, Default)]
+struct Strings {
+    bytes: String,
+    ends: Vec<usize>,
+}
+
+impl Strings {
+    fn push(&mut self, text: &str) {
+        self.bytes.push_str(text);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn get(&self, at: usize) -> &str {
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.bytes[start..self.ends[at]]
+    }
+}
+
+impl SegmentBuilder {
+    /// For vectors of `dimensions`.
+    pub fn new(dimensions: usize, metric: Metric) -> SegmentBuilder {
+        SegmentBuilder {
+            dimensions,
+            metric,
+            vectors: Vec::new(),
+            written: Vec::new(),
+            hashes: Vec::new(),
+            ids: Strings::default(),
+            metadata: Strings::default(),
+            texts: Strings::default(),
+            has_text: Vec::new(),
+        }
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.written.len()
+    }
+
+    /// Bytes that the rows take in memory.
+    pub fn bytes(&self) -> usize {
+        let strings = [&self.ids, &self.metadata, &self.texts];
+        let strings: usize = strings.iter().map(|all| all.bytes.len() + 8 * all.ends.len()).sum();
+        4 * self.vectors.len() + 17 * self.rows() + strings
+    }
+
+    /// Adds a row that log position `written` wrote; no other row has its id. `metadata` is a JSON
+    /// object, or empty.
+    ///
+    /// # Panics
+    ///
+    /// If `vector` has another length than the others, a defect of the caller.
+    pub fn push(
+        &mut self,
+        id: &str,
+        written: Seq,
+        vector: &[f32],
+        metadata: &str,
+        text: Option<&str>,
+    ) {
+        assert_eq!(vector.len(), self.dimensions, "a vector of another length");
+        self.vectors.extend_from_slice(vector);
+        self.written.push(written);
+        self.hashes.push(record_hash(id));
+        self.ids.push(id);
+        self.metadata.push(metadata);
+        self.texts.push(text.unwrap_or_default());
+        self.has_text.push(text.is_some());
+    }
+
+    /// Builds the index and writes the file. Takes a core for a while: to be run on the compute pool.
+    pub fn finish(self, params: IndexParams, threads: Threads) -> Result<Vec<u8>> {
+        if self.rows() == 0 || self.rows() >= INDEX_ROWS_MAX {
+            let rows = self.rows();
+            return Err(Error::internal(format!("a segment of {rows} rows cannot be built")));
+        }
+        let (index, order) =
+            Index::build(self.metric, self.dimensions, &self.vectors, params, threads);
+        self.write(&index, &order)
+    }
+
+    /// Writes the file with its rows in `order`.
+    fn write(self, index: &Index, order: &[u32]) -> Result<Vec<u8>> {
+        let rows = || order.iter().map(|&row| row as usize);
+        let ids: Vec<(u64, &str)> =
+            rows().map(|row| (self.hashes[row], self.ids.get(row))).collect();
+        let ids = IdSections::build(&ids)?;
+        let mut records = RecordSections::default();
+        for row in rows() {
+            let text = self.has_text[row].then(|| self.texts.get(row));
+            records.push(self.metadata.get(row), text)?;
+        }
+        records.close()?;
+        let sections = index.sections();
+        let mut file = FileBuilder::with_capacity(self.bytes() + index.bytes());
+        file.section(Name::Vectors, |out| {
+            for row in rows() {
+                let vector = &self.vectors[row * self.dimensions..][..self.dimensions];
+                out.extend(vector.iter().flat_map(|value| value.to_le_bytes()));
+            }
+        });
+        file.section(Name::Scalar, |out| out.extend_from_slice(sections.scalar));
+        file.section(Name::Short, |out| out.extend_from_slice(sections.short));
+        file.section(Name::Neighbours, |out| out.extend_from_slice(sections.neighbours));
+        file.section(Name::Records, |out| out.extend_from_slice(&records.blocks));
+        file.section(Name::Ids, |out| out.extend_from_slice(&ids.blocks));
+        file.section(Name::IdPlaces, |out| out.extend_from_slice(&ids.places));
+        file.section(Name::Written, |out| {
+            out.extend(rows().flat_map(|row| self.written[row].0.to_le_bytes()));
+        });
+        file.section(Name::Head, |out| out.extend_from_slice(&sections.head));
+        file.section(Name::RecordBlocks, |out| out.extend_from_slice(&records.list));
+        file.section(Name::IdBlocks, |out| out.extend_from_slice(&ids.list));
+        file.section(Name::IdFilter, |out| out.extend_from_slice(&ids.filter));
+        file.finish(self.contents()?)
+    }
+
+    fn contents(&self) -> Result<Contents> {
+        fn ends<T: Copy + Ord>(values: &[T]) -> Option<(T, T)> {
+            Some((*values.iter().min()?, *values.iter().max()?))
+        }
+        let empty = || Error::internal("a segment without rows cannot be built");
+        Ok(Contents {
+            rows: self.rows() as u32,
+            dimensions: self.dimensions as u32,
+            metric: self.metric,
+            written: ends(&self.written).ok_or_else(empty)?,
+            hashes: ends(&self.hashes).ok_or_else(empty)?,
+        })
+    }
+}

@@ -1,0 +1,272 @@
+//! Where everything lies in a segment file: sections, a footer that names them, a trailer.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | magic, `BRNYSEG1` |
+//! | | sections, each aligned to 64 bytes |
+//! | | the footer: JSON, see [`Footer`] |
+//! | the last 24 | the trailer: length of the footer (`u32`), its CRC-32C (`u32`), format version (`u32`), 0 (`u32`), magic |
+//!
+//! The sections that a reader of the bucket wants first come last, so that one GET of the file's
+//! last bytes brings the footer and most of them.
+
+use crate::base::codec::{Cursor, newer};
+use crate::base::ids::Seq;
+use crate::base::{Error, Result};
+use crate::index::Metric;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+const MAGIC: &[u8; 8] = b"BRNYSEG1";
+const FORMAT_VERSION: u32 = 1;
+/// Of the trailer.
+pub const TRAILER_BYTES: usize = 24;
+/// What every section is aligned to.
+pub const ALIGNMENT: usize = 64;
+
+/// The parts of a segment, in the order of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Name {
+    /// Full-precision vectors: `f32`, row after row.
+    Vectors,
+    /// The kernel's 8-bit codes.
+    Scalar,
+    /// The kernel's short codes.
+    Short,
+    /// The kernel's neighbours.
+    Neighbours,
+    /// Metadata and text in compressed blocks.
+    Records,
+    /// Ids in blocks, sorted by hash.
+    Ids,
+    /// For each row its place in the order of the ids: `u32`.
+    IdPlaces,
+    /// For each row the log position that wrote it: `u64`.
+    Written,
+    /// What the kernel needs besides its arrays.
+    Head,
+    /// Where the blocks of records begin.
+    RecordBlocks,
+    /// Where the blocks of ids begin.
+    IdBlocks,
+    /// Which ids are not here: a filter over their hashes.
+    IdFilter,
+}
+
+impl Name {
+    /// All, in the order of the file.
+    pub const ALL: [Name; 12] = [
+        Name::Vectors,
+        Name::Scalar,
+        Name::Short,
+        Name::Neighbours,
+        Name::Records,
+        Name::Ids,
+        Name::IdPlaces,
+        Name::Written,
+        Name::Head,
+        Name::RecordBlocks,
+        Name::IdBlocks,
+        Name::IdFilter,
+    ];
+}
+
+/// What a segment holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Contents {
+    /// Rows.
+    pub rows: u32,
+    /// Length of every vector.
+    pub dimensions: u32,
+    /// How distance is measured.
+    pub metric: Metric,
+    /// The log positions of the oldest and the newest row.
+    pub written: (Seq, Seq),
+    /// The lowest and the highest hash of an id.
+    pub hashes: (u64, u64),
+}
+
+/// Where a section lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Section {
+    /// Which one it is.
+    pub name: Name,
+    /// Its first byte, from the beginning of the file.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// CRC-32C of its bytes.
+    pub crc32c: u32,
+}
+
+/// What lies where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Footer {
+    /// What the segment holds.
+    pub contents: Contents,
+    /// Every section once, in the order of [`Name::ALL`].
+    pub sections: Vec<Section>,
+}
+
+impl Footer {
+    /// How many bytes at the end of a file are its footer and trailer, from its last
+    /// [`TRAILER_BYTES`] or more.
+    pub fn length(end: &[u8]) -> Result<usize> {
+        Ok(Trailer::read(end)?.footer as usize + TRAILER_BYTES)
+    }
+
+    /// The footer of a file of `file` bytes, whose last ones are `end`: as many as
+    /// [`Footer::length`] says, or more.
+    pub fn read(end: &[u8], file: u64) -> Result<Footer> {
+        let trailer = Trailer::read(end)?;
+        let length = trailer.footer as usize;
+        let (rest, _) = end.split_at(end.len() - TRAILER_BYTES);
+        let start =
+            rest.len().checked_sub(length).ok_or_else(|| fault("its footer is cut short"))?;
+        let json = &rest[start..];
+        let end = file.checked_sub((length + TRAILER_BYTES) as u64);
+        let end = end.ok_or_else(|| fault("it is shorter than its footer"))?;
+        if crc32c::crc32c(json) != trailer.crc {
+            return Err(fault("the checksum of its footer is wrong"));
+        }
+        let footer: Footer = serde_json::from_slice(json)
+            .map_err(|error| fault(&format!("its footer cannot be read: {error}")))?;
+        footer.check(end)?;
+        Ok(footer)
+    }
+
+    /// Sections lie one after the other in front of the footer, and none is missing.
+    fn check(&self, end: u64) -> Result<()> {
+        if !self.sections.iter().map(|section| section.name).eq(Name::ALL) {
+            return Err(fault("its sections are not those of this version"));
+        }
+        let mut free = MAGIC.len() as u64;
+        for section in &self.sections {
+            let aligned = section.offset.is_multiple_of(ALIGNMENT as u64);
+            let after = section.offset.checked_add(section.length);
+            match after {
+                Some(after) if aligned && section.offset >= free && after <= end => free = after,
+                _ => return Err(fault("its sections overlap or lie outside of it")),
+            }
+        }
+        let rows = self.contents.rows as u64;
+        let widths = [
+            (Name::Vectors, 4 * u64::from(self.contents.dimensions)),
+            (Name::IdPlaces, 4),
+            (Name::Written, 8),
+        ];
+        for (name, width) in widths {
+            if self.section(name).length != rows * width {
+                return Err(fault("a column has another number of rows"));
+            }
+        }
+        // Nothing lies between the last section and the footer.
+        if free != end {
+            return Err(fault("its footer does not follow its sections"));
+        }
+        Ok(())
+    }
+
+    /// One of the sections.
+    pub fn section(&self, name: Name) -> &Section {
+        &self.sections[name as usize]
+    }
+
+    /// Which bytes of the file a section is.
+    pub fn range(&self, name: Name) -> Range<usize> {
+        let section = self.section(name);
+        section.offset as usize..(section.offset + section.length) as usize
+    }
+
+    /// Whether what lies between the sections of a whole file is what it is to be.
+    pub fn verify_gaps(&self, file: &[u8]) -> Result<()> {
+        let mut free = MAGIC.len();
+        let mut clean = file.starts_with(MAGIC);
+        for section in &self.sections {
+            let start = section.offset as usize;
+            clean &= file.get(free..start).is_some_and(|gap| gap.iter().all(|&byte| byte == 0));
+            free = start + section.length as usize;
+        }
+        clean.then_some(()).ok_or_else(|| fault("there is something between its sections"))
+    }
+
+    /// Whether `bytes` are those of a section.
+    pub fn verify(&self, name: Name, bytes: &[u8]) -> Result<()> {
+        let section = self.section(name);
+        let right = bytes.len() as u64 == section.length && crc32c::crc32c(bytes) == section.crc32c;
+        right.then_some(()).ok_or_else(|| fault(&format!("the checksum of {name:?} is wrong")))
+    }
+}
+
+struct Trailer {
+    footer: u32,
+    crc: u32,
+}
+
+impl Trailer {
+    fn read(end: &[u8]) -> Result<Trailer> {
+        let start = end.len().checked_sub(TRAILER_BYTES).ok_or_else(|| fault("it is too short"))?;
+        let mut cursor = Cursor::new("the trailer of a segment", &end[start..]);
+        let (footer, crc, version) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
+        let zero = cursor.u32()?;
+        if cursor.array::<8>()? != *MAGIC || zero != 0 {
+            return Err(fault("it does not end with BRNYSEG1"));
+        }
+        if version != FORMAT_VERSION {
+            return Err(newer("a segment", version, FORMAT_VERSION));
+        }
+        Ok(Trailer { footer, crc })
+    }
+}
+
+/// Puts sections one after the other into a file.
+#[derive(Debug)]
+pub struct FileBuilder {
+    bytes: Vec<u8>,
+    sections: Vec<Section>,
+}
+
+impl FileBuilder {
+    /// An empty file, with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> FileBuilder {
+        let mut file = Vec::with_capacity(bytes);
+        file.extend_from_slice(MAGIC);
+        FileBuilder { bytes: file, sections: Vec::with_capacity(Name::ALL.len()) }
+    }
+
+    /// Adds the next section, which `write` appends to the file.
+    pub fn section(&mut self, name: Name, write: impl FnOnce(&mut Vec<u8>)) {
+        debug_assert_eq!(name, Name::ALL[self.sections.len()]);
+        let start = self.bytes.len().next_multiple_of(ALIGNMENT);
+        self.bytes.resize(start, 0);
+        write(&mut self.bytes);
+        let section = &self.bytes[start..];
+        self.sections.push(Section {
+            name,
+            offset: start as u64,
+            length: section.len() as u64,
+            crc32c: crc32c::crc32c(section),
+        });
+    }
+
+    /// The file.
+    pub fn finish(self, contents: Contents) -> Result<Vec<u8>> {
+        let FileBuilder { mut bytes, sections } = self;
+        let footer = serde_json::to_vec(&Footer { contents, sections })
+            .map_err(|error| Error::internal(format!("a segment's footer: {error}")))?;
+        bytes.extend_from_slice(&footer);
+        for number in [footer.len() as u32, crc32c::crc32c(&footer), FORMAT_VERSION, 0] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes.extend_from_slice(MAGIC);
+        Ok(bytes)
+    }
+}
+
+pub(super) fn fault(what: &str) -> Error {
+    Error::corrupt(format!("this is not a segment, or a damaged one: {what}"))
+}

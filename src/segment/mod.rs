@@ -1,0 +1,171 @@
+//! Which rows does a partition have, and how are they read?
+//!
+//! A segment is one immutable file: vectors, the kernel's index over them, ids, metadata. Guarantees:
+//!
+//! 1. What [`SegmentBuilder`] was given is what a [`Segment`] gives back, to the byte.
+//! 2. Opening reads the footer and checks that everything fits together; nothing that grows with the
+//!    rows is parsed or copied. The vectors and the index are used where they lie.
+//! 3. [`Segment::verify`] finds any change of a byte. Whoever brings a segment from the bucket does it
+//!    once. Without it damaged bytes give wrong answers or errors, but never a panic.
+//!
+//! [`layout`] says what lies where, [`ids`] and [`records`] how ids and metadata are found, also by
+//! readers that have only parts of a file; `builder.rs` writes. docs/format.md has every byte.
+
+mod builder;
+pub mod ids;
+pub mod layout;
+pub mod records;
+#[cfg(test)]
+mod tests;
+
+pub use builder::SegmentBuilder;
+pub use layout::{Contents, Footer};
+
+use crate::base::Result;
+use crate::base::ids::{Seq, record_hash};
+use crate::index::{self, Bytes, Index};
+use aligned_vec::{AVec, ConstAlign};
+use ids::IdDirectory;
+use layout::{Name, fault};
+use records::{RecordBlock, RecordDirectory};
+use std::sync::Arc;
+
+/// A segment whose file is in memory, or mapped into it. Cloning is cheap.
+#[derive(Clone)]
+pub struct Segment {
+    file: Arc<dyn Bytes>,
+    footer: Arc<Footer>,
+    index: Arc<Index>,
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Segment").field("footer", &self.footer).finish_non_exhaustive()
+    }
+}
+
+impl Segment {
+    /// Opens a file whose first byte is aligned to [`layout::ALIGNMENT`].
+    pub fn open(file: Arc<dyn Bytes>) -> Result<Segment> {
+        let bytes = file.bytes();
+        let footer = Footer::read(bytes, bytes.len() as u64)?;
+        let section = |name| index::Section { holder: file.clone(), range: footer.range(name) };
+        let index = Index::open(
+            &bytes[footer.range(Name::Head)],
+            section(Name::Short),
+            section(Name::Scalar),
+            section(Name::Neighbours),
+        )
+        .map_err(|error| fault(&error.to_string()))?;
+        let Contents { rows, dimensions, metric, .. } = footer.contents;
+        let same = (index.len(), index.dimensions(), index.metric());
+        if same != (rows as usize, dimensions as usize, metric) {
+            return Err(fault("its index is of other rows"));
+        }
+        let segment = Segment { file, footer: Arc::new(footer), index: Arc::new(index) };
+        segment.id_directory()?;
+        segment.record_directory()?;
+        if bytemuck::try_cast_slice::<u8, f32>(segment.section(Name::Vectors)).is_err() {
+            return Err(fault("its bytes are not aligned in memory"));
+        }
+        Ok(segment)
+    }
+
+    /// Copies a file into memory, opens and verifies it.
+    pub fn load(file: &[u8]) -> Result<Segment> {
+        let copy: AVec<u8, ConstAlign<{ layout::ALIGNMENT }>> =
+            AVec::from_slice(layout::ALIGNMENT, file);
+        let segment = Segment::open(Arc::new(copy))?;
+        segment.verify()?;
+        Ok(segment)
+    }
+
+    /// Whether every byte is what was written.
+    pub fn verify(&self) -> Result<()> {
+        self.footer.verify_gaps(self.file.bytes())?;
+        Name::ALL.into_iter().try_for_each(|name| self.footer.verify(name, self.section(name)))
+    }
+
+    /// What it holds.
+    pub fn contents(&self) -> &Contents {
+        &self.footer.contents
+    }
+
+    /// Bytes of its file.
+    pub fn bytes(&self) -> usize {
+        self.file.bytes().len()
+    }
+
+    /// The index over its vectors; rows are numbered alike.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// All vectors, row after row.
+    pub fn vectors(&self) -> &[f32] {
+        bytemuck::cast_slice(self.section(Name::Vectors))
+    }
+
+    /// The vector of a row.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    pub fn vector(&self, row: u32) -> &[f32] {
+        let dimensions = self.contents().dimensions as usize;
+        &self.vectors()[row as usize * dimensions..][..dimensions]
+    }
+
+    /// The log position that wrote a row.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    pub fn written(&self, row: u32) -> Seq {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.section(Name::Written)[8 * row as usize..][..8]);
+        Seq(u64::from_le_bytes(bytes))
+    }
+
+    /// The id of a row.
+    pub fn id(&self, row: u32) -> Result<&str> {
+        let places = self.section(Name::IdPlaces);
+        let place = places.get(4 * row as usize..).and_then(|places| places.first_chunk());
+        let place = place.ok_or_else(|| fault("a row has no id"))?;
+        self.id_directory()?.id_at(self.section(Name::Ids), u32::from_le_bytes(*place))
+    }
+
+    /// The row with this id.
+    pub fn find(&self, id: &str) -> Result<Option<u32>> {
+        let hash = record_hash(id);
+        let Some(range) = self.id_directory()?.find(hash) else { return Ok(None) };
+        let blocks = self.section(Name::Ids).get(range);
+        let row = ids::row_of(blocks.unwrap_or_default(), hash, id)?;
+        match row {
+            Some(row) if row >= self.contents().rows => Err(fault("an id is of no row")),
+            row => Ok(row),
+        }
+    }
+
+    /// The block that has the metadata and the text of a row, and of others near it.
+    pub fn records(&self, row: u32) -> Result<RecordBlock> {
+        let listed = self.record_directory()?.block_of(row);
+        let listed = listed.ok_or_else(|| fault("a row has no record"))?;
+        let bytes = self.section(Name::Records).get(listed.bytes.clone());
+        RecordBlock::read(&listed, bytes.unwrap_or_default())
+    }
+
+    fn section(&self, name: Name) -> &[u8] {
+        &self.file.bytes()[self.footer.range(name)]
+    }
+
+    fn id_directory(&self) -> Result<IdDirectory<'_>> {
+        let (list, filter) = (self.section(Name::IdBlocks), self.section(Name::IdFilter));
+        IdDirectory::open(list, filter, self.section(Name::Ids).len())
+    }
+
+    fn record_directory(&self) -> Result<RecordDirectory<'_>> {
+        let list = self.section(Name::RecordBlocks);
+        RecordDirectory::open(list, self.contents().rows, self.section(Name::Records).len())
+    }
+}

@@ -1,0 +1,169 @@
+//! What was put in comes out, and no byte can change unnoticed.
+
+use super::*;
+use crate::base::Code;
+use crate::index::{IndexParams, Metric, Scratch, Search, Threads};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const DIMENSIONS: usize = 3;
+
+/// Vector, metadata and text of a record.
+type Content = (Vec<f32>, String, Option<String>);
+
+/// In order of their ids; row n is written by position n + 1.
+fn build(records: &BTreeMap<String, Content>) -> Vec<u8> {
+    let mut builder = SegmentBuilder::new(DIMENSIONS, Metric::Euclidean);
+    for (row, (id, (vector, metadata, text))) in records.iter().enumerate() {
+        builder.push(id, Seq(row as u64 + 1), vector, metadata, text.as_deref());
+    }
+    assert_eq!(builder.rows(), records.len());
+    builder.finish(IndexParams::default(), Threads::One).expect("rows can be built")
+}
+
+fn numbered(count: usize) -> BTreeMap<String, Content> {
+    let record = |row: usize| {
+        let metadata = format!("{{\"n\":{row}}}");
+        let text = row.is_multiple_of(3).then(|| "text ".repeat(row % 40));
+        (vec![row as f32, (row * 7 % 13) as f32, 0.5], metadata, text)
+    };
+    (0..count).map(|row| (format!("id-{row}"), record(row))).collect()
+}
+
+fn contents() -> impl Strategy<Value = BTreeMap<String, Content>> {
+    let vector = prop::collection::vec(-1e3f32..1e3, DIMENSIONS);
+    let metadata = prop_oneof![Just(String::new()), "\\{\"k\":\"[a-zö]{0,40}\"\\}"];
+    let content = (vector, metadata, prop::option::of("[a-zß ]{0,60}"));
+    prop::collection::btree_map("[a-zäé0-9]{1,12}", content, 1..80)
+}
+
+#[track_caller]
+fn assert_holds(segment: &Segment, records: &BTreeMap<String, Content>) {
+    assert_eq!(segment.contents().rows as usize, records.len());
+    let mut seen = vec![false; records.len()];
+    for (at, (id, (vector, metadata, text))) in records.iter().enumerate() {
+        let row = segment.find(id).unwrap().expect("every id is found");
+        assert!(!std::mem::replace(&mut seen[row as usize], true), "a row of two ids");
+        assert_eq!(segment.id(row).unwrap(), id);
+        assert_eq!(segment.vector(row), vector);
+        assert_eq!(segment.written(row), Seq(at as u64 + 1));
+        let block = segment.records(row).unwrap();
+        assert_eq!(block.get(row), Some((metadata.as_str(), text.as_deref())));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_put_in_comes_out(records in contents(), others in contents()) {
+        let segment = Segment::load(&build(&records)).unwrap();
+        assert_holds(&segment, &records);
+        for id in others.keys().filter(|id| !records.contains_key(*id)) {
+            prop_assert_eq!(segment.find(id).unwrap(), None);
+        }
+        let hashes: Vec<u64> = records.keys().map(|id| record_hash(id)).collect();
+        let ends = (*hashes.iter().min().unwrap(), *hashes.iter().max().unwrap());
+        prop_assert_eq!(segment.contents().hashes, ends);
+        prop_assert_eq!(segment.contents().written, (Seq(1), Seq(records.len() as u64)));
+    }
+
+    /// Any change of a byte is found; before that it leads to errors at worst.
+    #[test]
+    fn no_byte_changes_unnoticed(place in 0f64..1.0, change in 1u8..) {
+        let records = numbered(40);
+        let mut file = build(&records);
+        let at = (place * file.len() as f64) as usize;
+        file[at] ^= change;
+        prop_assert!(Segment::load(&file).is_err(), "byte {}", at);
+        let aligned: AVec<u8, ConstAlign<64>> = AVec::from_slice(64, &file);
+        if let Ok(segment) = Segment::open(Arc::new(aligned)) {
+            use_all(&segment, &records);
+        }
+    }
+}
+
+/// Calls everything; only panics matter.
+fn use_all(segment: &Segment, records: &BTreeMap<String, Content>) {
+    for id in records.keys() {
+        let _ = segment.find(id);
+    }
+    for row in 0..segment.contents().rows {
+        let _ = (segment.id(row), segment.written(row), segment.vector(row));
+        let _ = segment.records(row).map(|block| block.get(row).is_some());
+    }
+    let vectors = &segment.vectors();
+    let search = Search { k: 5, effort: Default::default(), allowed: None, vectors: Some(vectors) };
+    segment.index().search(&[1.0, 2.0, 0.5], &search, &mut Scratch::default());
+}
+
+#[test]
+fn blocks_and_lists_of_many_rows() {
+    let records = numbered(3_000);
+    let segment = Segment::load(&build(&records)).unwrap();
+    assert_holds(&segment, &records);
+    use_all(&segment, &records);
+    // Rows near each other share blocks.
+    let listed = segment.record_directory().unwrap().block_of(0).unwrap();
+    assert!(listed.rows.len() > 100, "{listed:?}");
+}
+
+#[test]
+fn every_cut_is_an_error() {
+    let file = build(&numbered(9));
+    for length in 0..file.len() {
+        assert!(Segment::load(&file[..length]).is_err(), "cut to {length}");
+    }
+    assert!(Segment::load(&file).is_ok());
+}
+
+#[test]
+fn a_newer_version_says_so() {
+    let mut file = build(&numbered(2));
+    let at = file.len() - layout::TRAILER_BYTES + 8;
+    file[at] = 9;
+    let error = Segment::load(&file).unwrap_err();
+    assert_eq!(error.code(), Code::NewerFormat);
+}
+
+/// What a reader that has only parts of the file does: the list first, then one range of the file.
+#[test]
+fn an_id_is_found_with_one_range() {
+    let records = numbered(3_000);
+    let segment = Segment::load(&build(&records)).unwrap();
+    let directory = segment.id_directory().unwrap();
+    let mut longest = 0;
+    for id in records.keys() {
+        let hash = record_hash(id);
+        let range = directory.find(hash).expect("it is here");
+        longest = longest.max(range.len());
+        let row = ids::row_of(&segment.section(Name::Ids)[range], hash, id).unwrap();
+        assert_eq!(row, segment.find(id).unwrap());
+    }
+    assert!(longest < 16 << 10, "{longest} bytes");
+    // Hardly any id that is not here costs a look.
+    let others =
+        (0..10_000).filter(|n| directory.find(record_hash(&format!("other-{n}"))).is_some());
+    assert!(others.count() < 100);
+}
+
+/// A hash that many ids share may cross blocks.
+#[test]
+fn ids_of_one_hash() {
+    let names: Vec<String> = (0..700).map(|n| format!("same-{n:03}")).collect();
+    let ids: Vec<(u64, &str)> = names.iter().map(|id| (42, id.as_str())).collect();
+    let sections = ids::IdSections::build(&ids).unwrap();
+    let directory =
+        IdDirectory::open(&sections.list, &sections.filter, sections.blocks.len()).unwrap();
+    for (row, id) in names.iter().enumerate() {
+        let range = directory.find(42).expect("it is here");
+        assert_eq!(ids::row_of(&sections.blocks[range], 42, id).unwrap(), Some(row as u32));
+    }
+    assert_eq!(ids::row_of(&sections.blocks, 42, "same-700").unwrap(), None);
+}
+
+#[test]
+fn a_segment_has_rows() {
+    let empty = SegmentBuilder::new(2, Metric::Dot);
+    assert!(empty.finish(IndexParams::default(), Threads::One).is_err());
+}
