@@ -79,6 +79,8 @@ def options():
     parser.add_argument("--threads", type=positive, default=2, help="of a build")
     parser.add_argument("--filters", action="store_true", help="also search with rows left out")
     parser.add_argument("--merge", action="store_true", help="also merge two halves")
+    parser.add_argument("--clusters", action="store_true",
+                        help="also say what the clusters nearest to a query hold")
     parser.add_argument("--json", type=Path, help="write every point")
     parser.add_argument("--picture", type=Path, help="draw recall against searches per second")
     return parser.parse_args()
@@ -95,7 +97,7 @@ def main():
     args = options()
     inside_kernel_python()
     sys.stdout.reconfigure(line_buffering=True)
-    from kernel_py import data, engines, filters, measure, merge, report
+    from kernel_py import clusters, data, engines, filters, measure, merge, report
 
     try:
         rows = data.load(args.data, args.metric)
@@ -114,6 +116,8 @@ def main():
             filters.run(chosen, rows, args)
         if args.merge:
             merge.run(runs, rows, args)
+        if args.clusters:
+            clusters.run(runs, rows)
     finally:
         for engine in chosen:
             engine.close()

@@ -3,7 +3,7 @@
 #![no_main]
 
 use brainy::index::{
-    Bytes, Effort, Index, IndexParams, Metric, RowSet, Scratch, Search, Section, Threads,
+    Bytes, Effort, Index, IndexParams, Metric, Placed, RowSet, Scratch, Search, Section, Threads,
 };
 use libfuzzer_sys::fuzz_target;
 use std::sync::{Arc, OnceLock};
@@ -64,19 +64,32 @@ fuzz_target!(|patches: Vec<(u16, u8)>| {
         sections.short.to_vec(),
         sections.scalar.to_vec(),
         sections.neighbours.to_vec(),
+        sections.clusters.to_vec(),
+        sections.centroids.to_vec(),
+        sections.entries.clone(),
     ];
     // Half of the patches hit the head, which decides most.
     for (count, (at, byte)) in patches.into_iter().enumerate() {
-        let part = if count % 2 == 0 { 0 } else { usize::from(byte) % 4 };
+        let part = if count % 2 == 0 { 0 } else { usize::from(byte) % 7 };
         let length = parts[part].len();
         parts[part][usize::from(at) % length] = byte;
     }
-    let [head, short, scalar, neighbours] = parts;
-    let opened = Index::open(&head, section(&short), section(&scalar), section(&neighbours));
+    let [head, short, scalar, neighbours, clusters, centroids, entries] =
+         parts.each_ref().map(|part| &part[..]);
+    let placed = Placed {
+        short: section(short),
+        scalar: section(scalar),
+        neighbours: section(neighbours),
+        clusters: section(clusters),
+        centroids: section(centroids),
+        entries: section(entries),
+    };
+    let opened = Index::open(head, placed);
     let Ok(opened) = opened else { return };
     let allowed: RowSet = (0..opened.len() as u32).step_by(3).collect();
     let query = vec![0.5; opened.dimensions()];
     let mut scratch = Scratch::default();
+    assert!(opened.ranges(&query, &mut scratch).iter().all(|range| range.end as usize <= opened.len()));
     for (effort, allowed) in [(Effort::Default, None), (Effort::Ef(4), Some(&allowed))] {
         let search = Search { k: 3, effort, allowed, vectors: None };
         let results = opened.search(&query, &search, &mut scratch);

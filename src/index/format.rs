@@ -1,8 +1,10 @@
 //! An index as bytes, and bytes as an index.
 //!
-//! Three sections are used where they lie (a mapped file, a downloaded object): the short codes, the
-//! 8-bit codes, and the neighbours. They are arrays of fixed width without pointers, aligned to 64
-//! bytes (the neighbours to 4), little-endian; a fourth, the head, is small and read into memory:
+//! Five sections are used where they lie (a mapped file, a downloaded object): the short codes, the
+//! 8-bit codes, the neighbours, the first rows of the clusters (with the end of the last), and their
+//! centroids, as short codes. They are arrays of fixed width without pointers, aligned to 64 bytes (the
+//! row numbers to 4), little-endian. Two are small and read into memory: the rows that walks start
+//! from, and the head:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -17,8 +19,9 @@
 //! Checksums are the business of the file that holds the sections. Sections that do not fit together
 //! are refused; bytes that are wrong in another way give wrong results, but never a panic.
 
-use super::buffer::{Buffer, Bytes};
+use super::buffer::{Buffer, Bytes, Plain};
 use super::calibrate::Calibration;
+use super::clusters::Clusters;
 use super::code::{Code, Scalar, Short, ShortParts};
 use super::codes::Codes;
 use super::graph::Graph;
@@ -47,6 +50,29 @@ pub struct Sections<'a> {
     pub scalar: &'a [u8],
     /// The neighbours of each row, to be aligned to 4 bytes.
     pub neighbours: &'a [u8],
+    /// The first row of each cluster, and the end of the last, to be aligned to 4 bytes.
+    pub clusters: &'a [u8],
+    /// The clusters' centroids, to be aligned to 64 bytes.
+    pub centroids: &'a [u8],
+    /// The rows that walks start from, to be aligned to 4 bytes.
+    pub entries: Vec<u8>,
+}
+
+/// Where the sections of an index lie, besides its head.
+#[derive(Clone)]
+pub struct Placed {
+    /// As in [`Sections::short`].
+    pub short: Section,
+    /// As in [`Sections::scalar`].
+    pub scalar: Section,
+    /// As in [`Sections::neighbours`].
+    pub neighbours: Section,
+    /// As in [`Sections::clusters`].
+    pub clusters: Section,
+    /// As in [`Sections::centroids`].
+    pub centroids: Section,
+    /// As in [`Sections::entries`].
+    pub entries: Section,
 }
 
 /// Where a section lies.
@@ -81,6 +107,9 @@ impl Index {
             short: self.codes.short_lines.as_bytes(),
             scalar: self.codes.scalar_lines.as_bytes(),
             neighbours: self.graph.neighbours.as_bytes(),
+            clusters: self.clusters.starts.as_bytes(),
+            centroids: self.clusters.centroids.as_bytes(),
+            entries: self.entries.iter().flat_map(|row| row.to_le_bytes()).collect(),
         }
     }
 
@@ -118,32 +147,39 @@ impl Index {
     }
 
     /// The index that lies in these bytes.
-    pub fn open(
-        head: &[u8],
-        short: Section,
-        scalar: Section,
-        neighbours: Section,
-    ) -> Result<Index, NotAnIndex> {
+    pub fn open(head: &[u8], placed: Placed) -> Result<Index, NotAnIndex> {
         let head = Head::read(head)?;
-        let aligned = NotAnIndex("a section lies outside of its file or is not aligned");
-        let open_lines = |section: Section| Buffer::shared(section.holder, section.range);
         let codes = Codes {
-            short_lines: open_lines(short).ok_or(aligned)?,
-            scalar_lines: open_lines(scalar).ok_or(aligned)?,
+            short_lines: shared(placed.short)?,
+            scalar_lines: shared(placed.scalar)?,
             space: head.space,
             short: head.short,
             scalar: head.scalar,
         };
-        let neighbours = Buffer::shared(neighbours.holder, neighbours.range).ok_or(aligned)?;
-        let graph = Graph { degree: head.degree, neighbours };
+        let graph = Graph { degree: head.degree, neighbours: shared(placed.neighbours)? };
+        let clusters =
+            Clusters { starts: shared(placed.clusters)?, centroids: shared(placed.centroids)? };
         let fit = codes.short_lines.len() == head.rows * codes.short.lines()
             && codes.scalar_lines.len() == head.rows * codes.scalar.lines()
-            && graph.neighbours.len() == head.rows * head.degree;
+            && graph.neighbours.len() == head.rows * head.degree
+            && clusters.are_sound(head.rows, codes.short.lines());
         if !fit {
             return Err(NotAnIndex("the lengths of its sections differ from its head"));
         }
-        Ok(Index::assemble(codes, graph, head.calibration))
+        let entries: Buffer<u32> = shared(placed.entries)?;
+        let (has_entries, rows) = (!entries.is_empty() || head.rows == 0, head.rows);
+        if !has_entries || entries.iter().any(|&row| row as usize >= rows) {
+            return Err(NotAnIndex("walks would start outside of its rows"));
+        }
+        let mut index = Index::assemble(codes, graph, clusters, head.calibration);
+        index.set_entries(entries.to_vec());
+        Ok(index)
     }
+}
+
+fn shared<T: Plain>(section: Section) -> Result<Buffer<T>, NotAnIndex> {
+    Buffer::shared(section.holder, section.range)
+        .ok_or(NotAnIndex("a section lies outside of its file or is not aligned"))
 }
 
 struct Head {

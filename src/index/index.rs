@@ -1,6 +1,7 @@
 //! An index over the vectors of a segment: built, added to, merged.
 
 use super::calibrate::Calibration;
+use super::clusters::{Clusters, arrange};
 use super::code::{Code, RowQueries, SCALAR_DIMS_MAX, Shape};
 use super::codes::Codes;
 use super::graph::{
@@ -9,8 +10,9 @@ use super::graph::{
 use super::integer::Line;
 use super::pool::ROWS_MAX;
 use super::vectors::Picked;
-use super::{Metric, Threads};
+use super::{Metric, Scratch, Threads};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Most rows that an index can hold.
 pub const INDEX_ROWS_MAX: usize = ROWS_MAX;
@@ -75,6 +77,7 @@ impl IndexParams {
 pub struct Index {
     pub(super) codes: Codes,
     pub(super) graph: Graph,
+    pub(super) clusters: Clusters,
     pub(super) calibration: Calibration,
     /// Where walks start, and those rows' codes, one after the other.
     pub(super) entries: Vec<u32>,
@@ -109,14 +112,15 @@ impl Index {
         let row_queries = codes.row_queries(threads);
         let own = Picked { vectors, dims, rows: &order };
         let graph = build_graph(&codes, &row_queries, own, params, threads);
-        let mut index = Index::assemble(codes, graph, Calibration::default());
+        let mut index = Index::assemble(codes, graph, Clusters::none(), Calibration::default());
         if held_back > 0 {
             let queries = Picked { vectors, dims, rows: &queries };
             index.calibration = Calibration::measure(&index, own, queries, threads);
             index.link_more(queries, row_queries, params, threads);
         }
         order.extend(queries);
-        (index, order)
+        let arranged = index.arrange(threads);
+        (index, arranged.iter().map(|&row| order[row as usize]).collect())
     }
 
     /// Adds rows after the others. Many at once are cheaper than one after the other. Rows much
@@ -151,18 +155,57 @@ impl Index {
         let rows = self.codes.graph_rows(&queries);
         let plan = Plan { degree: self.graph.degree, ..params.plan() };
         link(&mut self.graph, rows, range, true, plan, threads);
-        self.find_entries();
+        self.set_entries(entries(self.len()));
     }
 
-    pub(super) fn assemble(codes: Codes, graph: Graph, calibration: Calibration) -> Index {
-        let mut index =
-            Index { codes, graph, calibration, entries: Vec::new(), entry_lines: Vec::new() };
-        index.find_entries();
+    pub(super) fn assemble(
+        codes: Codes,
+        graph: Graph,
+        clusters: Clusters,
+        calibration: Calibration,
+    ) -> Index {
+        let spread = entries(graph.rows());
+        let (entries, entry_lines) = (Vec::new(), Vec::new());
+        let mut index = Index { codes, graph, clusters, calibration, entries, entry_lines };
+        index.set_entries(spread);
         index
     }
 
-    fn find_entries(&mut self) {
-        self.entries = entries(self.len());
+    /// Puts all rows into an order of clusters; says which row each was.
+    pub(super) fn arrange(&mut self, threads: Threads) -> Vec<u32> {
+        let (order, clusters) = arrange(&self.codes, threads);
+        self.codes.reorder(&order, threads);
+        self.graph.reorder(&order, threads);
+        self.clusters = clusters;
+        // Walks start from the same rows as before, so what was measured of them holds.
+        let mut place = vec![0u32; order.len()];
+        for (at, &row) in order.iter().enumerate() {
+            place[row as usize] = at as u32;
+        }
+        self.set_entries(self.entries.iter().map(|&row| place[row as usize]).collect());
+        order
+    }
+
+    /// The rows in clusters, those whose centroid is closest to `query` first; at the end, as one, those
+    /// that were added since and are in none.
+    ///
+    /// # Panics
+    ///
+    /// If `query` has another number of dimensions than the index, a defect of the caller.
+    pub fn ranges(&self, query: &[f32], scratch: &mut Scratch) -> Vec<Range<u32>> {
+        assert_eq!(query.len(), self.dimensions(), "a query of another length");
+        scratch.prepare(self, query);
+        let mut ranges = scratch.rank_clusters(self);
+        let end = self.clusters.starts.last().copied().unwrap_or_default();
+        if end < self.len() as u32 {
+            ranges.push(end..self.len() as u32);
+        }
+        ranges
+    }
+
+    /// Lets walks start from these rows, from which every other can be reached.
+    pub(super) fn set_entries(&mut self, entries: Vec<u32>) {
+        self.entries = entries;
         let width = self.codes.short.lines();
         let lines = &self.codes.short_lines;
         let of_entries =
@@ -192,9 +235,10 @@ impl Index {
 
     /// The bytes that it needs in memory, besides the full-precision vectors.
     pub fn bytes(&self) -> usize {
-        let lines = self.codes.short_lines.len() + self.codes.scalar_lines.len();
-        (lines + self.entry_lines.len()) * Line::BYTES
-            + (self.graph.neighbours.len() + self.entries.len()) * size_of::<u32>()
+        let codes = self.codes.short_lines.len() + self.codes.scalar_lines.len();
+        let lines = codes + self.entry_lines.len() + self.clusters.centroids.len();
+        let numbers = self.graph.neighbours.len() + self.entries.len() + self.clusters.starts.len();
+        lines * Line::BYTES + numbers * size_of::<u32>()
     }
 
     /// What scratch space depends on.

@@ -1,8 +1,9 @@
 //! One index from several.
 
 use super::calibrate::Calibration;
+use super::clusters::Clusters;
 use super::codes::Codes;
-use super::graph::{Graph, NONE, by_proximity, link};
+use super::graph::{Graph, NONE, link};
 use super::index::all_rows;
 use super::vectors::Picked;
 use super::{Index, IndexParams, Threads};
@@ -31,7 +32,7 @@ impl Index {
         let rows: usize = parts.iter().map(|part| part.len()).sum();
         assert_eq!(vectors.len(), rows * dims, "the vectors of all parts");
         let largest = parts.iter().max_by_key(|part| part.len()).expect("there are parts");
-        let (mut codes, tell) = match kept_codes(parts, largest, vectors, threads) {
+        let (codes, tell) = match kept_codes(parts, largest, vectors, threads) {
             Some(codes) => (codes, true),
             None => fitted_codes(largest, vectors, threads),
         };
@@ -46,11 +47,10 @@ impl Index {
             }
         }
         drop(queries);
-        let order = by_proximity(codes.coded(), threads);
-        codes.reorder(&order, threads);
-        order_rows(&mut graph, &order);
         let calibration = if tell { largest.calibration.clone() } else { Calibration::scan() };
-        (Index::assemble(codes, graph, calibration), order)
+        let mut index = Index::assemble(codes, graph, Clusters::none(), calibration);
+        let order = index.arrange(threads);
+        (index, order)
     }
 }
 
@@ -104,24 +104,4 @@ fn take_over(graph: &mut Graph, part: &Graph, first: u32) {
         neighbours.extend(part.neighbours(row).take(degree).map(|neighbour| neighbour + first));
         neighbours.resize(start + degree, NONE);
     }
-}
-
-/// Puts the rows of a graph into another order.
-fn order_rows(graph: &mut Graph, order: &[u32]) {
-    let mut place = vec![0u32; order.len()];
-    for (at, &row) in order.iter().enumerate() {
-        place[row as usize] = at as u32;
-    }
-    let mut ordered = Graph::empty(0, graph.degree);
-    let neighbours = ordered.neighbours.to_mut();
-    neighbours.reserve(graph.neighbours.len());
-    for &row in order {
-        neighbours.extend(
-            graph
-                .places(row)
-                .iter()
-                .map(|&neighbour| place.get(neighbour as usize).copied().unwrap_or(NONE)),
-        );
-    }
-    *graph = ordered;
 }

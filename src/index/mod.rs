@@ -8,6 +8,7 @@
 
 mod buffer;
 mod calibrate;
+mod clusters;
 mod code;
 mod codes;
 mod distance;
@@ -37,7 +38,7 @@ mod vectors;
 
 pub use buffer::Bytes;
 pub use distance::{PreparedQuery, inverse_norm};
-pub use format::{NotAnIndex, Section, Sections};
+pub use format::{NotAnIndex, Placed, Section, Sections};
 pub use index::{Builder, INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Index, IndexParams};
 pub use more::Nearest;
 pub use parallel::Threads;

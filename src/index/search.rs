@@ -5,6 +5,7 @@ use super::code::{Code, Placed, Scalar, Shape, Short};
 use super::graph::{Coded, Walk, prefetch};
 use super::pool::{Key, Pool};
 use super::{Index, PreparedQuery, RowSet, Threads, Vectors};
+use std::ops::Range;
 
 /// Most results that can be asked for, and most rows that a walk keeps.
 pub const EF_MAX: usize = 100_000;
@@ -190,6 +191,19 @@ impl Scratch {
                 self.walk.run_within(&index.graph, coded, query, &self.rows, ef, allowed);
             }
         }
+    }
+
+    /// The rows of each cluster, those whose centroid is closest to the query first.
+    pub(super) fn rank_clusters(&mut self, index: &Index) -> Vec<Range<u32>> {
+        let clusters = &index.clusters;
+        let query = self.queries.as_ref().expect("prepared first").short.view();
+        self.scores.resize(clusters.len(), 0.0);
+        index.codes.short.scores_of_run(query, &clusters.centroids, &mut self.scores);
+        self.keys.clear();
+        let scores = self.scores.iter().enumerate();
+        self.keys.extend(scores.map(|(cluster, &score)| Key::new(score, cluster as u32)));
+        self.keys.sort_unstable();
+        self.keys.iter().map(|key| clusters.rows(key.row() as usize)).collect()
     }
 
     /// Searches among many allowed rows.

@@ -132,6 +132,9 @@ impl SegmentBuilder {
         file.section(Name::Written, |out| {
             out.extend(rows().flat_map(|row| self.written[row].0.to_le_bytes()));
         });
+        file.section(Name::Clusters, |out| out.extend_from_slice(sections.clusters));
+        file.section(Name::Centroids, |out| out.extend_from_slice(sections.centroids));
+        file.section(Name::Entries, |out| out.extend_from_slice(&sections.entries));
         file.section(Name::Head, |out| out.extend_from_slice(&sections.head));
         file.section(Name::RecordBlocks, |out| out.extend_from_slice(&records.list));
         file.section(Name::IdBlocks, |out| out.extend_from_slice(&ids.list));

@@ -44,6 +44,12 @@ pub enum Name {
     IdPlaces,
     /// For each row the log position that wrote it: `u64`.
     Written,
+    /// The kernel's clusters: the first row of each, and the end of the last.
+    Clusters,
+    /// The kernel's centroids of the clusters.
+    Centroids,
+    /// The rows that the kernel's walks start from.
+    Entries,
     /// What the kernel needs besides its arrays.
     Head,
     /// Where the blocks of records begin.
@@ -56,7 +62,7 @@ pub enum Name {
 
 impl Name {
     /// All, in the order of the file.
-    pub const ALL: [Name; 12] = [
+    pub const ALL: [Name; 15] = [
         Name::Vectors,
         Name::Scalar,
         Name::Short,
@@ -65,6 +71,9 @@ impl Name {
         Name::Ids,
         Name::IdPlaces,
         Name::Written,
+        Name::Clusters,
+        Name::Centroids,
+        Name::Entries,
         Name::Head,
         Name::RecordBlocks,
         Name::IdBlocks,

@@ -50,13 +50,16 @@ impl Segment {
         let bytes = file.bytes();
         let footer = Footer::read(bytes, bytes.len() as u64)?;
         let section = |name| index::Section { holder: file.clone(), range: footer.range(name) };
-        let index = Index::open(
-            &bytes[footer.range(Name::Head)],
-            section(Name::Short),
-            section(Name::Scalar),
-            section(Name::Neighbours),
-        )
-        .map_err(|error| fault(&error.to_string()))?;
+        let placed = index::Placed {
+            short: section(Name::Short),
+            scalar: section(Name::Scalar),
+            neighbours: section(Name::Neighbours),
+            clusters: section(Name::Clusters),
+            centroids: section(Name::Centroids),
+            entries: section(Name::Entries),
+        };
+        let index = Index::open(&bytes[footer.range(Name::Head)], placed)
+            .map_err(|error| fault(&error.to_string()))?;
         let Contents { rows, dimensions, metric, .. } = footer.contents;
         let same = (index.len(), index.dimensions(), index.metric());
         if same != (rows as usize, dimensions as usize, metric) {

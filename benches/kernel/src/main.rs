@@ -8,6 +8,9 @@
 //! - `{"op": "filters", "path": "F.npy"}`: query i is restricted by row i % F of a matrix of bytes
 //! - `{"op": "merge"}`: builds two halves and merges them; searches then go to the outcome
 //! - `{"op": "rebuilt"}`: searches go to what was built whole again
+//! - `{"op": "clusters", "share": 0.02, "truth": [[..], ..]}`: of each query's true rows, the share that
+//!   the nearest clusters hold when they hold that share of all rows: `{"found", "ranges", "clusters",
+//!   "bytes"}`, ranges being what is read of the file on average, bytes the size of the directory
 //!
 //! An error is `{"error"}`. Results are those of the 8-bit codes, as they are of the engines that
 //! keep no more; with filters, or `--full-precision`, the best are measured again by the vectors
@@ -116,6 +119,7 @@ impl Bench {
                 Ok(json!({}))
             }
             "merge" => self.merge(),
+            "clusters" => self.clusters(request),
             "rebuilt" => {
                 self.merged = None;
                 Ok(json!({}))
@@ -168,6 +172,39 @@ impl Bench {
             "mergeSeconds": merge_seconds,
             "rebuildSeconds": rebuild_seconds,
             "params": self.params,
+        }))
+    }
+
+    fn clusters(&mut self, request: &Value) -> Outcome<Value> {
+        let built = self.whole.as_ref().ok_or("build first")?;
+        let share = request["share"].as_f64().ok_or("share: a number")?;
+        let truth: Vec<Vec<u32>> = serde_json::from_value(request["truth"].clone())?;
+        let budget = (share * built.index.len() as f64) as usize;
+        let (mut found, mut wanted, mut read) = (0, 0, 0);
+        for (query, truth) in self.queries.chunks_exact(self.dims).zip(&truth) {
+            let ranges = built.index.ranges(query, &mut self.scratch);
+            let (mut rows, mut taken) = (0, Vec::new());
+            for range in ranges {
+                if rows >= budget {
+                    break;
+                }
+                rows += range.len();
+                taken.push(range);
+            }
+            let ids = taken.iter().cloned().flatten().map(|row| built.order[row as usize]);
+            let ids: std::collections::HashSet<u32> = ids.collect();
+            found += truth.iter().filter(|id| ids.contains(id)).count();
+            wanted += truth.len();
+            // Clusters that follow each other are one range.
+            taken.sort_unstable_by_key(|range| range.start);
+            read += 1 + taken.windows(2).filter(|pair| pair[0].end != pair[1].start).count();
+        }
+        let sections = built.index.sections();
+        Ok(json!({
+            "found": found as f64 / wanted.max(1) as f64,
+            "ranges": read as f64 / truth.len().max(1) as f64,
+            "clusters": sections.clusters.len() / 4 - 1,
+            "bytes": sections.clusters.len() + sections.centroids.len() + sections.head.len(),
         }))
     }
 

@@ -295,6 +295,24 @@ impl Short {
         self.prepare_components(2.0 * Self::bias(row), query);
     }
 
+    /// Writes the mean of some rows as a row.
+    pub(in crate::index) fn encode_mean<'a>(
+        &self,
+        rows: impl Iterator<Item = &'a [Line]>,
+        mean: &mut [Line],
+    ) {
+        let (mut sums, mut count) = (vec![0f32; self.shape.components], 0f32);
+        let mut components = Vec::new();
+        for row in rows {
+            self.decode(row, &mut components);
+            sums.iter_mut().zip(&components).for_each(|(sum, value)| *sum += value);
+            count += 1.0;
+        }
+        sums.iter_mut().for_each(|sum| *sum /= count.max(1.0));
+        let square: f32 = sums.iter().map(|value| value * value).sum();
+        self.encode_components(&sums, 0.5 * square, mean);
+    }
+
     /// Which share of the squared distances of rows from the centre their codes hold.
     pub(in crate::index) fn captured<'a>(&self, rows: impl Iterator<Item = &'a [Line]>) -> f64 {
         let (mut held, mut all) = (0.0, 0.0);

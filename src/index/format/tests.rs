@@ -33,14 +33,24 @@ fn built(metric: Metric, rows: usize) -> Index {
     Index::build(metric, 5, &vectors(rows, 5), params, Threads::One).0
 }
 
+fn placed(sections: &Sections<'_>) -> Placed {
+    Placed {
+        short: section(sections.short),
+        scalar: section(sections.scalar),
+        neighbours: section(sections.neighbours),
+        clusters: section(sections.clusters),
+        centroids: section(sections.centroids),
+        entries: section(&sections.entries),
+    }
+}
+
 fn reopened(index: &Index) -> Result<Index, NotAnIndex> {
     let sections = index.sections();
-    Index::open(
-        &sections.head,
-        section(sections.short),
-        section(sections.scalar),
-        section(sections.neighbours),
-    )
+    Index::open(&sections.head, placed(&sections))
+}
+
+fn ranges(index: &Index) -> Vec<Range<u32>> {
+    index.ranges(&[0.5, 0.1, 0.9, 0.3, 0.7], &mut Scratch::default())
 }
 
 fn results(index: &Index) -> Vec<Neighbour> {
@@ -56,6 +66,7 @@ fn an_opened_index_is_the_one_that_was_written() {
             let opened = reopened(&index).unwrap();
             assert_eq!(results(&opened), results(&index), "{metric:?}, {rows} rows");
             assert_eq!(results(&index).len(), rows.min(10));
+            assert_eq!(ranges(&opened), ranges(&index));
             assert_eq!(opened.sections().head, index.sections().head);
         }
     }
@@ -72,17 +83,26 @@ fn rows_can_be_added_to_an_opened_index() {
 fn sections_that_do_not_fit_together_are_refused() {
     let (small, large) = (built(Metric::Euclidean, 30), built(Metric::Euclidean, 60));
     let (small, large) = (small.sections(), large.sections());
-    let mixed = |head: &[u8], short, scalar, neighbours| {
-        Index::open(head, section(short), section(scalar), section(neighbours)).err()
-    };
     let lengths = Some(NotAnIndex("the lengths of its sections differ from its head"));
-    assert_eq!(mixed(&small.head, large.short, small.scalar, small.neighbours), lengths);
-    assert_eq!(mixed(&small.head, small.short, large.scalar, small.neighbours), lengths);
-    assert_eq!(mixed(&small.head, small.short, small.scalar, large.neighbours), lengths);
+    let centroids = [small.centroids, small.centroids].concat();
+    let mixed = [
+        Placed { short: section(large.short), ..placed(&small) },
+        Placed { scalar: section(large.scalar), ..placed(&small) },
+        Placed { neighbours: section(large.neighbours), ..placed(&small) },
+        Placed { clusters: section(&[]), ..placed(&small) },
+        Placed { centroids: section(&centroids), ..placed(&small) },
+        // The clusters of more rows than there are.
+        Placed { clusters: section(large.clusters), ..placed(&small) },
+    ];
+    for mixed in mixed {
+        assert_eq!(Index::open(&small.head, mixed).err(), lengths);
+    }
+    for entries in [&[][..], &60u32.to_le_bytes()] {
+        let outside = Placed { entries: section(entries), ..placed(&small) };
+        assert!(Index::open(&small.head, outside).is_err());
+    }
     let unaligned = Section { range: 1..65, ..section(&[0; 128]) };
-    let refused =
-        Index::open(&small.head, unaligned, section(small.scalar), section(small.neighbours));
-    assert!(refused.is_err());
+    assert!(Index::open(&small.head, Placed { short: unaligned, ..placed(&small) }).is_err());
 }
 
 proptest! {
@@ -102,12 +122,7 @@ proptest! {
         if let Some(cut) = cut {
             head.truncate(cut);
         }
-        let opened = Index::open(
-            &head,
-            section(sections.short),
-            section(sections.scalar),
-            section(sections.neighbours),
-        );
+        let opened = Index::open(&head, placed(&sections));
         // An index of other dimensions cannot be asked the tests' query.
         if let Some(opened) = opened.ok().filter(|opened| opened.dimensions() == 5) {
             prop_assert!(results(&opened).len() <= 10);
@@ -115,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_sections_are_searched_without_panic(at in 0usize..10_000, byte: u8, which in 0..3) {
+    fn damaged_sections_are_searched_without_panic(at in 0usize..10_000, byte: u8, which in 0..6) {
         let index = built(Metric::Euclidean, 60);
         let sections = index.sections();
         let damaged = |bytes: &[u8], hit: bool| {
@@ -126,12 +141,20 @@ proptest! {
             }
             section(&bytes)
         };
-        let opened = Index::open(
-            &sections.head,
-            damaged(sections.short, which == 0),
-            damaged(sections.scalar, which == 1),
-            damaged(sections.neighbours, which == 2),
-        );
-        prop_assert!(results(&opened.unwrap()).len() <= 10);
+        let damaged = Placed {
+            short: damaged(sections.short, which == 0),
+            scalar: damaged(sections.scalar, which == 1),
+            neighbours: damaged(sections.neighbours, which == 2),
+            clusters: damaged(sections.clusters, which == 3),
+            centroids: damaged(sections.centroids, which == 4),
+            entries: damaged(&sections.entries, which == 5),
+        };
+        let opened = Index::open(&sections.head, damaged);
+        // Clusters and entries that lie outside of the rows are seen.
+        prop_assert!(opened.is_ok() || which == 3 || which == 5);
+        if let Ok(opened) = opened {
+            prop_assert!(results(&opened).len() <= 10);
+            prop_assert!(ranges(&opened).iter().all(|range| range.end <= 60));
+        }
     }
 }

@@ -46,7 +46,7 @@ impl GraphBuilder for Bulk {
         });
         drop((before, found));
         link_back(&mut graph, rows, all, threads);
-        connect(&mut graph, rows);
+        connect(&mut graph, rows.coded());
         graph
     }
 }
@@ -80,7 +80,7 @@ pub(in crate::index) fn link(
     });
     drop((before, found, near));
     link_back(graph, rows, range, threads);
-    connect(graph, rows);
+    connect(graph, rows.coded());
 }
 
 /// The few of `entries` closest to a row.

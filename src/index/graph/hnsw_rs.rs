@@ -43,7 +43,7 @@ impl GraphBuilder for HnswRs {
         threads.map(count - 1, || vec![0.0; dims], |vector, at| insert(vector, order[at + 1]));
         take_lowest(&hnsw, &mut graph);
         drop(hnsw);
-        connect(&mut graph, rows);
+        connect(&mut graph, rows.coded());
         graph
     }
 }

@@ -108,6 +108,26 @@ impl Graph {
     pub(super) fn rows(&self) -> usize {
         self.neighbours.len() / self.degree
     }
+
+    /// Puts the rows into another order: `order` says which row comes first, second, and so on.
+    pub(super) fn reorder(&mut self, order: &[u32], threads: Threads) {
+        /// Rows that are moved together.
+        const CHUNK: usize = 256;
+        let mut place = vec![0u32; order.len()];
+        for (at, &row) in order.iter().enumerate() {
+            place[row as usize] = at as u32;
+        }
+        let mut ordered = vec![NONE; self.neighbours.len()];
+        threads.chunks_mut(&mut ordered, CHUNK * self.degree, |chunk, ordered| {
+            let rows = order[chunk * CHUNK..].iter();
+            for (places, &row) in ordered.chunks_exact_mut(self.degree).zip(rows) {
+                for (into, neighbour) in places.iter_mut().zip(self.neighbours(row)) {
+                    *into = place[neighbour as usize];
+                }
+            }
+        });
+        self.neighbours = ordered.into();
+    }
 }
 
 /// The rows that walks start from, of `rows` in an order of proximity.

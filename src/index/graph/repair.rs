@@ -1,7 +1,8 @@
 //! Every row can be reached from an entry.
 
-use super::walk::Walk;
-use super::{Graph, NONE, Rows, entries};
+use super::walk::{Coded, Walk};
+use super::{Graph, NONE, entries};
+use crate::index::code::{Code, Short};
 
 /// How many rows are looked at for one that can take a link.
 const WIDTH: usize = 32;
@@ -11,9 +12,9 @@ const WIDTH: usize = 32;
 /// The ways by which rows were reached are a tree, and no link that belongs to it is given up: so
 /// what can be reached stays within reach. There is always a row to link to: a tree over n rows has
 /// fewer than n links, and rows have several places each.
-pub(super) fn connect(graph: &mut Graph, rows: Rows<'_>) {
+pub(super) fn connect(graph: &mut Graph, coded: Coded<'_, Short>) {
     let starts = entries(graph.rows());
-    let mut walk = Walk::default();
+    let (mut walk, mut query) = (Walk::default(), coded.code.query());
     let mut from = vec![NONE; graph.rows()];
     for &start in &starts {
         reach(graph, &mut from, start, start);
@@ -22,11 +23,12 @@ pub(super) fn connect(graph: &mut Graph, rows: Rows<'_>) {
         if from[row as usize] != NONE {
             continue;
         }
-        walk.run(graph, rows.coded(), rows.queries.of(row), &starts, WIDTH);
+        coded.code.prepare_row(coded.row(row), &mut query);
+        walk.run(graph, coded, query.view(), &starts, WIDTH);
         let near = walk.pool.keys().iter().map(|key| key.row());
         let spare = near.filter_map(|host| Some((host, spare_place(graph, &from, host)?)));
         let is_taken =
-            |&(host, place): &(u32, usize)| (graph.places(host)[place] as usize) < rows.count();
+            |&(host, place): &(u32, usize)| (graph.places(host)[place] as usize) < graph.rows();
         let others = || {
             let mut reached = (0..graph.rows() as u32).filter(|&host| from[host as usize] != NONE);
             reached.find_map(|host| Some((host, spare_place(graph, &from, host)?)))

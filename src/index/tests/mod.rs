@@ -1,5 +1,6 @@
 //! One suite for both builders and all metrics: what an index promises, against exact search.
 
+mod clusters;
 mod conformance;
 mod data;
 mod filters;
@@ -7,7 +8,7 @@ mod growth;
 mod results;
 mod same;
 
-use super::graph::{Graph, entries};
+use super::graph::Graph;
 use super::*;
 use data::Set;
 use std::collections::HashSet;
@@ -64,7 +65,7 @@ impl Built {
         let graph: &Graph = &self.index.graph;
         let rows = graph.rows();
         assert_eq!(graph.neighbours.len(), rows * graph.degree);
-        let mut open = entries(rows);
+        let mut open = self.index.entries.clone();
         let mut reached: HashSet<u32> = open.iter().copied().collect();
         while let Some(row) = open.pop() {
             open.extend(graph.neighbours(row).filter(|&next| reached.insert(next)));
