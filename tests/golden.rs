@@ -5,11 +5,14 @@
 
 use brainy::base::Timestamp;
 use brainy::base::ids::{CollectionName, Seq, Totals, Ulid, WriteId};
+use brainy::filter::Filter;
+use brainy::filter::index::{FilterIndex, FilterIndexBuilder};
 use brainy::index::Metric;
 use brainy::log::chunk::{Chunk, ChunkBuilder, Operation};
 use brainy::log::entry::{Draft, Entry, Part};
 use brainy::manifest::{CollectionSettings, Manifest};
 use bytes::Bytes;
+use serde_json::json;
 use std::path::Path;
 
 /// The file's bytes; what this build would write must be the same while the version is current.
@@ -66,6 +69,31 @@ fn entries_of_version_1() {
     let header = seal.header(Seq(42), entry.header.totals);
     let entry = Entry::decode(&golden("seal-v1.wal", &seal.encode(&header))).unwrap();
     assert!(entry.header.seal && entry.parts.is_empty());
+}
+
+#[test]
+fn filter_indexes_of_version_1() {
+    let long = "long".repeat(20);
+    let mut builder = FilterIndexBuilder::new();
+    for row in 0..40 {
+        builder.push(Some(&json!({"kind": if row % 4 == 0 { "a" } else { "b" }, "n": row / 10})));
+    }
+    builder.push(Some(&json!({"x.y": 0.5, "x": {"z": u64::MAX}, "tags": ["a", true, long]})));
+    builder.push(Some(&json!({"x": {"y": -1, "z": 1e-3}, "tags": null, "kind": long})));
+    builder.push(None);
+    let index = FilterIndex::open(golden("filter-index-v1.bin", &builder.finish())).unwrap();
+    for (filter, rows, exact) in [
+        (json!({"kind": "a", "n": {"$gte": 2, "$lt": 3}}), vec![20, 24, 28], true),
+        (json!({"x.y": {"$lt": 1}}), vec![40, 41], true),
+        (json!({"x.z": {"$gt": 1}}), vec![40], true),
+        (json!({"tags": {"$in": [null, true]}}), vec![40, 41], true),
+        (json!({"tags": long}), vec![40], false),
+        (json!({"kind": {"$exists": false}}), vec![40, 42], true),
+    ] {
+        let selection = Filter::parse(&filter).unwrap().select(&index).unwrap();
+        assert_eq!(selection.rows.iter().collect::<Vec<_>>(), rows, "{filter}");
+        assert_eq!(selection.exact(), exact, "{filter}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@
 
 mod ast;
 mod eval;
+pub mod index;
 mod parse;
 #[cfg(test)]
 mod tests;
