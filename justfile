@@ -54,6 +54,10 @@ bench-ingest *ARGS:
 bench-kernel *ARGS:
     benches/kernel.py {{ARGS}}
 
+# The bytes of a filter index, and filters by it and by each row's JSON
+bench-filter *ARGS:
+    cargo bench --bench filter_index -- {{ARGS}}
+
 # Share of log PUTs that lose their race at 1, 2, 4 and 8 writers
 bench-contention *ARGS:
     cargo bench --bench contention -- {{ARGS}}

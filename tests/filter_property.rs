@@ -2,6 +2,7 @@
 //! `docs/filters.md` say, slowly, without parsing, without sets and with its own arithmetic.
 
 use brainy::filter::Filter;
+use brainy::filter::index::{FilterIndex, FilterIndexBuilder, Limits};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -187,6 +188,60 @@ fn filter() -> impl Strategy<Value = Value> {
                 .prop_map(|(filter, key, condition)| json!({ "$not": filter, key: condition })),
         ]
     })
+}
+
+/// Which rows pass, by an index of them: `None` where it cannot tell.
+fn selected(filter: &Filter, rows: &[Option<Value>], limits: Limits) -> Vec<Option<bool>> {
+    let mut builder = FilterIndexBuilder::with_limits(limits);
+    rows.iter().for_each(|row| builder.push(row.as_ref()));
+    let index = FilterIndex::open(builder.finish().into()).unwrap();
+    let selection = filter.select(&index).unwrap();
+    assert!(selection.rows.max().is_none_or(|last| (last as usize) < rows.len()));
+    assert!(selection.unsure.is_subset(&selection.rows));
+    assert_eq!(selection.exact(), selection.unsure.is_empty());
+    (0..rows.len() as u32)
+        .map(|row| (!selection.unsure.contains(row)).then(|| selection.rows.contains(row)))
+        .collect()
+}
+
+/// Rows of an index, some without metadata, some with a key that hides a nested one.
+fn rows() -> impl Strategy<Value = Vec<Option<Value>>> {
+    let hidden = (scalar(), scalar())
+        .prop_map(|(literal, nested)| json!({"a.b": literal, "a": {"b": nested}}));
+    let row = prop_oneof![3 => metadata(), 1 => hidden];
+    prop::collection::vec(prop::option::weighted(0.9, row), 0..40)
+}
+
+/// One condition or many: among many, one that is wrong is easily hidden.
+fn filter_of_any_size() -> impl Strategy<Value = Value> {
+    let single = (key(), field_condition()).prop_map(|(key, condition)| json!({ key: condition }));
+    prop_oneof![single, filter()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_048))]
+
+    #[test]
+    fn an_index_selects_the_rows_that_pass(filter in filter_of_any_size(), rows in rows()) {
+        let filter = Filter::parse(&filter).unwrap();
+        let passes: Vec<bool> =
+            rows.iter().map(|row| filter.matches(row.as_ref().unwrap_or(&Value::Null))).collect();
+        // All that is generated is short, so nothing is left out and nothing is unsure.
+        let limits = Limits::default();
+        let exactly: Vec<_> = passes.iter().copied().map(Some).collect();
+        prop_assert_eq!(selected(&filter, &rows, limits), exactly);
+
+        for limits in [
+            Limits { fields: 3, ..limits },
+            Limits { string_bytes: 2, ..limits },
+            Limits { strings: 2, ..limits },
+            Limits { fields: 4, string_bytes: 4, strings: 3, string_bytes_per_use: 2 },
+        ] {
+            for (row, answer) in selected(&filter, &rows, limits).into_iter().enumerate() {
+                prop_assert!(answer.is_none_or(|answer| answer == passes[row]), "row {}", row);
+            }
+        }
+    }
 }
 
 proptest! {

@@ -5,12 +5,15 @@
 
 use brainy::base::Timestamp;
 use brainy::base::ids::{CollectionName, Seq, Totals, Ulid, WriteId};
+use brainy::filter::Filter;
+use brainy::filter::index::{FilterIndex, FilterIndexBuilder};
 use brainy::index::{Effort, IndexParams, Metric, Scratch, Search, Threads};
 use brainy::log::chunk::{Chunk, ChunkBuilder, Operation};
 use brainy::log::entry::{Draft, Entry, Part};
 use brainy::manifest::{CollectionSettings, Manifest};
 use brainy::segment::{Segment, SegmentBuilder};
 use bytes::Bytes;
+use serde_json::json;
 use std::path::Path;
 
 /// The file's bytes; what this build would write must be the same while the version is current.
@@ -105,6 +108,31 @@ fn segments_of_version_1() {
             Search { k: 1, effort: Effort::Default, allowed: None, vectors: Some(vectors) };
         let nearest = segment.index().search(&vector(number), &search, &mut scratch);
         assert_eq!((nearest[0].row, nearest[0].distance), (row, 0.0));
+    }
+}
+
+#[test]
+fn filter_indexes_of_version_1() {
+    let long = "long".repeat(20);
+    let mut builder = FilterIndexBuilder::new();
+    for row in 0..40 {
+        builder.push(Some(&json!({"kind": if row % 4 == 0 { "a" } else { "b" }, "n": row / 10})));
+    }
+    builder.push(Some(&json!({"x.y": 0.5, "x": {"z": u64::MAX}, "tags": ["a", true, long]})));
+    builder.push(Some(&json!({"x": {"y": -1, "z": 1e-3}, "tags": null, "kind": long})));
+    builder.push(None);
+    let index = FilterIndex::open(golden("filter-index-v1.bin", &builder.finish())).unwrap();
+    for (filter, rows, exact) in [
+        (json!({"kind": "a", "n": {"$gte": 2, "$lt": 3}}), vec![20, 24, 28], true),
+        (json!({"x.y": {"$lt": 1}}), vec![40, 41], true),
+        (json!({"x.z": {"$gt": 1}}), vec![40], true),
+        (json!({"tags": {"$in": [null, true]}}), vec![40, 41], true),
+        (json!({"tags": long}), vec![40], false),
+        (json!({"kind": {"$exists": false}}), vec![40, 42], true),
+    ] {
+        let selection = Filter::parse(&filter).unwrap().select(&index).unwrap();
+        assert_eq!(selection.rows.iter().collect::<Vec<_>>(), rows, "{filter}");
+        assert_eq!(selection.exact(), exact, "{filter}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Little-endian reading with bounds that are checked once per field, never assumed.
 
-use crate::base::{Code, Error, Result};
+use crate::base::{Error, Result};
 
 /// Reads fields from a byte string.
 #[derive(Debug)]
@@ -70,15 +70,4 @@ pub fn ends<'a>(cursor: &mut Cursor<'a>, count: usize, total: usize) -> Result<&
 pub fn end_at(column: &[u8], index: usize) -> usize {
     let at = index * 4;
     u32::from_le_bytes([column[at], column[at + 1], column[at + 2], column[at + 3]]) as usize
-}
-
-/// The error for a binary format that is newer than this build.
-pub fn newer(what: &str, found: u32, known: u32) -> Error {
-    Error::new(
-        Code::NewerFormat,
-        format!(
-            "{what} has format version {found}, and this build knows up to {known}; \
-             upgrade this instance"
-        ),
-    )
 }

@@ -132,6 +132,17 @@ impl Error {
         Self::new(Code::InvalidRequest, message)
     }
 
+    /// A binary format that is newer than this build.
+    pub fn newer_format(what: &str, found: u32, known: u32) -> Self {
+        Error::new(
+            Code::NewerFormat,
+            format!(
+                "{what} has format version {found}, and this build knows up to {known}; \
+                 upgrade this instance"
+            ),
+        )
+    }
+
     /// A stored object that fails its checksum or its invariants.
     pub fn corrupt(message: impl Into<String>) -> Self {
         Self::new(Code::Corrupt, message)

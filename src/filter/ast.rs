@@ -79,6 +79,11 @@ impl Path {
         Path { whole: path.into(), steps }
     }
 
+    /// As written.
+    pub(super) fn whole(&self) -> &str {
+        &self.whole
+    }
+
     /// The field's value; `None` where it is missing.
     pub(super) fn find<'v>(&self, metadata: &'v Value) -> Option<&'v Value> {
         let object = metadata.as_object()?;
@@ -114,7 +119,7 @@ impl Num {
         }
     }
 
-    fn from_f64(float: f64) -> Self {
+    pub(super) fn from_f64(float: f64) -> Self {
         if float.fract() == 0.0 && (-TWO_POW_63..TWO_POW_64).contains(&float) {
             Num::Int(float as i128)
         } else {
@@ -130,6 +135,22 @@ impl Num {
                 _ => Value::Null, // No such number is ever built, see `Int`.
             },
             Num::Float(bits) => f64::from_bits(bits).into(),
+        }
+    }
+
+    /// The value as an integer, where it is one within 64 bits with a sign.
+    pub(super) fn to_i64(self) -> Option<i64> {
+        match self {
+            Num::Int(int) => i64::try_from(int).ok(),
+            Num::Float(_) => None,
+        }
+    }
+
+    /// The value as a float, where that is exact.
+    pub(super) fn to_f64(self) -> Option<f64> {
+        match self {
+            Num::Int(int) => Some(int as f64).filter(|float| *float as i128 == int),
+            Num::Float(bits) => Some(f64::from_bits(bits)),
         }
     }
 
@@ -214,6 +235,10 @@ impl List {
     pub(super) fn new(values: Box<[Scalar]>) -> Self {
         let index = (values.len() > WALKED_VALUES_MAX).then(|| Box::new(Index::new(&values)));
         List { values, index }
+    }
+
+    pub(super) fn values(&self) -> &[Scalar] {
+        &self.values
     }
 
     /// Whether `value` is one of the list's.

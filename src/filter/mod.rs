@@ -2,7 +2,8 @@
 //!
 //! A [`Filter`] is parsed once from JSON (`parse.rs`), becomes a small tree with paths split and
 //! `$in` lists indexed (`ast.rs`), and then decides about one metadata object after another
-//! without allocating (`eval.rs`). The language is documented in `docs/filters.md`; its rules in
+//! without allocating (`eval.rs`). [`index`] answers for all rows of a segment at once, from the
+//! values of their fields. The language is documented in `docs/filters.md`; its rules in
 //! short:
 //!
 //! - A test on a missing field, or on a value of a type that it does not understand, is false.
@@ -16,6 +17,7 @@
 
 mod ast;
 mod eval;
+pub mod index;
 mod parse;
 #[cfg(test)]
 mod tests;

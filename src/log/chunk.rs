@@ -3,7 +3,7 @@
 //! A chunk stands inside a log entry or alone in a data object; it is the same bytes in both.
 //! [`ChunkBuilder`] collects, [`ChunkBuilder::finish`] serialises, [`Chunk`] reads in place.
 
-use crate::base::codec::{Cursor, end_at, ends, newer};
+use crate::base::codec::{Cursor, end_at, ends};
 use crate::base::{Code, Error, Result};
 use crate::log::vectors::{Encoding, StoredVector, encode};
 use bytes::Bytes;
@@ -156,7 +156,7 @@ impl Chunk {
         }
         let version = header.u16()?;
         if version > FORMAT_VERSION {
-            return Err(newer("a log chunk", version.into(), FORMAT_VERSION.into()));
+            return Err(Error::newer_format("a log chunk", version.into(), FORMAT_VERSION.into()));
         }
         let encoding = header.u16()?;
         let dimensions = header.u32()?;

@@ -1,6 +1,6 @@
 //! The envelope of one log position: a header, a table of parts, and the inline parts.
 
-use crate::base::codec::{Cursor, newer};
+use crate::base::codec::Cursor;
 use crate::base::ids::{Seq, Totals, Ulid, WriteId};
 use crate::base::{Error, Result, Timestamp};
 use bytes::Bytes;
@@ -192,7 +192,7 @@ impl Header {
         }
         let version = cursor.u16()?;
         if version > FORMAT_VERSION {
-            return Err(newer("a log entry", version.into(), FORMAT_VERSION.into()));
+            return Err(Error::newer_format("a log entry", version.into(), FORMAT_VERSION.into()));
         }
         let kind = cursor.u16()?;
         let header = Header {

@@ -5,6 +5,7 @@ use super::layout::{Contents, FileBuilder, Name};
 use super::records::RecordSections;
 use crate::base::ids::{Seq, record_hash};
 use crate::base::{Error, Result};
+use crate::filter::index::FilterIndexBuilder;
 use crate::index::{INDEX_ROWS_MAX, Index, IndexParams, Metric, Threads};
 
 /// Collects the rows of a segment, in any order.
@@ -115,6 +116,7 @@ impl SegmentBuilder {
             records.push(self.metadata.get(row), text)?;
         }
         records.close()?;
+        let filter = self.filter_index(order)?;
         let sections = index.sections();
         let mut file = FileBuilder::with_capacity(self.bytes() + index.bytes());
         file.section(Name::Vectors, |out| {
@@ -132,6 +134,7 @@ impl SegmentBuilder {
         file.section(Name::Written, |out| {
             out.extend(rows().flat_map(|row| self.written[row].0.to_le_bytes()));
         });
+        file.section(Name::Filter, |out| out.extend_from_slice(&filter));
         file.section(Name::Clusters, |out| out.extend_from_slice(sections.clusters));
         file.section(Name::Centroids, |out| out.extend_from_slice(sections.centroids));
         file.section(Name::Entries, |out| out.extend_from_slice(&sections.entries));
@@ -140,6 +143,23 @@ impl SegmentBuilder {
         file.section(Name::IdBlocks, |out| out.extend_from_slice(&ids.list));
         file.section(Name::IdFilter, |out| out.extend_from_slice(&ids.filter));
         file.finish(self.contents()?)
+    }
+
+    fn filter_index(&self, order: &[u32]) -> Result<Vec<u8>> {
+        let mut filter = FilterIndexBuilder::new();
+        for &row in order {
+            match self.metadata.get(row as usize) {
+                "" => filter.push(None),
+                metadata => {
+                    let parsed = serde_json::from_str(metadata).map_err(|error| {
+                        let id = self.ids.get(row as usize);
+                        Error::corrupt(format!("the metadata of {id:?} are not JSON: {error}"))
+                    })?;
+                    filter.push(Some(&parsed));
+                }
+            }
+        }
+        Ok(filter.finish())
     }
 
     fn contents(&self) -> Result<Contents> {

@@ -10,7 +10,7 @@
 //! The sections that a reader of the bucket wants first come last, so that one GET of the file's
 //! last bytes brings the footer and most of them.
 
-use crate::base::codec::{Cursor, newer};
+use crate::base::codec::Cursor;
 use crate::base::ids::Seq;
 use crate::base::{Error, Result};
 use crate::index::Metric;
@@ -44,6 +44,8 @@ pub enum Name {
     IdPlaces,
     /// For each row the log position that wrote it: `u64`.
     Written,
+    /// Which rows a filter lets through.
+    Filter,
     /// The kernel's clusters: the first row of each, and the end of the last.
     Clusters,
     /// The kernel's centroids of the clusters.
@@ -62,7 +64,7 @@ pub enum Name {
 
 impl Name {
     /// All, in the order of the file.
-    pub const ALL: [Name; 15] = [
+    pub const ALL: [Name; 16] = [
         Name::Vectors,
         Name::Scalar,
         Name::Short,
@@ -71,6 +73,7 @@ impl Name {
         Name::Ids,
         Name::IdPlaces,
         Name::Written,
+        Name::Filter,
         Name::Clusters,
         Name::Centroids,
         Name::Entries,
@@ -226,7 +229,7 @@ impl Trailer {
             return Err(fault("it does not end with BRNYSEG1"));
         }
         if version != FORMAT_VERSION {
-            return Err(newer("a segment", version, FORMAT_VERSION));
+            return Err(Error::newer_format("a segment", version, FORMAT_VERSION));
         }
         Ok(Trailer { footer, crc })
     }

@@ -23,11 +23,13 @@ pub use layout::{Contents, Footer};
 
 use crate::base::Result;
 use crate::base::ids::{Seq, record_hash};
+use crate::filter::index::FilterIndex;
 use crate::index::{self, Bytes, Index};
 use aligned_vec::{AVec, ConstAlign};
 use ids::IdDirectory;
 use layout::{Name, fault};
 use records::{RecordBlock, RecordDirectory};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A segment whose file is in memory, or mapped into it. Cloning is cheap.
@@ -36,6 +38,19 @@ pub struct Segment {
     file: Arc<dyn Bytes>,
     footer: Arc<Footer>,
     index: Arc<Index>,
+    filter_index: FilterIndex,
+}
+
+/// Bytes of a file that stay as long as they are held.
+struct Held {
+    file: Arc<dyn Bytes>,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.file.bytes()[self.range.clone()]
+    }
 }
 
 impl std::fmt::Debug for Segment {
@@ -47,8 +62,8 @@ impl std::fmt::Debug for Segment {
 impl Segment {
     /// Opens a file whose first byte is aligned to [`layout::ALIGNMENT`].
     pub fn open(file: Arc<dyn Bytes>) -> Result<Segment> {
-        let bytes = file.bytes();
-        let footer = Footer::read(bytes, bytes.len() as u64)?;
+        let all = file.bytes();
+        let footer = Footer::read(all, all.len() as u64)?;
         let section = |name| index::Section { holder: file.clone(), range: footer.range(name) };
         let placed = index::Placed {
             short: section(Name::Short),
@@ -58,14 +73,20 @@ impl Segment {
             centroids: section(Name::Centroids),
             entries: section(Name::Entries),
         };
-        let index = Index::open(&bytes[footer.range(Name::Head)], placed)
+        let index = Index::open(&all[footer.range(Name::Head)], placed)
             .map_err(|error| fault(&error.to_string()))?;
         let Contents { rows, dimensions, metric, .. } = footer.contents;
         let same = (index.len(), index.dimensions(), index.metric());
         if same != (rows as usize, dimensions as usize, metric) {
             return Err(fault("its index is of other rows"));
         }
-        let segment = Segment { file, footer: Arc::new(footer), index: Arc::new(index) };
+        let held = Held { file: file.clone(), range: footer.range(Name::Filter) };
+        let filter_index = FilterIndex::open(bytes::Bytes::from_owner(held))?;
+        if filter_index.rows() != rows {
+            return Err(fault("its filter index is of other rows"));
+        }
+        let (footer, index) = (Arc::new(footer), Arc::new(index));
+        let segment = Segment { file, footer, index, filter_index };
         segment.id_directory()?;
         segment.record_directory()?;
         if bytemuck::try_cast_slice::<u8, f32>(segment.section(Name::Vectors)).is_err() {
@@ -102,6 +123,11 @@ impl Segment {
     /// The index over its vectors; rows are numbered alike.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// Which rows pass a filter.
+    pub fn filter_index(&self) -> &FilterIndex {
+        &self.filter_index
     }
 
     /// All vectors, row after row.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::Code;
+use crate::filter::Filter;
 use crate::index::{IndexParams, Metric, Scratch, Search, Threads};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -49,6 +50,16 @@ fn assert_holds(segment: &Segment, records: &BTreeMap<String, Content>) {
         assert_eq!(segment.written(row), Seq(at as u64 + 1));
         let block = segment.records(row).unwrap();
         assert_eq!(block.get(row), Some((metadata.as_str(), text.as_deref())));
+        if let Some(value) =
+            metadata.strip_prefix("{\"k\":").and_then(|rest| rest.strip_suffix('}'))
+        {
+            let filter = Filter::from_json_str(&format!("{{\"k\":{value}}}")).unwrap();
+            let selection = filter.select(segment.filter_index()).unwrap();
+            assert!(selection.rows.contains(row));
+            let same = records.values().filter(|(_, other, _)| other == metadata).count();
+            // Of long strings only hashes are kept, which hardly ever are equal.
+            assert_eq!(selection.rows.len(), same as u64);
+        }
     }
 }
 
