@@ -9,11 +9,12 @@
 //! first 2 %; docs/decisions/0005.)
 
 use super::buffer::Buffer;
-use super::code::{Code, RowQueries, RowQuery};
+use super::code::{Code, RowQueries};
 use super::codes::Codes;
 use super::graph::by_proximity;
 use super::integer::Line;
 use super::parallel::Threads;
+use super::pool::Key;
 use std::ops::Range;
 
 /// Rows of a cluster, on average.
@@ -21,9 +22,9 @@ const CLUSTER_ROWS: usize = 64;
 /// Most clusters; with more rows than those have room for, they are larger.
 const CLUSTERS_MAX: usize = 16_384;
 /// Rounds of k-means.
-const ROUNDS: usize = 4;
-/// Rows that look for their centroid together.
-const CHUNK: usize = 256;
+const ROUNDS: usize = 8;
+/// Clusters near a row's own, that one included, to which it may go in a round.
+const NEAR: usize = 32;
 
 /// The clusters of an index.
 #[derive(Debug, Clone)]
@@ -71,12 +72,7 @@ pub(super) fn arrange(codes: &Codes, threads: Threads) -> (Vec<u32>, Clusters) {
     let mut members: Vec<Vec<u32>> = runs.map(|run| order[run].to_vec()).collect();
     let mut centroids = centroids_of(codes, &members, threads);
     for _ in 0..ROUNDS {
-        let assigned = assign(codes, &centroids, threads);
-        members.iter_mut().for_each(Vec::clear);
-        for &row in &order {
-            members[assigned[row as usize] as usize].push(row);
-        }
-        members.retain(|members| !members.is_empty());
+        members = moved(codes, &centroids, &members, threads);
         centroids = centroids_of(codes, &members, threads);
     }
     let mut starts = vec![0u32];
@@ -97,32 +93,90 @@ fn centroids_of(codes: &Codes, members: &[Vec<u32>], threads: Threads) -> Vec<Li
     centroids
 }
 
-/// For each row the closest centroid.
-fn assign(codes: &Codes, centroids: &[Line], threads: Threads) -> Vec<u32> {
-    let width = codes.short.lines();
+/// The members after each went to the closest of the centroids near its own; clusters without any are
+/// left out.
+fn moved(
+    codes: &Codes,
+    centroids: &[Line],
+    members: &[Vec<u32>],
+    threads: Threads,
+) -> Vec<Vec<u32>> {
     let mut queries = RowQueries::new(&codes.short);
     queries.extend(&codes.short, centroids, threads);
-    let count = (centroids.len() / width) as u32;
-    let mut assigned = vec![0u32; codes.rows()];
-    threads.chunks_mut(&mut assigned, CHUNK, |chunk, assigned| {
-        let lines = &codes.short_lines[chunk * CHUNK * width..][..assigned.len() * width];
-        let mut best = [f32::INFINITY; CHUNK];
-        let mut scores = Vec::new();
-        for first in (0..count).step_by(4) {
-            let four: [RowQuery<'_>; 4] =
-                std::array::from_fn(|at| queries.of((first + at as u32).min(count - 1)));
-            codes.short.scores_of_four(four, lines, &mut scores);
-            for ((scores, best), assigned) in scores.iter().zip(&mut best).zip(&mut *assigned) {
-                // Next to none is better.
-                if scores[0].min(scores[1]).min(scores[2].min(scores[3])) < *best {
-                    for (at, &score) in scores.iter().enumerate() {
-                        if score < *best {
-                            (*best, *assigned) = (score, (first + at as u32).min(count - 1));
-                        }
+    let closest = threads.map(members.len(), Room::default, |room, cluster| {
+        codes.short.scores_of_run(
+            queries.of(cluster as u32),
+            centroids,
+            room.scores(members.len()),
+        );
+        let near = room.nearest();
+        room.closest(codes, &queries, &members[cluster], &near)
+    });
+    let mut moved = vec![Vec::new(); members.len()];
+    for (members, closest) in members.iter().zip(closest) {
+        for (&row, cluster) in members.iter().zip(closest) {
+            moved[cluster as usize].push(row);
+        }
+    }
+    moved.retain(|members| !members.is_empty());
+    moved
+}
+
+/// What looking for the closest centroids needs, kept from one cluster to the next.
+#[derive(Default)]
+struct Room {
+    scores: Vec<f32>,
+    keys: Vec<Key>,
+    lines: Vec<Line>,
+    tile: Vec<[f32; 4]>,
+    best: Vec<f32>,
+}
+
+impl Room {
+    fn scores(&mut self, count: usize) -> &mut [f32] {
+        self.scores.resize(count, 0.0);
+        &mut self.scores
+    }
+
+    /// The clusters of the lowest scores.
+    fn nearest(&mut self) -> Vec<u32> {
+        self.keys.clear();
+        let scores = self.scores.iter().enumerate();
+        self.keys.extend(scores.map(|(cluster, &score)| Key::new(score, cluster as u32)));
+        if self.keys.len() > NEAR {
+            self.keys.select_nth_unstable(NEAR - 1);
+            self.keys.truncate(NEAR);
+        }
+        self.keys.iter().map(|key| key.row()).collect()
+    }
+
+    /// For each row the closest of the centroids `near`.
+    fn closest(
+        &mut self,
+        codes: &Codes,
+        queries: &RowQueries,
+        rows: &[u32],
+        near: &[u32],
+    ) -> Vec<u32> {
+        self.lines.clear();
+        for &row in rows {
+            self.lines.extend_from_slice(codes.coded().row(row));
+        }
+        self.best.clear();
+        self.best.resize(rows.len(), f32::INFINITY);
+        let mut closest = vec![near[0]; rows.len()];
+        for some in near.chunks(4) {
+            let four = std::array::from_fn(|at| queries.of(some[at.min(some.len() - 1)]));
+            codes.short.scores_of_four(four, &self.lines, &mut self.tile);
+            for ((scores, best), closest) in self.tile.iter().zip(&mut self.best).zip(&mut closest)
+            {
+                for (&score, &cluster) in scores.iter().zip(some) {
+                    if score < *best {
+                        (*best, *closest) = (score, cluster);
                     }
                 }
             }
         }
-    });
-    assigned
+        closest
+    }
 }
