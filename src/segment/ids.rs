@@ -174,6 +174,9 @@ fn is_filter(bytes: &[u8]) -> bool {
     let fingerprints = (bytes.len() - BinaryFuse8::DESCRIPTOR_LEN) as u64;
     length.is_power_of_two()
         && mask == length - 1
+        // Where it is not, a place may lie behind the last segment.
+        && count >= length
+        && count.is_multiple_of(length)
         && u64::from(count) + 2 * u64::from(length) <= fingerprints
 }
 

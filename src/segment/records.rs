@@ -25,7 +25,7 @@ const BLOCK_BYTES: usize = 16 << 10;
 /// Most rows of a block.
 const BLOCK_ROWS: usize = 1 << 10;
 /// No block is larger: a record is never so large.
-const BLOCK_BYTES_MAX: usize = 1 << 30;
+const BLOCK_BYTES_MAX: usize = 1 << 28;
 const LISTED_BYTES: usize = 16;
 const LEVEL: i32 = 3;
 

@@ -94,6 +94,33 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Several changed bytes, half of them in the footer and the lists, with a footer that has its
+    /// checksum.
+    #[test]
+    fn damage_never_panics(patches in prop::collection::vec((0usize..1 << 20, any::<u8>()), 1..8)) {
+        static FILE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let records = numbered(40);
+        let mut file = FILE.get_or_init(|| build(&records)).clone();
+        for (number, (at, byte)) in patches.into_iter().enumerate() {
+            let near_end = file.len() - 1 - at % 4_000;
+            let at = if number % 2 == 0 { near_end } else { at % file.len() };
+            file[at] = byte;
+        }
+        let trailer = file.len() - layout::TRAILER_BYTES;
+        if let Some(start) = Footer::length(&file).ok().and_then(|length| file.len().checked_sub(length)) {
+            let crc = crc32c::crc32c(&file[start..trailer]);
+            file[trailer + 4..trailer + 8].copy_from_slice(&crc.to_le_bytes());
+        }
+        let aligned: AVec<u8, ConstAlign<64>> = AVec::from_slice(64, &file);
+        if let Ok(segment) = Segment::open(Arc::new(aligned)) {
+            use_all(&segment, &records);
+        }
+    }
+}
+
 /// Calls everything; only panics matter.
 fn use_all(segment: &Segment, records: &BTreeMap<String, Content>) {
     for id in records.keys() {
@@ -171,6 +198,21 @@ fn ids_of_one_hash() {
         assert_eq!(ids::row_of(&sections.blocks[range], 42, id).unwrap(), Some(row as u32));
     }
     assert_eq!(ids::row_of(&sections.blocks, 42, "same-700").unwrap(), None);
+}
+
+/// A filter whose places would lie outside of it is refused: looking them up would panic.
+#[test]
+fn a_damaged_filter_is_refused() {
+    let ids: Vec<(u64, &str)> =
+        (1..400).map(|n| (u64::wrapping_mul(n, 0x9e37_79b9_7f4a_7c15), "id")).collect();
+    let sections = ids::IdSections::build(&ids).unwrap();
+    let count = u32::from_le_bytes(sections.filter[16..20].try_into().unwrap());
+    for count in [0, 1, count - 1, count + 1, count * 2, u32::MAX] {
+        let mut filter = sections.filter.clone();
+        filter[16..20].copy_from_slice(&count.to_le_bytes());
+        let opened = IdDirectory::open(&sections.list, &filter, sections.blocks.len());
+        assert!(opened.is_err(), "{count}");
+    }
 }
 
 #[test]
