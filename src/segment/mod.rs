@@ -3,8 +3,9 @@
 //! A segment is one immutable file: vectors, the kernel's index over them, ids, metadata. Guarantees:
 //!
 //! 1. What [`SegmentBuilder`] was given is what a [`Segment`] gives back, to the byte.
-//! 2. Opening reads the footer and checks that everything fits together; nothing that grows with the
-//!    rows is parsed or copied. The vectors and the index are used where they lie.
+//! 2. Opening reads the footer and checks that everything fits together, which it does by looking at
+//!    the lists of blocks and clusters, an entry for dozens of rows; nothing that has an entry for each
+//!    row is looked at or copied. The vectors and the index are used where they lie.
 //! 3. [`Segment::verify`] finds any change of a byte. Whoever brings a segment from the bucket does it
 //!    once. Without it damaged bytes give wrong answers or errors, but never a panic.
 //!
@@ -87,8 +88,10 @@ impl Segment {
         }
         let (footer, index) = (Arc::new(footer), Arc::new(index));
         let segment = Segment { file, footer, index, filter_index };
-        segment.id_directory()?;
-        segment.record_directory()?;
+        let section = |name| segment.section(name);
+        let (ids, records) = (section(Name::Ids).len(), section(Name::Records).len());
+        IdDirectory::open(section(Name::IdBlocks), section(Name::IdFilter), ids)?;
+        RecordDirectory::open(section(Name::RecordBlocks), rows, records)?;
         if bytemuck::try_cast_slice::<u8, f32>(segment.section(Name::Vectors)).is_err() {
             return Err(fault("its bytes are not aligned in memory"));
         }
@@ -161,13 +164,13 @@ impl Segment {
         let places = self.section(Name::IdPlaces);
         let place = places.get(4 * row as usize..).and_then(|places| places.first_chunk());
         let place = place.ok_or_else(|| fault("a row has no id"))?;
-        self.id_directory()?.id_at(self.section(Name::Ids), u32::from_le_bytes(*place))
+        self.id_directory().id_at(self.section(Name::Ids), u32::from_le_bytes(*place))
     }
 
     /// The row with this id.
     pub fn find(&self, id: &str) -> Result<Option<u32>> {
         let hash = record_hash(id);
-        let Some(range) = self.id_directory()?.find(hash) else { return Ok(None) };
+        let Some(range) = self.id_directory().find(hash) else { return Ok(None) };
         let blocks = self.section(Name::Ids).get(range);
         let row = ids::row_of(blocks.unwrap_or_default(), hash, id)?;
         match row {
@@ -178,7 +181,7 @@ impl Segment {
 
     /// The block that has the metadata and the text of a row, and of others near it.
     pub fn records(&self, row: u32) -> Result<RecordBlock> {
-        let listed = self.record_directory()?.block_of(row);
+        let listed = self.record_directory().block_of(row);
         let listed = listed.ok_or_else(|| fault("a row has no record"))?;
         let bytes = self.section(Name::Records).get(listed.bytes.clone());
         RecordBlock::read(&listed, bytes.unwrap_or_default())
@@ -188,13 +191,13 @@ impl Segment {
         &self.file.bytes()[self.footer.range(name)]
     }
 
-    fn id_directory(&self) -> Result<IdDirectory<'_>> {
+    fn id_directory(&self) -> IdDirectory<'_> {
         let (list, filter) = (self.section(Name::IdBlocks), self.section(Name::IdFilter));
-        IdDirectory::open(list, filter, self.section(Name::Ids).len())
+        IdDirectory::checked_before(list, filter, self.section(Name::Ids).len())
     }
 
-    fn record_directory(&self) -> Result<RecordDirectory<'_>> {
-        let list = self.section(Name::RecordBlocks);
-        RecordDirectory::open(list, self.contents().rows, self.section(Name::Records).len())
+    fn record_directory(&self) -> RecordDirectory<'_> {
+        let (list, blocks) = (self.section(Name::RecordBlocks), self.section(Name::Records));
+        RecordDirectory::checked_before(list, self.contents().rows, blocks.len())
     }
 }
