@@ -204,6 +204,7 @@ async fn creating_twice_is_fine_and_creating_differently_is_a_conflict() {
         dimensions: 3,
         metric: Metric::Dot,
         partition_count: None,
+        partitioner: None,
         description: None,
     };
     assert!(brainy.create_collection(spec.clone()).await.unwrap().1);

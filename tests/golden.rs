@@ -10,7 +10,8 @@ use brainy::filter::index::{FilterIndex, FilterIndexBuilder};
 use brainy::index::{Effort, IndexParams, Metric, Scratch, Search, Threads};
 use brainy::log::chunk::{Chunk, ChunkBuilder, Operation};
 use brainy::log::entry::{Draft, Entry, Part};
-use brainy::manifest::{CollectionSettings, Manifest};
+use brainy::manifest::{CollectionSettings, DeletionsMeta, Manifest, Partition, SegmentMeta};
+use brainy::partition::{HashRange, Kind, PrefixRule};
 use brainy::segment::{Segment, SegmentBuilder};
 use bytes::Bytes;
 use serde_json::json;
@@ -136,18 +137,45 @@ fn filter_indexes_of_version_1() {
     }
 }
 
-#[test]
-fn manifests_of_version_1() {
-    let name = CollectionName::new("golden").unwrap();
+fn golden_manifest(name: &CollectionName) -> Manifest {
     let settings = CollectionSettings {
         dimensions: 384,
         metric: Metric::Cosine,
         partition_count: 4,
+        partitioner: Kind::Hash,
         description: Some("kept".to_owned()),
     };
-    let mut manifest = Manifest::create(&name, settings, Timestamp(1_768_473_000_000), None);
+    let mut manifest = Manifest::create(name, settings, Timestamp(1_768_473_000_000), None);
     manifest.stamp.recent_writes.push("0123456789abcdef".to_owned());
+    manifest
+}
+
+#[test]
+fn manifests_of_version_1() {
+    let name = CollectionName::new("golden").unwrap();
+    let kept = std::fs::read("tests/golden/manifest-v1.json").unwrap();
+    assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), golden_manifest(&name));
+}
+
+#[test]
+fn manifests_of_version_2() {
+    let name = CollectionName::new("golden").unwrap();
+    let rules = vec![PrefixRule { prefix: "eu-".to_owned(), group: "europe".to_owned() }];
+    let mut manifest = golden_manifest(&name);
+    manifest.settings.partitioner = Kind::Prefix { rules };
+    manifest.partitions.push(Partition::new(4, "europe", HashRange::ALL));
+    manifest.partitions[4].segments.push(SegmentMeta {
+        id: Ulid(1 << 80),
+        rows: 100,
+        dead: 3,
+        bytes: 1_000,
+        crc32c: 7,
+        written: (Seq(1), Seq(9)),
+    });
+    manifest.deletions.push(DeletionsMeta { id: Ulid(2 << 80), rows: 3, bytes: 64 });
+    manifest.wal_indexed = Seq(9);
+    manifest.swept_before = Timestamp(1_768_473_000_001);
     let written = serde_json::to_vec_pretty(&manifest).unwrap();
-    let kept = golden("manifest-v1.json", &written);
+    let kept = golden("manifest-v2.json", &written);
     assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);
 }

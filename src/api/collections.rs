@@ -5,7 +5,9 @@ use crate::api::types::collections::{
     CollectionBody, CollectionDeletedBody, CollectionPageBody, CollectionsQuery, CreateBody,
     StatsBody,
 };
+use crate::api::types::partitions::{Reshard, ReshardBody, ReworkedBody, UnnamedBody};
 use crate::api::{Reply, Shared, json};
+use crate::base::ids::CollectionName;
 use crate::engine::model::CollectionSpec;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -64,4 +66,54 @@ pub async fn delete(State(app): State<Shared>, InCollection(name): InCollection)
 pub async fn stats(State(app): State<Shared>, InCollection(name): InCollection) -> Reply {
     let stats = app.brainy.stats(&name).await?;
     json(StatusCode::OK, &StatsBody::from(&stats))
+}
+
+/// Index what is in the log, and make one segment of each partition
+///
+/// Instances that write do as much by themselves as is worth it; this does all of it now, and answers
+/// when it is done.
+#[utoipa::path(post, path = "/v1/collections/{collection}/compact", tag = "collections",
+    operation_id = "compactCollection",
+    params(InCollection),
+    responses((status = 200, body = ReworkedBody)))]
+pub async fn compact(State(app): State<Shared>, InCollection(name): InCollection) -> Reply {
+    let rewritten = app.brainy.compact(&name).await?;
+    reworked(&app, &name, rewritten).await
+}
+
+/// Objects that are not part of the collection
+///
+/// What is being made, what was replaced a short while ago, and what a process has left behind when it
+/// died. Instances that write delete them after a grace period.
+#[utoipa::path(get, path = "/v1/collections/{collection}/unnamed", tag = "collections",
+    operation_id = "listUnnamedObjects",
+    params(InCollection),
+    responses((status = 200, body = UnnamedBody)))]
+pub async fn unnamed(State(app): State<Shared>, InCollection(name): InCollection) -> Reply {
+    let objects = app.brainy.unnamed_objects(&name).await?;
+    json(StatusCode::OK, &UnnamedBody::from(&objects[..]))
+}
+
+/// Split the partitions of a collection
+///
+/// There are more partitions afterwards, never fewer; answers when it is done.
+#[utoipa::path(post, path = "/v1/collections/{collection}/reshard", tag = "collections",
+    operation_id = "reshardCollection",
+    params(InCollection),
+    request_body = ReshardBody,
+    responses((status = 200, body = ReworkedBody)))]
+pub async fn reshard(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    Input(Reshard(count)): Input<Reshard>,
+) -> Reply {
+    let rewritten = app.brainy.reshard(&name, count).await?;
+    reworked(&app, &name, rewritten).await
+}
+
+async fn reworked(app: &Shared, name: &CollectionName, rewritten: u64) -> Reply {
+    let partitions = app.brainy.stats(name).await?.partitions;
+    let segments = partitions.iter().map(|partition| partition.segments.len() as u64).sum();
+    let partition_count = partitions.len() as u64;
+    json(StatusCode::OK, &ReworkedBody { rewritten, segments, partition_count })
 }

@@ -102,7 +102,7 @@ pub async fn serve(brainy: Brainy, listener: TcpListener, stop: CancellationToke
 struct Routes {
     /// Bounded in time and number.
     data: OpenApiRouter<Shared>,
-    /// Bounded in number only: they last as long as the client sends or takes.
+    /// Bounded in number only: they last as long as the client sends or takes, or the work is long.
     streams: OpenApiRouter<Shared>,
     /// Answered also by an instance that sheds load.
     operations: OpenApiRouter<Shared>,
@@ -115,6 +115,7 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
             .routes(routes!(collections::create, collections::list))
             .routes(routes!(collections::get, collections::delete))
             .routes(routes!(collections::stats))
+            .routes(routes!(collections::unnamed))
             .routes(routes!(records::upsert, records::list))
             .routes(routes!(records::get))
             .routes(routes!(records::fetch))
@@ -122,6 +123,8 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
             .routes(routes!(search::search))
             .routes(routes!(search::batch)),
         streams: OpenApiRouter::new()
+            .routes(routes!(collections::compact))
+            .routes(routes!(collections::reshard))
             .routes(routes!(transfer::export))
             .routes(routes!(transfer::import)),
         operations: OpenApiRouter::new()

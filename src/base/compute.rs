@@ -18,9 +18,18 @@ pub enum Compute {
 impl Compute {
     /// A pool with one thread per core, or `threads` where that is not 0.
     pub fn pool(threads: usize) -> Result<Self> {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("brainy-compute-{index}"))
+        Self::build(rayon::ThreadPoolBuilder::new().num_threads(threads), "compute")
+    }
+
+    /// The same, of threads that give way to all others where the system knows of priorities.
+    pub fn background_pool(threads: usize) -> Result<Self> {
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        Self::build(builder.start_handler(|_| give_way()), "background")
+    }
+
+    fn build(builder: rayon::ThreadPoolBuilder, name: &'static str) -> Result<Self> {
+        builder
+            .thread_name(move |index| format!("brainy-{name}-{index}"))
             .build()
             .map(|pool| Compute::Pool(Arc::new(pool)))
             .map_err(|error| Error::internal("could not start the compute pool").caused_by(error))
@@ -44,6 +53,15 @@ impl Compute {
                 receive.await.map_err(|_| Error::internal("the compute pool is gone"))?
             }
         }
+    }
+}
+
+/// Lets the calling thread run when no other wants to.
+fn give_way() {
+    // On Linux a priority is a thread's own; elsewhere it would be the whole process's.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, 19) {
+        tracing::debug!(%error, "background threads keep their priority");
     }
 }
 

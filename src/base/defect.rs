@@ -11,6 +11,12 @@ pub enum Defect {
     AmbiguousIsLost,
     /// Acknowledges without looking at the log's floor again.
     SkipFloorCheck,
+    /// Names segments and deletions in the manifest before they are durable.
+    CommitBeforePut,
+    /// Forgets, when a compaction is committed, the rows that died since it began.
+    DropDeletions,
+    /// Commits an indexing pass although another one has committed the same range of the log.
+    SameRange,
 }
 
 impl Defect {
@@ -19,6 +25,9 @@ impl Defect {
         (Defect::AckBeforePut, "ack-before-put"),
         (Defect::AmbiguousIsLost, "ambiguous-is-lost"),
         (Defect::SkipFloorCheck, "skip-floor-check"),
+        (Defect::CommitBeforePut, "commit-before-put"),
+        (Defect::DropDeletions, "drop-deletions"),
+        (Defect::SameRange, "same-range"),
     ];
 }
 

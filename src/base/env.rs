@@ -18,8 +18,10 @@ pub struct Env {
     pub rng: Arc<dyn Rng>,
     /// The instance's tasks.
     pub tasks: Tasks,
-    /// Where CPU-heavy work runs.
+    /// Where CPU-heavy work runs for which somebody waits.
     pub compute: Compute,
+    /// Where CPU-heavy work runs that gives way to it.
+    pub background: Compute,
     /// The instance's counters.
     pub metrics: Arc<Metrics>,
     /// Deliberate faults; none outside the simulation.
@@ -34,6 +36,7 @@ impl Env {
             rng: Arc::new(SeededRng::from_os()),
             tasks: Tasks::default(),
             compute: Compute::pool(threads)?,
+            background: Compute::background_pool(threads)?,
             metrics: Arc::default(),
             defects: Defects::default(),
         })
@@ -46,6 +49,7 @@ impl Env {
             rng: Arc::new(SeededRng::new(seed)),
             tasks: Tasks::default(),
             compute: Compute::Inline,
+            background: Compute::Inline,
             metrics: Arc::default(),
             defects: Defects::default(),
         }

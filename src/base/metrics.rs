@@ -54,6 +54,20 @@ pub struct Metrics {
     pub records_written: Counter,
     /// Log entries applied by readers.
     pub wal_entries_applied: Counter,
+    /// Segments brought into memory.
+    pub segments_loaded: Counter,
+    /// Indexing passes committed.
+    pub index_passes: Counter,
+    /// Rows that indexing passes put into segments.
+    pub index_rows: Counter,
+    /// Compactions committed.
+    pub compactions: Counter,
+    /// Rows that compactions put into segments.
+    pub compaction_rows: Counter,
+    /// Passes and compactions whose outcome was thrown away because others had changed the manifest.
+    pub upkeep_lost: Counter,
+    /// Segments and deletions that nothing named any more and that were deleted.
+    pub objects_collected: Counter,
     /// Searches answered.
     pub searches: Counter,
     /// Seconds that searches took inside the engine.
@@ -89,6 +103,13 @@ impl Default for Metrics {
             wal_appends_below_floor: Counter::default(),
             records_written: Counter::default(),
             wal_entries_applied: Counter::default(),
+            segments_loaded: Counter::default(),
+            index_passes: Counter::default(),
+            index_rows: Counter::default(),
+            compactions: Counter::default(),
+            compaction_rows: Counter::default(),
+            upkeep_lost: Counter::default(),
+            objects_collected: Counter::default(),
             searches: Counter::default(),
             search_seconds: seconds(),
             http_requests: Family::default(),
@@ -123,7 +144,7 @@ impl Metrics {
     }
 
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 9] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 16] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -145,6 +166,13 @@ impl Metrics {
             ),
             ("records_written", "Records acknowledged as durable", &self.records_written),
             ("wal_entries_applied", "Log entries applied", &self.wal_entries_applied),
+            ("segments_loaded", "Segments brought into memory", &self.segments_loaded),
+            ("index_passes", "Indexing passes committed", &self.index_passes),
+            ("index_rows", "Rows that indexing passes put into segments", &self.index_rows),
+            ("compactions", "Compactions committed", &self.compactions),
+            ("compaction_rows", "Rows that compactions put into segments", &self.compaction_rows),
+            ("upkeep_lost", "Passes whose outcome was thrown away", &self.upkeep_lost),
+            ("objects_collected", "Segments and deletions deleted", &self.objects_collected),
             ("searches", "Searches answered", &self.searches),
         ]
     }

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod metrics;
 pub mod rng;
 pub mod settings;
+pub mod strings;
 pub mod tasks;
 
 pub use clock::{Clock, Timestamp};

@@ -3,22 +3,25 @@
 use crate::base::ids::CollectionName;
 use crate::base::settings::{Role, Settings};
 use crate::base::{Code, Env, Error, Result};
-use crate::engine::catalog;
-use crate::engine::collection::{Collection, check_role, limits};
-use crate::engine::collector::Collector;
+use crate::engine::catalog::{self, PARTITIONS_MAX};
+use crate::engine::collection::{Collection, check_role};
+use crate::engine::collections::Collections;
+use crate::engine::collector::{Collector, unnamed};
+use crate::engine::context::Context;
 use crate::engine::model::*;
-use crate::engine::tail::Snapshot;
+use crate::engine::snapshot::{OpenSnapshot, Payloads, Snapshot};
+use crate::engine::upkeep::{self, Task, Upkeep};
 use crate::engine::{records, search, transfer, validate};
 use crate::log::chunk::ChunkBuilder;
 use crate::manifest::CollectionSettings;
+use crate::partition::Partitioner;
 use crate::store::layers::Usage;
-use crate::store::{self, DynStore};
+use crate::store::{self, DynStore, Listed};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,11 +33,8 @@ const COLLECTIONS_PAGE_MAX: usize = 1_000;
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    role: Role,
-    instance_id: String,
-    store: DynStore,
-    env: Env,
-    collections: Mutex<HashMap<CollectionName, Arc<Collection>>>,
+    context: Context,
+    collections: Arc<Collections>,
 }
 
 /// One instance: a writer, a reader or both, on one store. Cloning shares it.
@@ -53,33 +53,46 @@ impl Brainy {
 
     /// Starts an instance on a store that is open and known to be safe.
     pub async fn start(settings: Settings, role: Role, store: DynStore, env: Env) -> Result<Self> {
+        Self::start_with(settings, role, store, env, Vec::new()).await
+    }
+
+    /// The same with partitioners of the embedding program.
+    pub async fn start_with(
+        settings: Settings,
+        role: Role,
+        store: DynStore,
+        env: Env,
+        partitioners: Vec<Arc<dyn Partitioner>>,
+    ) -> Result<Self> {
         let instance_id = settings.instance_id.clone();
         let instance_id = instance_id.unwrap_or_else(|| {
             format!("{}-{}", role.name(), env.ulid().to_string().to_lowercase())
         });
+        let context = Context::new(&settings, role, &instance_id, store, env, partitioners.into());
+        let collections = Arc::new(Collections::new(context.clone()));
+        let env = &context.env;
         if role.writes() {
-            let grace = limits(&settings).grace;
-            let collector = Collector::new(store.clone(), env.clone(), grace);
+            let collector =
+                Collector::new(context.store.clone(), env.clone(), context.limits.grace);
             env.tasks.spawn("collector", collector.run());
         }
-        Ok(Brainy(Arc::new(Inner {
-            settings,
-            role,
-            instance_id,
-            store,
-            env,
-            collections: Mutex::default(),
-        })))
+        if context.upkeep.enabled {
+            for task in [Task::Index, Task::Compact] {
+                let upkeep = Upkeep::new(context.clone(), collections.clone(), task);
+                env.tasks.spawn("upkeep", upkeep.run());
+            }
+        }
+        Ok(Brainy(Arc::new(Inner { settings, context, collections })))
     }
 
     /// This instance's role.
     pub fn role(&self) -> Role {
-        self.0.role
+        self.0.context.role
     }
 
     /// This instance's name.
     pub fn instance_id(&self) -> &str {
-        &self.0.instance_id
+        &self.0.context.instance_id
     }
 
     /// The settings in force.
@@ -89,20 +102,21 @@ impl Brainy {
 
     /// The surroundings: clock, tasks, metrics.
     pub fn env(&self) -> &Env {
-        &self.0.env
+        &self.0.context.env
     }
 
     /// Asks the store one cheap question, to find out whether it answers.
     pub async fn check_store(&self) -> Result<()> {
-        store::get(&*self.0.store, &store::paths::config()).await.map(drop)
+        store::get(&*self.0.context.store, &store::paths::config()).await.map(drop)
     }
 
     /// Creates a collection; `false` where it was there with the same settings.
     pub async fn create_collection(&self, spec: CollectionSpec) -> Result<(CollectionInfo, bool)> {
-        check_role(self.0.role, true)?;
-        let (_, created) = catalog::create(&self.0.store, &self.0.env, &spec).await?;
+        check_role(self.0.context.role, true)?;
+        let (_, created) =
+            catalog::create(&self.0.context.store, &self.0.context.env, &spec).await?;
         if created {
-            self.forget(&spec.name);
+            self.0.collections.forget(&spec.name);
         }
         Ok((self.collection(&spec.name).await?, created))
     }
@@ -115,7 +129,7 @@ impl Brainy {
     ) -> Result<CollectionPage> {
         validate::check_count("limit", limit, COLLECTIONS_PAGE_MAX)?;
         let (manifests, next_cursor) =
-            catalog::list(&self.0.store, limit, cursor.as_deref()).await?;
+            catalog::list(&self.0.context.store, limit, cursor.as_deref()).await?;
         let mut collections = Vec::with_capacity(manifests.len());
         for manifest in manifests {
             // One that is deleted while we look is left out.
@@ -137,30 +151,30 @@ impl Brainy {
     /// Counts and sizes of a collection.
     pub async fn stats(&self, name: &CollectionName) -> Result<CollectionStats> {
         let (collection, snapshot) = self.look(name).await?;
-        Ok(collection.stats(snapshot.as_ref()))
+        Ok(collection.stats(snapshot.as_ref()).await)
     }
 
     /// Deletes a collection and, a grace period later, its log.
     pub async fn delete_collection(&self, name: &CollectionName) -> Result<()> {
-        check_role(self.0.role, true)?;
-        let grace = limits(&self.0.settings).grace;
-        let result = catalog::delete(&self.0.store, &self.0.env, name, grace).await;
-        self.forget(name);
+        check_role(self.0.context.role, true)?;
+        let grace = self.0.context.limits.grace;
+        let result = catalog::delete(&self.0.context.store, &self.0.context.env, name, grace).await;
+        self.0.collections.forget(name);
         result
     }
 
     /// Stores records (1..=10,000); returns when they are durable. Of several records with one id
     /// in one request the last one stays.
     pub async fn upsert(&self, name: &CollectionName, records: Vec<NewRecord>) -> Result<Upserted> {
-        check_role(self.0.role, true)?;
+        check_role(self.0.context.role, true)?;
         validate::check_count("vectors", records.len(), RECORDS_PER_WRITE_MAX)?;
         let records = Arc::new(records);
         let mut may_recreate = true;
         loop {
             let settings = self.settings_for_write(name, &records[0].vector).await?;
-            let (env, batch) = (self.0.env.clone(), records.clone());
+            let (env, batch) = (self.0.context.env.clone(), records.clone());
             let prepare = move || validate::prepare(&batch, &settings, &env);
-            let prepared = self.0.env.compute.run(prepare).await??;
+            let prepared = self.0.context.env.compute.run(prepare).await??;
             let written = self.write(name, prepared.chunk, prepared.operations).await;
             match written {
                 // It was deleted before this write, which makes it again.
@@ -181,24 +195,30 @@ impl Brainy {
 
     /// Deletes records; returns when that is durable.
     pub async fn delete(&self, name: &CollectionName, target: DeleteTarget) -> Result<Deleted> {
-        check_role(self.0.role, true)?;
+        check_role(self.0.context.role, true)?;
         if let DeleteTarget::Ids(ids) = &target {
             validate::check_count("ids", ids.len(), PAGE_MAX)?;
             ids.iter().try_for_each(|id| crate::base::ids::check_record_id(id))?;
         }
-        let collection = self.open_collection(name).await?;
+        let collection = self.0.collections.open(name).await?;
         let snapshot = self.pin(&collection, Consistency::Strong).await?;
-        let version = snapshot.version;
-        let found = self.0.env.compute.run(move || match target {
+        let version = snapshot.version();
+        let snapshot = snapshot.open(&self.0.context.shelf).await?;
+        let found = self.0.context.env.compute.run(move || match target {
             DeleteTarget::Filter(filter) => records::matching_ids(&snapshot, &filter),
             DeleteTarget::Ids(mut ids) => {
                 ids.sort_unstable();
                 ids.dedup();
-                ids.retain(|id| snapshot.find(id).is_some());
-                ids
+                let mut there = Vec::with_capacity(ids.len());
+                for id in ids {
+                    if snapshot.find(&id)?.is_some() {
+                        there.push(id);
+                    }
+                }
+                Ok(there)
             }
         });
-        let ids = found.await?;
+        let ids = found.await??;
         let mut last = version;
         for ids in ids.chunks(RECORDS_PER_WRITE_MAX) {
             let mut builder = ChunkBuilder::new(0);
@@ -211,8 +231,8 @@ impl Brainy {
     /// One record, with its vector.
     pub async fn get(&self, name: &CollectionName, id: &str) -> Result<Record> {
         let snapshot = self.read(name).await?;
-        let found = snapshot.find(id).map(|(block, row)| records::record(block, row, true));
-        found.ok_or_else(|| search::not_found(id))
+        let place = snapshot.find(id)?.ok_or_else(|| search::not_found(id))?;
+        Payloads::default().record(place, true)
     }
 
     /// Several records by id (1..=10,000).
@@ -224,17 +244,20 @@ impl Brainy {
     ) -> Result<FetchedRecords> {
         validate::check_count("ids", ids.len(), PAGE_MAX)?;
         let snapshot = self.read(name).await?;
-        let mut fetched =
-            FetchedRecords { records: Vec::new(), missing: Vec::new(), version: snapshot.version };
-        for id in ids {
-            match snapshot.find(id) {
-                Some((block, row)) => {
-                    fetched.records.push(records::record(block, row, include_vector));
+        let ids = ids.to_vec();
+        let fetch = move || {
+            let version = snapshot.version();
+            let (mut records, mut missing) = (Vec::new(), Vec::new());
+            let mut payloads = Payloads::default();
+            for id in ids {
+                match snapshot.find(&id)? {
+                    Some(place) => records.push(payloads.record(place, include_vector)?),
+                    None => missing.push(id),
                 }
-                None => fetched.missing.push(id.clone()),
             }
-        }
-        Ok(fetched)
+            Ok(FetchedRecords { records, missing, version })
+        };
+        self.0.context.env.compute.run(fetch).await?
     }
 
     /// One page of records, ordered by id; `limit` 1..=10,000.
@@ -248,19 +271,20 @@ impl Brainy {
         validate::check_count("limit", limit, PAGE_MAX)?;
         let after = cursor.as_deref().map(decode_cursor).transpose()?;
         let snapshot = self.read(name).await?;
-        let page = self.0.env.compute.run(move || {
-            let mut records = Vec::new();
-            let more = records::visit(&snapshot, after.as_deref(), limit, |block, row| {
-                records.push(records::record(block, row, include_vector));
-            });
-            let last = records.last().filter(|_| more);
-            RecordPage {
+        let page = self.0.context.env.compute.run(move || {
+            let (mut records, mut payloads) = (Vec::new(), Payloads::default());
+            let more = records::visit(&snapshot, after.as_deref(), limit, |place| {
+                records.push(payloads.record(place, include_vector)?);
+                Ok(())
+            })?;
+            let last: Option<&Record> = records.last().filter(|_| more);
+            Ok(RecordPage {
                 next_cursor: last.map(|last| URL_SAFE_NO_PAD.encode(&last.id)),
                 records,
-                version: snapshot.version,
-            }
+                version: snapshot.version(),
+            })
         });
-        page.await
+        page.await?
     }
 
     /// Searches.
@@ -279,10 +303,10 @@ impl Brainy {
         name: &CollectionName,
         requests: Vec<SearchRequest>,
     ) -> Result<Vec<SearchResponse>> {
-        check_role(self.0.role, false)?;
+        check_role(self.0.context.role, false)?;
         validate::check_count("searches", requests.len(), SEARCHES_PER_BATCH_MAX)?;
         let started = Instant::now();
-        let collection = self.open_collection(name).await?;
+        let collection = self.0.collections.open(name).await?;
         let settings = collection.settings();
         for (index, request) in requests.iter().enumerate() {
             search::check(request, &settings).map_err(|error| match requests.len() {
@@ -291,20 +315,24 @@ impl Brainy {
             })?;
         }
         let asked = Usage::default();
-        let snapshot = asked.scope(self.pin_for(&collection, &requests)).await?;
+        let pinned = async {
+            let snapshot = self.pin_for(&collection, &requests).await?;
+            snapshot.open(&self.0.context.shelf).await
+        };
+        let snapshot = asked.scope(pinned).await?;
         let run = move || search::run(&snapshot, settings.metric, &requests);
-        let mut responses = self.0.env.compute.run(run).await??;
+        let mut responses = self.0.context.env.compute.run(run).await??;
         let took = started.elapsed();
         responses.iter_mut().for_each(|response| response.stats.took = took);
-        self.0.env.metrics.searches.inc_by(responses.len() as u64);
-        self.0.env.metrics.search_seconds.observe(took.as_secs_f64());
+        self.0.context.env.metrics.searches.inc_by(responses.len() as u64);
+        self.0.context.env.metrics.search_seconds.observe(took.as_secs_f64());
         Ok(responses)
     }
 
     /// All records at one version, ordered by id, as NDJSON.
     pub async fn export(&self, name: &CollectionName, include_vector: bool) -> Result<Export> {
         let snapshot = self.read(name).await?;
-        Ok(transfer::export(snapshot, self.0.env.clone(), include_vector))
+        Ok(transfer::export(snapshot, self.0.context.env.clone(), include_vector))
     }
 
     /// Stores NDJSON, one record a line, in constant memory. Lines that are not valid are counted
@@ -315,14 +343,43 @@ impl Brainy {
         name: &CollectionName,
         body: BoxStream<'static, Result<Bytes>>,
     ) -> Result<ImportReport> {
-        check_role(self.0.role, true)?;
+        check_role(self.0.context.role, true)?;
         transfer::import(self, name, body).await
+    }
+
+    /// Indexes what is in the log, and makes one segment of each partition; how many it wrote anew.
+    pub async fn compact(&self, name: &CollectionName) -> Result<u64> {
+        check_role(self.0.context.role, true)?;
+        let collection = self.0.collections.open(name).await?;
+        upkeep::index_all(&self.0.context, &collection).await?;
+        upkeep::compact_all(&self.0.context, &collection).await
+    }
+
+    /// The objects beside a collection's segments that its manifest does not name: what is being made,
+    /// what was replaced, and what a process left behind when it died. They are deleted when nobody has
+    /// named them for a grace period.
+    pub async fn unnamed_objects(&self, name: &CollectionName) -> Result<Vec<UnnamedObject>> {
+        let collection = self.0.collections.open(name).await?;
+        let manifest = collection.view().look_now().await?.manifest;
+        let found = unnamed(&self.0.context.store, &manifest).await?;
+        let objects = found.into_iter().map(|(object, _)| object);
+        Ok(objects.map(|Listed { key, size }| UnnamedObject { key, bytes: size }).collect())
+    }
+
+    /// Splits partitions until the group of most records has `count` (1..=4,096) even ranges of the
+    /// hash, or parts of them; how many partitions were split.
+    pub async fn reshard(&self, name: &CollectionName, count: u32) -> Result<u64> {
+        check_role(self.0.context.role, true)?;
+        validate::check_count("partitionCount", count as usize, PARTITIONS_MAX as usize)?;
+        let collection = self.0.collections.open(name).await?;
+        upkeep::index_all(&self.0.context, &collection).await?;
+        upkeep::reshard(&self.0.context, &collection, count).await
     }
 
     /// Finishes what is in flight within the settings' bound and stops; whether all ended in time.
     pub async fn shutdown(&self) -> bool {
         let bound = Duration::from_millis(self.0.settings.shutdown_timeout_ms);
-        self.0.env.tasks.shutdown(bound).await
+        self.0.context.env.tasks.shutdown(bound).await
     }
 
     /// The settings of a collection that is about to be written; where there is none and it may be
@@ -332,7 +389,7 @@ impl Brainy {
         name: &CollectionName,
         example: &[f32],
     ) -> Result<CollectionSettings> {
-        let missing = match self.open_collection(name).await {
+        let missing = match self.0.collections.open(name).await {
             Ok(collection) => return Ok(collection.settings()),
             Err(error) if error.code() == Code::CollectionNotFound => error,
             Err(error) => return Err(error),
@@ -345,16 +402,17 @@ impl Brainy {
             dimensions: u32::try_from(example.len()).unwrap_or(u32::MAX),
             metric: Metric::Cosine,
             partition_count: None,
+            partitioner: None,
             description: None,
         };
-        match catalog::create(&self.0.store, &self.0.env, &spec).await {
+        match catalog::create(&self.0.context.store, &self.0.context.env, &spec).await {
             Ok((manifest, _)) => {
-                self.forget(name);
+                self.0.collections.forget(name);
                 Ok(manifest.settings)
             }
             // Somebody else made it first: its settings count.
             Err(error) if error.code() == Code::SettingsConflict => {
-                Ok(self.open_collection(name).await?.settings())
+                Ok(self.0.collections.open(name).await?.settings())
             }
             Err(error) => Err(error.context("the collection could not be created by this write")),
         }
@@ -366,57 +424,17 @@ impl Brainy {
         chunk: Bytes,
         operations: u32,
     ) -> Result<crate::base::ids::Seq> {
-        let collection = self.open_collection(name).await?;
+        let collection = self.0.collections.open(name).await?;
         match collection.writer().write(chunk, operations).await {
             Ok(appended) => Ok(appended.seq),
             Err(error) if error.code() == Code::CollectionNotFound => {
-                self.forget(name);
-                let grace = limits(&self.0.settings).grace;
-                catalog::finish_deletion(&self.0.store, &self.0.env, name, grace).await?;
+                self.0.collections.forget(name);
+                let grace = self.0.context.limits.grace;
+                catalog::finish_deletion(&self.0.context.store, &self.0.context.env, name, grace)
+                    .await?;
                 Err(error)
             }
             Err(error) => Err(error),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<CollectionName, Arc<Collection>>> {
-        self.0.collections.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn forget(&self, name: &CollectionName) {
-        self.lock().remove(name);
-    }
-
-    /// Only a collection that is gone is forgotten: a second read path beside a living one could
-    /// answer with an older version.
-    fn forget_if_gone<T>(&self, name: &CollectionName, result: Result<T>) -> Result<T> {
-        result.inspect_err(|error| {
-            if error.code() == Code::CollectionNotFound {
-                self.forget(name);
-            }
-        })
-    }
-
-    /// The collection in use, opened when it is first asked for.
-    async fn open_collection(&self, name: &CollectionName) -> Result<Arc<Collection>> {
-        let known = self.lock().get(name).cloned();
-        if let Some(known) = known
-            && !known.has_ended()
-        {
-            return Ok(known);
-        }
-        let inner = &self.0;
-        let (store, env) = (inner.store.clone(), inner.env.clone());
-        let opened = Collection::open(store, env, &inner.settings, name.clone()).await;
-        let opened = Arc::new(self.forget_if_gone(name, opened)?);
-        let mut collections = self.lock();
-        match collections.get(name) {
-            // Somebody else opened it meanwhile: one read path and one write path are enough.
-            Some(other) if !other.has_ended() => Ok(other.clone()),
-            _ => {
-                collections.insert(name.clone(), opened.clone());
-                Ok(opened)
-            }
         }
     }
 
@@ -424,7 +442,7 @@ impl Brainy {
     async fn pin(&self, collection: &Collection, consistency: Consistency) -> Result<Snapshot> {
         let wait_max = Duration::from_millis(self.0.settings.wait_ms_max);
         let pinned = collection.snapshot(consistency, wait_max).await;
-        self.forget_if_gone(&collection.manifest().name, pinned)
+        self.0.collections.forget_if_gone(&collection.manifest().name, pinned)
     }
 
     /// A snapshot that satisfies every one of `requests`: versions never go backward, so what is
@@ -447,16 +465,17 @@ impl Brainy {
         Ok(snapshot)
     }
 
-    async fn read(&self, name: &CollectionName) -> Result<Snapshot> {
-        check_role(self.0.role, false)?;
-        let collection = self.open_collection(name).await?;
-        self.pin(&collection, Consistency::Eventual).await
+    async fn read(&self, name: &CollectionName) -> Result<OpenSnapshot> {
+        check_role(self.0.context.role, false)?;
+        let collection = self.0.collections.open(name).await?;
+        let snapshot = self.pin(&collection, Consistency::Eventual).await?;
+        snapshot.open(&self.0.context.shelf).await
     }
 
     /// A collection, and a snapshot where this instance reads.
     async fn look(&self, name: &CollectionName) -> Result<(Arc<Collection>, Option<Snapshot>)> {
-        let collection = self.open_collection(name).await?;
-        if !self.0.role.reads() {
+        let collection = self.0.collections.open(name).await?;
+        if !self.0.context.role.reads() {
             return Ok((collection, None));
         }
         let snapshot = self.pin(&collection, Consistency::Eventual).await?;

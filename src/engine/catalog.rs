@@ -6,6 +6,7 @@ use crate::engine::model::{CollectionSpec, DIMENSIONS_MAX};
 use crate::engine::view::ManifestView;
 use crate::log::append::{Appended, Appender, gone};
 use crate::manifest::{self, CollectionSettings, Manifest, State};
+use crate::partition::Kind;
 use crate::store::cas::Change;
 use crate::store::{DynStore, paths};
 use serde_json::json;
@@ -26,7 +27,7 @@ pub fn check_spec(spec: &CollectionSpec) -> Result<()> {
     } else if spec.description.as_ref().is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX) {
         format!("description must be at most {DESCRIPTION_BYTES_MAX} bytes")
     } else {
-        return Ok(());
+        return spec.partitioner.as_ref().map_or(Ok(()), Kind::check);
     };
     Err(Error::invalid(fault))
 }
@@ -42,6 +43,7 @@ pub async fn create(
         dimensions: spec.dimensions,
         metric: spec.metric,
         partition_count: spec.partition_count.unwrap_or(1),
+        partitioner: spec.partitioner.clone().unwrap_or_default(),
         description: spec.description.clone(),
     };
     let mut created = false;
@@ -68,9 +70,11 @@ pub async fn create(
 /// The same name with other settings is a conflict; a description is no reason for one.
 fn check_same(spec: &CollectionSpec, existing: &CollectionSettings) -> Result<()> {
     let wanted_partitions = spec.partition_count.unwrap_or(existing.partition_count);
+    let wanted_partitioner = spec.partitioner.as_ref().unwrap_or(&existing.partitioner);
     if spec.dimensions == existing.dimensions
         && spec.metric == existing.metric
         && wanted_partitions == existing.partition_count
+        && *wanted_partitioner == existing.partitioner
     {
         return Ok(());
     }
@@ -87,6 +91,7 @@ fn check_same(spec: &CollectionSpec, existing: &CollectionSettings) -> Result<()
             "dimensions": existing.dimensions,
             "metric": existing.metric,
             "partitionCount": existing.partition_count,
+            "partitioner": existing.partitioner,
         }),
     )
     .with(
@@ -95,6 +100,7 @@ fn check_same(spec: &CollectionSpec, existing: &CollectionSettings) -> Result<()
             "dimensions": spec.dimensions,
             "metric": spec.metric,
             "partitionCount": wanted_partitions,
+            "partitioner": wanted_partitioner,
         }),
     ))
 }
@@ -154,7 +160,7 @@ async fn mark_deleted(
                 wal_indexed: seal.seq,
                 indexed: seal.totals,
                 floor_totals: seal.totals,
-                ..current.clone()
+                ..current.without_segments()
             }))
         }
         _ => Ok(Change::Keep),

@@ -1,16 +1,18 @@
 //! One collection as this instance uses it: its manifest, and its read and write paths once used.
 
 use crate::base::ids::{CollectionName, Seq};
-use crate::base::settings::{Role, Settings};
-use crate::base::{Env, Error, Result};
-use crate::engine::follower::Follower;
+use crate::base::settings::Role;
+use crate::base::{Error, Result};
+use crate::engine::context::Context;
+use crate::engine::follower::{Follower, Reading};
 use crate::engine::model::{CollectionInfo, CollectionStats, Consistency};
-use crate::engine::tail::Snapshot;
+use crate::engine::snapshot::Snapshot;
+use crate::engine::tail::View;
 use crate::engine::view::ManifestView;
-use crate::engine::writer::{Limits, Writer};
+use crate::engine::writer::Writer;
 use crate::log::append::gone;
 use crate::manifest::{CollectionSettings, Manifest};
-use crate::store::DynStore;
+use crate::partition::Partitioner;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -19,47 +21,36 @@ use tokio::time::Instant;
 /// A collection in use.
 #[derive(Debug)]
 pub struct Collection {
-    store: DynStore,
-    env: Env,
+    context: Context,
     view: Arc<ManifestView>,
-    limits: Limits,
-    poll: Duration,
+    partitioner: Arc<dyn Partitioner>,
     writer: OnceLock<Writer>,
     follower: OnceCell<Follower>,
 }
 
-/// The write path's limits as the settings have them.
-pub fn limits(settings: &Settings) -> Limits {
-    Limits {
-        batch_max_bytes: settings.batch_max_bytes,
-        batch_max_records: settings.batch_max_records,
-        batch_linger: Duration::from_millis(settings.batch_linger_ms),
-        inline_max_bytes: settings.wal_inline_max_bytes,
-        upload_concurrency: settings.upload_concurrency,
-        queue_max_bytes: settings.write_queue_max_bytes,
-        tail_max_bytes: settings.tail_max_bytes,
-        grace: Duration::from_millis(settings.gc_grace_ms),
-    }
-}
-
 impl Collection {
     /// Opens a collection that exists.
-    pub async fn open(
-        store: DynStore,
-        env: Env,
-        settings: &Settings,
-        name: CollectionName,
-    ) -> Result<Self> {
-        let view = ManifestView::open(store.clone(), env.clone(), name).await?;
+    pub async fn open(context: Context, name: CollectionName) -> Result<Self> {
+        let view = ManifestView::open(context.store.clone(), context.env.clone(), name).await?;
+        let partitioner =
+            view.last().manifest.settings.partitioner.resolve(&context.partitioners)?;
         Ok(Collection {
-            store,
-            env,
+            context,
             view: Arc::new(view),
-            limits: limits(settings),
-            poll: Duration::from_millis(settings.poll_interval_ms),
+            partitioner,
             writer: OnceLock::new(),
             follower: OnceCell::new(),
         })
+    }
+
+    /// The manifest, and looks at it.
+    pub fn view(&self) -> &Arc<ManifestView> {
+        &self.view
+    }
+
+    /// Which partition an id belongs to.
+    pub fn partitioner(&self) -> &Arc<dyn Partitioner> {
+        &self.partitioner
     }
 
     /// The manifest as it was last seen.
@@ -75,20 +66,21 @@ impl Collection {
     /// The write path, started when it is first used.
     pub fn writer(&self) -> &Writer {
         self.writer.get_or_init(|| {
-            Writer::start(self.store.clone(), self.env.clone(), self.view.clone(), self.limits)
+            let Context { store, env, limits, .. } = &self.context;
+            Writer::start(store.clone(), env.clone(), self.view.clone(), *limits)
         })
     }
 
     async fn follower(&self) -> Result<&Follower> {
-        let start = || {
-            Follower::start(
-                self.store.clone(),
-                self.env.clone(),
-                self.view.clone(),
-                self.poll,
-                self.limits.grace,
-            )
+        let Context { store, env, shelf, role, poll, limits, .. } = &self.context;
+        let reading = || Reading {
+            shelf: shelf.clone(),
+            partitioner: self.partitioner.clone(),
+            serves: role.reads(),
+            poll: *poll,
+            grace: limits.grace,
         };
+        let start = || Follower::start(store.clone(), env.clone(), self.view.clone(), reading());
         let follower = self.follower.get_or_try_init(start).await?;
         if follower.has_ended() {
             return Err(gone(&self.manifest().name));
@@ -117,7 +109,7 @@ impl Collection {
             Consistency::Eventual => {
                 let snapshot = follower.eventual().await?;
                 let own = self.writer.get().map_or(Seq(0), Writer::last_version);
-                if own <= snapshot.version {
+                if own <= snapshot.version() {
                     return Ok(snapshot);
                 }
                 follower.at_least(own, Instant::now() + wait_max).await
@@ -129,14 +121,14 @@ impl Collection {
     pub fn info(&self, snapshot: Option<&Snapshot>) -> CollectionInfo {
         let manifest = self.manifest();
         let written = self.writer.get().map_or(Seq(0), Writer::last_version);
-        let applied = snapshot.map_or(Seq(0), |snapshot| snapshot.version);
+        let applied = snapshot.map_or(Seq(0), Snapshot::version);
         CollectionInfo {
             name: manifest.name.clone(),
             dimensions: manifest.settings.dimensions,
             metric: manifest.settings.metric,
-            partition_count: manifest.settings.partition_count,
+            partition_count: manifest.partitions.len() as u32,
             description: manifest.settings.description.clone(),
-            vector_count: snapshot.map(|snapshot| snapshot.live),
+            vector_count: snapshot.map(Snapshot::live),
             version: applied.max(written).max(manifest.wal_indexed),
             indexed_version: manifest.wal_indexed,
             created_at: manifest.created_at,
@@ -144,16 +136,22 @@ impl Collection {
     }
 
     /// Counts and sizes.
-    pub fn stats(&self, snapshot: Option<&Snapshot>) -> CollectionStats {
+    pub async fn stats(&self, snapshot: Option<&Snapshot>) -> CollectionStats {
         let info = self.info(snapshot);
+        let manifest = self.manifest();
+        let tail = snapshot.map(|snapshot| &snapshot.tail);
+        let (cache_bytes, cache_segments) = self.context.shelf.held().await;
         CollectionStats {
             tail_entries: info.version.0.saturating_sub(info.indexed_version.0),
-            tail_rows: snapshot.map_or(0, Snapshot::rows),
-            tail_bytes: snapshot.map_or(0, Snapshot::bytes),
-            unindexed_bytes: snapshot.map_or(0, |snapshot| {
-                snapshot.totals.bytes.saturating_sub(self.manifest().indexed.bytes)
-            }),
-            wal_floor: self.manifest().wal_floor,
+            tail_rows: tail.map_or(0, View::rows),
+            tail_bytes: tail.map_or(0, View::bytes),
+            unindexed_bytes: tail
+                .map_or(0, |tail| tail.totals.bytes.saturating_sub(manifest.indexed.bytes)),
+            wal_floor: manifest.wal_floor,
+            partitions: manifest.partitions.clone(),
+            deletion_files: manifest.deletions.len(),
+            cache_bytes,
+            cache_segments,
             info,
         }
     }

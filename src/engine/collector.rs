@@ -1,8 +1,19 @@
-//! Removes what nothing can name any more: log entries below the floor and their data objects.
+//! Removes what nothing can name any more: log entries below the floor and their data objects, and
+//! segments and deletions that the manifest does not name.
 //!
-//! Two steps a grace period apart close the forgotten-id hazard: first the floor is advanced in the
-//! manifest, then, once this instance has seen that floor for a whole grace period by its own
-//! clock, entries below it are deleted. Several collectors at once repeat work and break nothing.
+//! Log: two steps a grace period apart close the forgotten-id hazard: first the floor is advanced in
+//! the manifest, then, once this instance has seen that floor for a whole grace period by its own
+//! clock, entries below it are deleted.
+//!
+//! Segments: what has not been named for a whole grace period, by this instance's clock, is no longer
+//! read by anybody. But a pass that stood still may be about to name it. So `sweptBefore` in the
+//! manifest is set past its id first: after that no manifest names it anew (`sweep.rs`).
+//!
+//! Several collectors at once repeat work and break nothing.
+
+mod sweep;
+
+pub use sweep::unnamed;
 
 use crate::base::clock::Mark;
 use crate::base::ids::{CollectionName, Seq};
@@ -24,6 +35,7 @@ pub struct Collector {
     env: Env,
     grace: Duration,
     floors: HashMap<CollectionName, Floor>,
+    sweeper: sweep::Sweeper,
 }
 
 /// What is known of one collection's floor.
@@ -37,7 +49,8 @@ struct Floor {
 impl Collector {
     /// A collector; see [`Collector::run`].
     pub fn new(store: DynStore, env: Env, grace: Duration) -> Self {
-        Collector { store, env, grace, floors: HashMap::new() }
+        let sweeper = sweep::Sweeper::new(store.clone(), env.clone(), grace);
+        Collector { store, env, grace, floors: HashMap::new(), sweeper }
     }
 
     /// Collects every half grace period until the instance stops.
@@ -89,7 +102,7 @@ impl Collector {
         if self.floors[name].is_clean || manifest.wal_floor == Seq(1) {
             self.advance(name, &manifest).await?;
         }
-        Ok(deleted)
+        Ok(deleted + self.sweeper.sweep(&manifest).await?)
     }
 
     async fn advance(&self, name: &CollectionName, seen: &Manifest) -> Result<()> {

@@ -2,7 +2,10 @@
 //!
 //! 1. Snapshots that are published never go backward in version.
 //! 2. [`Follower::strong`] returns a snapshot that holds every write acknowledged before the call.
-//! 3. What the log says of a position, an entry or its absence, is believed only if a look at the
+//! 3. A snapshot shows every record once: what is in segments is not in its tail. Newer segments are
+//!    brought into memory beside the reads and taken up when they are there; until then the tail has
+//!    their rows.
+//! 4. What the log says of a position, an entry or its absence, is believed only if a look at the
 //!    manifest, taken less than half a grace period before the answer, or after it, has the floor
 //!    at or below the position: below the floor entries are collected, and a stalled writer may
 //!    have created one that nobody acknowledged.
@@ -11,10 +14,13 @@ use crate::base::clock::Mark;
 use crate::base::ids::Seq;
 use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
-use crate::engine::tail::{Snapshot, Tail};
+use crate::engine::segments::{SegmentSet, Shelf};
+use crate::engine::snapshot::Snapshot;
+use crate::engine::tail::{Below, Tail};
 use crate::engine::view::ManifestView;
 use crate::log::append::gone;
 use crate::log::read::{Batch, LogReader};
+use crate::partition::Partitioner;
 use crate::store::DynStore;
 use crate::store::layers::Usage;
 use std::sync::{Arc, Mutex};
@@ -40,6 +46,21 @@ struct Published {
 /// Answered with what the look asked of the store.
 type SyncReply = oneshot::Sender<Result<Usage>>;
 
+/// What a follower reads with.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Where segments come into memory.
+    pub shelf: Arc<Shelf>,
+    /// Which partition an id belongs to.
+    pub partitioner: Arc<dyn Partitioner>,
+    /// Whether this instance answers reads, and so keeps segments in memory.
+    pub serves: bool,
+    /// How often to look for new log entries.
+    pub poll: Duration,
+    /// The collection grace period.
+    pub grace: Duration,
+}
+
 /// Answers reads from what it has applied.
 #[derive(Debug)]
 pub struct Follower {
@@ -56,27 +77,30 @@ impl Follower {
         store: DynStore,
         env: Env,
         view: Arc<ManifestView>,
-        poll: Duration,
-        grace: Duration,
+        reading: Reading,
     ) -> Result<Self> {
-        let manifest = view.last().manifest;
+        let Reading { shelf, partitioner, serves, poll, .. } = &reading;
+        let set = shelf.current(&view, partitioner, None, *serves).await?;
+        let manifest = set.manifest();
         let dimensions = manifest.settings.dimensions as usize;
         let tail = Tail::new(dimensions, manifest.wal_indexed, manifest.indexed);
         let (publish, published) = watch::channel(Published {
-            snapshot: tail.snapshot(),
+            snapshot: Snapshot { tail: tail.view(), set: set.clone() },
             current_as_of: env.clock.mark(),
         });
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
         let last_read = Arc::new(Mutex::new(Instant::now()));
+        let poll = *poll;
         let task = FollowTask {
             share: Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 },
             log: LogReader::new(store, manifest.name.clone()),
             env: env.clone(),
             view,
-            poll,
-            grace,
+            reading,
             dimensions,
             tail,
+            set,
+            loading: None,
             publish,
             requests,
             last_read: last_read.clone(),
@@ -127,7 +151,7 @@ impl Follower {
         self.touch();
         loop {
             let applied = self.applied();
-            if applied.version >= version {
+            if applied.version() >= version {
                 return Ok(applied);
             }
             let late = || {
@@ -136,17 +160,17 @@ impl Follower {
                     format!(
                         "version {version} was not applied in time, this instance is at {}; \
                          wait longer or ask for less",
-                        applied.version
+                        applied.version()
                     ),
                 )
                 .with("minVersion", version.0)
-                .with("version", applied.version.0)
+                .with("version", applied.version().0)
             };
             timeout_at(deadline, self.sync()).await.map_err(|_| late())??;
-            if self.applied().version < version {
+            if self.applied().version() < version {
                 // Nobody has written it yet: wait for the poll, not in a busy loop of looks.
                 let mut published = self.published.clone();
-                let reached = published.wait_for(|now| now.snapshot.version >= version);
+                let reached = published.wait_for(|now| now.snapshot.version() >= version);
                 let nap = deadline.min(Instant::now() + self.poll.min(Duration::from_millis(100)));
                 if timeout_at(nap, reached).await.is_err() && Instant::now() >= deadline {
                     return Err(late());
@@ -196,15 +220,27 @@ impl Drop for Share {
     }
 }
 
+type Loading = oneshot::Receiver<Result<Arc<SegmentSet>>>;
+
+/// Waits for newer segments, for ever where none are on their way.
+async fn loaded(loading: &mut Option<Loading>) -> Result<Arc<SegmentSet>> {
+    match loading {
+        Some(receiver) => receiver.await.unwrap_or_else(|_| Err(Error::internal("it was dropped"))),
+        None => std::future::pending().await,
+    }
+}
+
 struct FollowTask {
     share: Share,
     log: LogReader,
     env: Env,
     view: Arc<ManifestView>,
-    poll: Duration,
-    grace: Duration,
+    reading: Reading,
     dimensions: usize,
     tail: Tail,
+    set: Arc<SegmentSet>,
+    /// Newer segments on their way into memory.
+    loading: Option<Loading>,
     publish: watch::Sender<Published>,
     requests: mpsc::Receiver<SyncReply>,
     last_read: Arc<Mutex<Instant>>,
@@ -213,7 +249,8 @@ struct FollowTask {
 impl FollowTask {
     async fn run(mut self) {
         let stop = self.env.tasks.stopping().clone();
-        let mut next_poll = Instant::now() + self.poll;
+        let poll = self.reading.poll;
+        let mut next_poll = Instant::now() + poll;
         loop {
             let mut waiting = Vec::new();
             tokio::select! {
@@ -223,8 +260,13 @@ impl FollowTask {
                     Some(reply) => waiting.push(reply),
                     None => break,
                 },
+                set = loaded(&mut self.loading) => {
+                    self.loading = None;
+                    self.take_up(set).await;
+                    continue;
+                }
                 () = sleep_until(next_poll) => {
-                    next_poll = Instant::now() + self.poll;
+                    next_poll = Instant::now() + poll;
                     if self.is_idle() {
                         continue;
                     }
@@ -236,7 +278,7 @@ impl FollowTask {
             }
             let asked = Usage::default();
             let result = asked.scope(self.advance()).await;
-            next_poll = Instant::now() + self.poll;
+            next_poll = Instant::now() + poll;
             if let Err(error) = &result {
                 tracing::warn!(%error, "following the log failed");
             }
@@ -265,7 +307,7 @@ impl FollowTask {
         self.view.look_now().await?;
         loop {
             if self.tail.version().next() < self.view.last().manifest.wal_floor {
-                self.restart();
+                self.restart().await?;
             }
             let batches = match self.log.next(self.tail.version()).await {
                 Ok(batches) => batches,
@@ -281,8 +323,9 @@ impl FollowTask {
             }
             let (batches, sealed) = self.of_this_life(batches);
             let count = batches.len() as u64;
-            if let Err(error) = self.tail.apply(batches, &self.env.compute).await {
-                self.restart();
+            let below = self.below(&self.set).await?;
+            if let Err(error) = self.tail.apply(batches, below, &self.env.compute).await {
+                self.restart().await?;
                 return Err(error);
             }
             self.env.metrics.wal_entries_applied.inc_by(count);
@@ -290,20 +333,87 @@ impl FollowTask {
                 return Err(gone(&self.view.last().manifest.name));
             }
         }
-        let snapshot = self.tail.snapshot();
-        self.share.set(snapshot.live, snapshot.bytes());
-        self.publish.send_modify(|published| {
-            if snapshot.version >= published.snapshot.version {
-                *published = Published { snapshot, current_as_of };
-            }
-        });
+        self.publish(Some(current_as_of));
+        self.load();
         Ok(())
     }
 
+    fn publish(&mut self, as_of: Option<Mark>) {
+        let snapshot = Snapshot { tail: self.tail.view(), set: self.set.clone() };
+        self.share.set(snapshot.live(), snapshot.tail.bytes());
+        self.publish.send_modify(|published| {
+            if snapshot.version() >= published.snapshot.version() {
+                let current_as_of = as_of.unwrap_or(published.current_as_of);
+                *published = Published { snapshot, current_as_of };
+            }
+        });
+    }
+
+    /// Begins to bring the segments of a newer manifest into memory.
+    fn load(&mut self) {
+        if self.loading.is_some() || self.view.last().manifest.same_segments(self.set.manifest()) {
+            return;
+        }
+        let (reply, loading) = oneshot::channel();
+        let (view, before) = (self.view.clone(), self.set.clone());
+        let Reading { shelf, partitioner, serves, .. } = self.reading.clone();
+        self.env.tasks.spawn("segment loader", async move {
+            let set = shelf.current(&view, &partitioner, Some(&before), serves).await;
+            drop(reply.send(set));
+        });
+        self.loading = Some(loading);
+    }
+
+    /// Lets go of what newer segments hold, and shows it from them.
+    async fn take_up(&mut self, set: Result<Arc<SegmentSet>>) {
+        let result = match set {
+            Ok(set) => self.change_over(set).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => self.publish(None),
+            Err(error) => tracing::warn!(%error, "newer segments could not be taken up"),
+        }
+    }
+
+    async fn change_over(&mut self, set: Arc<SegmentSet>) -> Result<()> {
+        if set.manifest().stamp.version <= self.set.manifest().stamp.version {
+            return Ok(());
+        }
+        let (base, totals) = (set.base(), set.manifest().indexed);
+        let below = self.below(&set).await?;
+        self.set = set;
+        if base > self.tail.version() {
+            self.tail = Tail::new(self.dimensions, base, totals);
+            return Ok(());
+        }
+        if let Err(error) = self.tail.rebase(base, below, &self.env.compute).await {
+            self.tail = Tail::new(self.dimensions, base, totals);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// What is in the segments below the tail; only an instance that serves reads needs to know.
+    async fn below(&self, set: &Arc<SegmentSet>) -> Result<Arc<Below>> {
+        if !self.reading.serves || set.members().is_empty() {
+            return Ok(Arc::new(|_, _| false));
+        }
+        let segments = self.reading.shelf.open(set).await?;
+        Ok(Arc::new(move |hash, id| {
+            let found = segments.find(hash, id);
+            found
+                .inspect_err(|error| tracing::error!(%error, "a segment is damaged"))
+                .is_ok_and(|found| found.is_some())
+        }))
+    }
+
     /// Starts over behind what is indexed: the positions in between are no longer in the log.
-    fn restart(&mut self) {
-        let manifest = self.view.last().manifest;
-        self.tail = Tail::new(self.dimensions, manifest.wal_indexed, manifest.indexed);
+    async fn restart(&mut self) -> Result<()> {
+        let Reading { shelf, partitioner, serves, .. } = &self.reading;
+        self.set = shelf.current(&self.view, partitioner, Some(&self.set), *serves).await?;
+        self.tail = Tail::new(self.dimensions, self.set.base(), self.set.manifest().indexed);
+        Ok(())
     }
 
     /// Whether the floor has passed what comes next.
@@ -314,7 +424,7 @@ impl FollowTask {
 
     /// See guarantee 3.
     async fn is_believable(&self) -> Result<bool> {
-        if self.env.clock.since(self.view.last().looked) <= self.grace / 2 {
+        if self.env.clock.since(self.view.last().looked) <= self.reading.grace / 2 {
             return Ok(true);
         }
         Ok(!self.is_passed().await?)

@@ -3,11 +3,14 @@
 use crate::base::Timestamp;
 use crate::base::ids::{CollectionName, Seq};
 use crate::filter::Filter;
+use crate::store::Key;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::index::Metric;
+pub use crate::manifest::{Partition, SegmentMeta};
+pub use crate::partition::{Kind as PartitionerKind, PrefixRule};
 
 /// Largest number of records in one write.
 pub const RECORDS_PER_WRITE_MAX: usize = 10_000;
@@ -35,6 +38,8 @@ pub struct CollectionSpec {
     pub metric: Metric,
     /// Number of hash ranges at the start, 1..=4,096; `None` means the default (1).
     pub partition_count: Option<u32>,
+    /// Which records belong together; `None` means ranges of the hash alone.
+    pub partitioner: Option<PartitionerKind>,
     /// Free text for people.
     pub description: Option<String>,
 }
@@ -77,6 +82,23 @@ pub struct CollectionStats {
     pub unindexed_bytes: u64,
     /// The oldest log position that is kept.
     pub wal_floor: Seq,
+    /// The partitions and their segments, as the manifest has them.
+    pub partitions: Vec<Partition>,
+    /// Objects that name dead rows of segments.
+    pub deletion_files: usize,
+    /// Bytes of the segments that this instance has in memory, over all collections.
+    pub cache_bytes: u64,
+    /// How many segments those are.
+    pub cache_segments: u64,
+}
+
+/// An object that no manifest names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnnamedObject {
+    /// Its key in the store.
+    pub key: Key,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// A record that a client wants to store.
@@ -230,8 +252,10 @@ pub struct Hit {
 pub struct SearchStats {
     /// Time inside the engine.
     pub took: Duration,
-    /// Rows whose distance was computed.
+    /// Rows of the unindexed tail, each of which was compared.
     pub rows_scanned: u64,
+    /// Segments whose index was searched.
+    pub segments: u64,
     /// Requests to the store that this search waited for.
     pub store_requests: u64,
     /// Bytes of those.

@@ -1,69 +1,134 @@
 //! Reading records by id and in order, from one snapshot.
 
-use crate::engine::model::Record;
-use crate::engine::search::{metadata_or_empty, passes};
-use crate::engine::tail::{Block, Snapshot};
+use crate::base::Result;
+use crate::engine::segments::{Member, Resident};
+use crate::engine::snapshot::{OpenSnapshot, Payload, Payloads, Place};
+use crate::engine::tail::Block;
 use crate::filter::Filter;
 use serde_json::value::RawValue;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// A record as it is read.
-pub fn record(block: &Block, row: usize, include_vector: bool) -> Record {
-    Record {
-        id: block.id(row).to_owned(),
-        vector: include_vector.then(|| block.vector(row).to_vec()),
-        metadata: metadata_or_empty(block, row).into(),
-        text: block.text(row).map(Into::into),
-        version: block.written(row),
+/// The ids of all records that pass a filter.
+pub fn matching_ids(snapshot: &OpenSnapshot, filter: &Filter) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for block in snapshot.tail.blocks() {
+        for row in (0..block.rows()).filter(|row| snapshot.tail.shows(block, *row)) {
+            if (Place::Tail { block, row }).passes(filter)? {
+                ids.push(block.id(row).to_owned());
+            }
+        }
     }
+    for (member, resident) in snapshot.segments() {
+        let selection = filter.select(resident.segment().filter_index())?;
+        let mut payloads = Payloads::default();
+        for row in selection.rows {
+            let Some(id) = snapshot.shown(member, resident, row)? else { continue };
+            let place = Place::Segment { resident, row };
+            if !selection.unsure.contains(row) || payloads.of(place)?.passes(filter) {
+                ids.push(id.to_owned());
+            }
+        }
+    }
+    Ok(ids)
 }
 
-/// The ids of all records that pass a filter.
-pub fn matching_ids(snapshot: &Snapshot, filter: &Filter) -> Vec<String> {
-    let rows = snapshot.blocks().iter().flat_map(|block| {
-        (0..block.rows()).filter(|row| snapshot.shows(block, *row)).map(move |row| (block, row))
-    });
-    let matching = rows.filter(|(block, row)| passes(filter, block, *row));
-    matching.map(|(block, row)| block.id(row).to_owned()).collect()
+/// Rows in the order of their ids, some of which are not shown.
+enum Source<'a> {
+    Block(&'a Block),
+    Segment(&'a Member, &'a Resident, &'a [u32]),
+}
+
+impl<'a> Source<'a> {
+    fn rows(&self) -> usize {
+        match self {
+            Source::Block(block) => block.rows(),
+            Source::Segment(.., order) => order.len(),
+        }
+    }
+
+    fn place(&self, at: usize) -> Place<'a> {
+        match self {
+            Source::Block(block) => Place::Tail { block, row: block.by_id()[at] as usize },
+            Source::Segment(_, resident, order) => Place::Segment { resident, row: order[at] },
+        }
+    }
+
+    fn is_shown(&self, snapshot: &OpenSnapshot, at: usize) -> Result<bool> {
+        match self {
+            Source::Block(block) => Ok(snapshot.tail.shows(block, block.by_id()[at] as usize)),
+            Source::Segment(member, resident, order) => {
+                Ok(snapshot.shown(member, resident, order[at])?.is_some())
+            }
+        }
+    }
+
+    /// The first row from `at` on that is shown, with its id.
+    fn next(&self, snapshot: &OpenSnapshot, at: usize) -> Result<Option<(&'a str, usize)>> {
+        for at in at..self.rows() {
+            if self.is_shown(snapshot, at)? {
+                return Ok(Some((self.place(at).id()?, at)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first row with an id greater than `after`.
+    fn start(&self, after: &str) -> Result<usize> {
+        let (mut low, mut high) = (0, self.rows());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.place(middle).id()? <= after {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
 }
 
 /// Visits up to `limit` records with ids greater than `after`, in ascending order of their ids;
 /// returns whether there are more.
 pub fn visit<'a>(
-    snapshot: &'a Snapshot,
+    snapshot: &'a OpenSnapshot,
     after: Option<&str>,
     limit: usize,
-    mut visit: impl FnMut(&'a Block, usize),
-) -> bool {
-    // One cursor per block, merged by id.
+    mut visit: impl FnMut(Place<'a>) -> Result<()>,
+) -> Result<bool> {
+    let blocks = snapshot.tail.blocks().iter().map(|block| Ok(Source::Block(block)));
+    let segments = snapshot.segments();
+    let segments =
+        segments.map(|(member, resident)| Ok(Source::Segment(member, resident, resident.by_id()?)));
+    let sources: Vec<Source<'a>> = blocks.chain(segments).collect::<Result<_>>()?;
+    // One cursor per source, merged by id.
     let mut heads = BinaryHeap::new();
-    let blocks = snapshot.blocks();
-    let push = |heads: &mut BinaryHeap<_>, number: usize, at: usize| {
-        let block: &'a Block = &blocks[number];
-        let order = block.by_id();
-        let shown = (at..order.len()).find(|at| snapshot.shows(block, order[*at] as usize));
-        if let Some(at) = shown {
-            heads.push(Reverse((block.id(order[at] as usize), number, at)));
+    for (number, source) in sources.iter().enumerate() {
+        let start = after.map_or(Ok(0), |after| source.start(after))?;
+        if let Some((id, at)) = source.next(snapshot, start)? {
+            heads.push(Reverse((id, number, at)));
         }
-    };
-    for (number, block) in blocks.iter().enumerate() {
-        let beyond = |row: &u32| after.is_some_and(|after| block.id(*row as usize) <= after);
-        push(&mut heads, number, block.by_id().partition_point(beyond));
     }
     for _ in 0..limit {
         let Some(Reverse((_, number, at))) = heads.pop() else {
-            return false;
+            return Ok(false);
         };
-        let block = &blocks[number];
-        visit(block, block.by_id()[at] as usize);
-        push(&mut heads, number, at + 1);
+        let source = &sources[number];
+        visit(source.place(at))?;
+        if let Some((id, at)) = source.next(snapshot, at + 1)? {
+            heads.push(Reverse((id, number, at)));
+        }
     }
-    !heads.is_empty()
+    Ok(!heads.is_empty())
 }
 
 /// Writes one record as a line of NDJSON, in the form that import reads.
-pub fn write_line(out: &mut Vec<u8>, block: &Block, row: usize, include_vector: bool) {
+pub fn write_line<'a>(
+    out: &mut Vec<u8>,
+    place: Place<'a>,
+    payloads: &mut Payloads<'a>,
+    include_vector: bool,
+) -> Result<()> {
     #[derive(serde::Serialize)]
     struct Line<'a> {
         id: &'a str,
@@ -73,16 +138,16 @@ pub fn write_line(out: &mut Vec<u8>, block: &Block, row: usize, include_vector: 
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<&'a str>,
     }
+    let Payload { metadata, text } = payloads.of(place)?;
     // Metadata was checked to be JSON when it was written; writing to memory cannot fail.
-    let Ok(metadata) = serde_json::from_str(metadata_or_empty(block, row)) else {
-        return;
-    };
+    let Ok(metadata) = serde_json::from_str(&metadata) else { return Ok(()) };
     let line = Line {
-        id: block.id(row),
-        vector: include_vector.then(|| block.vector(row)),
+        id: place.id()?,
+        vector: include_vector.then(|| place.vector()),
         metadata,
-        text: block.text(row),
+        text: text.as_deref(),
     };
     let _ = serde_json::to_writer(&mut *out, &line);
     out.push(b'\n');
+    Ok(())
 }

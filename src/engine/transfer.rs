@@ -7,7 +7,7 @@ use crate::engine::model::{
     Export, ImportFault, ImportReport, METADATA_BYTES_MAX, NewRecord, TEXT_BYTES_MAX,
 };
 use crate::engine::records;
-use crate::engine::tail::Snapshot;
+use crate::engine::snapshot::{OpenSnapshot, Payloads};
 use crate::engine::validate::check_record;
 use crate::engine::vector_json::VectorInput;
 use crate::manifest::CollectionSettings;
@@ -55,15 +55,15 @@ fn parse(line: &str) -> Result<NewRecord> {
 }
 
 /// All records of a snapshot, in pieces that are made when they are asked for.
-pub fn export(snapshot: Snapshot, env: Env, include_vector: bool) -> Export {
-    let version = snapshot.version;
+pub fn export(snapshot: OpenSnapshot, env: Env, include_vector: bool) -> Export {
+    let version = snapshot.version();
     // The state is the last id written, or None once everything is.
     let lines = stream::unfold(Some(None::<String>), move |state| {
         let (snapshot, env) = (snapshot.clone(), env.clone());
         async move {
             let after = state?;
             let page = env.compute.run(move || page(&snapshot, after.as_deref(), include_vector));
-            match page.await {
+            match page.await.and_then(|page| page) {
                 Ok((bytes, _)) if bytes.is_empty() => None,
                 Ok((bytes, next)) => Some((Ok(bytes), next.map(Some))),
                 Err(error) => Some((Err(error), None)),
@@ -73,14 +73,18 @@ pub fn export(snapshot: Snapshot, env: Env, include_vector: bool) -> Export {
     Export { version, lines: lines.fuse().boxed() }
 }
 
-fn page(snapshot: &Snapshot, after: Option<&str>, include_vector: bool) -> (Bytes, Option<String>) {
-    let mut out = Vec::new();
-    let mut last = None;
-    let more = records::visit(snapshot, after, EXPORT_PAGE, |block, row| {
-        records::write_line(&mut out, block, row, include_vector);
-        last = Some(block.id(row));
-    });
-    (out.into(), last.filter(|_| more).map(str::to_owned))
+fn page(
+    snapshot: &OpenSnapshot,
+    after: Option<&str>,
+    include_vector: bool,
+) -> Result<(Bytes, Option<String>)> {
+    let (mut out, mut last) = (Vec::new(), None);
+    let mut payloads = Payloads::default();
+    let more = records::visit(snapshot, after, EXPORT_PAGE, |place| {
+        last = Some(place.id()?);
+        records::write_line(&mut out, place, &mut payloads, include_vector)
+    })?;
+    Ok((out.into(), last.filter(|_| more).map(str::to_owned)))
 }
 
 /// Stores the records of a stream of NDJSON.

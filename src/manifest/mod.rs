@@ -7,10 +7,19 @@
 //!    collection leaves its manifest behind, so positions of its log are never used twice.
 //! 2. Before version n+1 is written, `manifests/<n>.json` holds version n (time travel).
 //! 3. `walFloor` and `walIndexed` only grow, and `walFloor <= walIndexed + 1`.
+//! 4. Everything that it names exists. Whoever adds names has put the objects before; what no manifest
+//!    names may be deleted, but only after `sweptBefore` has passed it, and nothing older than that is
+//!    ever named anew ([`Manifest::may_name`]).
+//! 5. In each group, every hash belongs to one partition.
 
-use crate::base::ids::{CollectionName, Seq, Totals};
+mod partitions;
+
+pub use partitions::{DeletionsMeta, Partition, SegmentMeta};
+
+use crate::base::ids::{CollectionName, Seq, Totals, Ulid};
 use crate::base::{Env, Error, Result, Timestamp};
 use crate::index::Metric;
+use crate::partition::{HashRange, Kind};
 use crate::store::cas::{self, Change, Document, Loaded, Stamp};
 use crate::store::{DynStore, Key, paths};
 use serde::{Deserialize, Serialize};
@@ -35,6 +44,9 @@ pub struct CollectionSettings {
     pub metric: Metric,
     /// Number of hash ranges at the start.
     pub partition_count: u32,
+    /// Which records belong together.
+    #[serde(default)]
+    pub partitioner: Kind,
     /// Free text for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -66,10 +78,27 @@ pub struct Manifest {
     pub indexed: Totals,
     /// Totals over the log up to just below `walFloor`.
     pub floor_totals: Totals,
+    /// The partitions and their segments.
+    #[serde(default)]
+    pub partitions: Vec<Partition>,
+    /// Which rows of the segments are dead: those that any of these names.
+    #[serde(default)]
+    pub deletions: Vec<DeletionsMeta>,
+    /// Segments and deletions with an id from before this time are not named unless they are already.
+    #[serde(default)]
+    pub swept_before: Timestamp,
 }
 
 impl Document for Manifest {
-    const FORMAT_VERSION: u64 = 1;
+    const FORMAT_VERSION: u64 = 2;
+
+    fn upgrade(&mut self) {
+        // Version 1 had no partitions.
+        self.format_version = Self::FORMAT_VERSION;
+        if self.partitions.is_empty() {
+            self.partitions = partitions::initial(self.settings.partition_count);
+        }
+    }
 
     fn stamp(&self) -> &Stamp {
         &self.stamp
@@ -99,6 +128,9 @@ impl Manifest {
             state: State::Live,
             incarnation: earlier.map_or(1, |earlier| earlier.incarnation + 1),
             created_at: now,
+            partitions: partitions::initial(settings.partition_count),
+            deletions: Vec::new(),
+            swept_before: earlier.map_or(Timestamp(0), |earlier| earlier.swept_before),
             settings,
             wal_floor: earlier.map_or(Seq(1), |earlier| earlier.wal_floor),
             wal_indexed: earlier.map_or(Seq(0), |earlier| earlier.wal_indexed),
@@ -119,6 +151,8 @@ impl Manifest {
             "has a floor above its indexed position".to_owned()
         } else if self.settings.dimensions == 0 || self.settings.partition_count == 0 {
             "has no dimensions or no partitions".to_owned()
+        } else if let Some(fault) = partitions::fault(&self.partitions, &self.deletions) {
+            fault
         } else {
             return Ok(());
         };

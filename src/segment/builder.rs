@@ -1,9 +1,11 @@
 //! Rows become a segment.
 
+use super::Segment;
 use super::ids::IdSections;
-use super::layout::{Contents, FileBuilder, Name};
-use super::records::RecordSections;
+use super::layout::{Contents, FileBuilder, Name, fault};
+use super::records::{RecordBlock, RecordSections};
 use crate::base::ids::{Seq, record_hash};
+use crate::base::strings::Strings;
 use crate::base::{Error, Result};
 use crate::filter::index::FilterIndexBuilder;
 use crate::index::{INDEX_ROWS_MAX, Index, IndexParams, Metric, Threads};
@@ -20,25 +22,6 @@ pub struct SegmentBuilder {
     metadata: Strings,
     texts: Strings,
     has_text: Vec<bool>,
-}
-
-/// Strings, one after the other.
-#[derive(Debug, Default)]
-struct Strings {
-    bytes: String,
-    ends: Vec<usize>,
-}
-
-impl Strings {
-    fn push(&mut self, text: &str) {
-        self.bytes.push_str(text);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn get(&self, at: usize) -> &str {
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        &self.bytes[start..self.ends[at]]
-    }
 }
 
 impl SegmentBuilder {
@@ -65,7 +48,7 @@ impl SegmentBuilder {
     /// Bytes that the rows take in memory.
     pub fn bytes(&self) -> usize {
         let strings = [&self.ids, &self.metadata, &self.texts];
-        let strings: usize = strings.iter().map(|all| all.bytes.len() + 8 * all.ends.len()).sum();
+        let strings: usize = strings.iter().map(|all| all.allocated()).sum();
         4 * self.vectors.len() + 17 * self.rows() + strings
     }
 
@@ -91,6 +74,44 @@ impl SegmentBuilder {
         self.metadata.push(metadata);
         self.texts.push(text.unwrap_or_default());
         self.has_text.push(text.is_some());
+    }
+
+    /// Adds the rows of a segment for which `keep` holds, in the order of the segment.
+    pub fn append(
+        &mut self,
+        segment: &Segment,
+        mut keep: impl FnMut(u32, &str) -> bool,
+    ) -> Result<()> {
+        let mut block = None::<RecordBlock>;
+        for row in 0..segment.contents().rows {
+            let id = segment.id(row)?;
+            if !keep(row, id) {
+                continue;
+            }
+            if block.as_ref().is_none_or(|block| block.get(row).is_none()) {
+                block = Some(segment.records(row)?);
+            }
+            let record = block.as_ref().and_then(|block| block.get(row));
+            let (metadata, text) = record.ok_or_else(|| fault("a row has no record"))?;
+            self.push(id, segment.written(row), segment.vector(row), metadata, text);
+        }
+        Ok(())
+    }
+
+    /// Merges the indexes of the segments whose rows these are, all of them and in the same order, and
+    /// writes the file: cheaper than [`SegmentBuilder::finish`].
+    pub fn finish_merged(
+        self,
+        parts: &[&Index],
+        params: IndexParams,
+        threads: Threads,
+    ) -> Result<Vec<u8>> {
+        let rows: usize = parts.iter().map(|part| part.len()).sum();
+        if rows != self.rows() || rows >= INDEX_ROWS_MAX {
+            return Err(Error::internal("a segment cannot be merged from other rows"));
+        }
+        let (index, order) = Index::merge(parts, &self.vectors, params, threads);
+        self.write(&index, &order)
     }
 
     /// Builds the index and writes the file. Takes a core for a while: to be run on the compute pool.

@@ -138,6 +138,9 @@ pub trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
     /// The document's stamp, to be advanced.
     fn stamp_mut(&mut self) -> &mut Stamp;
 
+    /// Brings what an older build wrote into the form of this one.
+    fn upgrade(&mut self) {}
+
     /// Where this version is kept before the next one replaces it, for documents with a history.
     fn history_key(&self) -> Option<Key> {
         None
@@ -180,7 +183,9 @@ pub fn parse<T: Document>(key: &Key, bytes: &[u8]) -> Result<T> {
             ),
         ));
     }
-    serde_json::from_slice(bytes).map_err(broken)
+    let mut document: T = serde_json::from_slice(bytes).map_err(broken)?;
+    document.upgrade();
+    Ok(document)
 }
 
 /// Reads a document.

@@ -7,6 +7,9 @@
 //! collections/<c>/manifests/<version>.json   manifest history         create-if-absent
 //! collections/<c>/wal/<seq, 20 digits>.wal   log entries              create-if-absent
 //! collections/<c>/wal/data/<ulid>.bin        bodies of large entries  immutable
+//! collections/<c>/vectors/p<NNN>/<ulid>.seg  segments                 immutable
+//! collections/<c>/vectors/dead/<ulid>.del    dead rows of segments    immutable
+//! _brainy/leases/<name>.json                 leases                   compare-and-swap
 //! ```
 
 use crate::base::ids::{CollectionName, Seq, Ulid};
@@ -116,9 +119,46 @@ pub fn wal_data_all(collection: &CollectionName) -> Prefix {
     Prefix::raw(format!("{COLLECTIONS}{collection}/wal/data/"))
 }
 
+/// A segment of a partition.
+pub fn segment(collection: &CollectionName, partition: u32, id: Ulid) -> Key {
+    Key::raw(format!("{COLLECTIONS}{collection}/vectors/p{partition:03}/{id}.seg"))
+}
+
+/// Dead rows of segments.
+pub fn deletions(collection: &CollectionName, id: Ulid) -> Key {
+    Key::raw(format!("{COLLECTIONS}{collection}/vectors/dead/{id}.del"))
+}
+
+/// What the keys of a collection's segments and deletions start with.
+pub fn vectors_all(collection: &CollectionName) -> Prefix {
+    Prefix::raw(format!("{COLLECTIONS}{collection}/vectors/"))
+}
+
+/// The id in the key of a segment or of deletions.
+pub fn parse_vectors(key: &Key) -> Option<Ulid> {
+    let name = key.as_str().rsplit('/').next()?;
+    let id = name.strip_suffix(".seg").or_else(|| name.strip_suffix(".del"))?;
+    Ulid::from_string(id).ok()
+}
+
+/// The lease on one of the tasks of a collection's upkeep.
+pub fn upkeep_lease(task: &str, collection: &CollectionName) -> Key {
+    Key::raw(format!("_brainy/leases/{task}-{collection}.json"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_segments_and_deletions_parse_back() {
+        let name = CollectionName::new("c").unwrap();
+        for key in [segment(&name, 7, Ulid(9)), deletions(&name, Ulid(9))] {
+            assert!(key.as_str().starts_with(vectors_all(&name).as_str()), "{key}");
+            assert_eq!(parse_vectors(&key), Some(Ulid(9)));
+        }
+        assert_eq!(parse_vectors(&wal_data(&name, Ulid(9))), None);
+    }
 
     #[test]
     fn log_keys_sort_like_their_numbers_and_parse_back() {

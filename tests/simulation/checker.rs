@@ -25,12 +25,8 @@ pub fn check(model: &mut Model, read: &Read) {
         let (now, before) = (read.version, read.answered_before);
         model.violated(format!("instance {who} went from version {before} back to {now}"));
     }
-    // What is indexed is not in the tail any more, and which of the manifests an instance started
-    // from is its own affair: any that was ever in force may be below its tail.
-    let bases: Vec<Seq> = model.bases.range(..=read.version).copied().collect();
-    let matches = bases.iter().any(|base| model.contents(*base, read.version) == read.contents);
-    if !matches {
-        let expected = model.contents(Seq(0), read.version);
+    let expected = model.contents(read.version);
+    if expected != read.contents {
         model.violated(format!(
             "instance {who} at version {} shows {:?}, the log says {expected:?}",
             read.version, read.contents

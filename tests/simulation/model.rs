@@ -1,7 +1,7 @@
 //! What is true, worked out without the engine: from the objects that were created and from what
 //! clients were told.
 
-use brainy::base::ids::Seq;
+use brainy::base::ids::{Seq, Ulid};
 use brainy::log::chunk::{Chunk, Operation};
 use brainy::log::entry::{Entry, Part};
 use brainy::manifest::Manifest;
@@ -55,8 +55,8 @@ pub struct Model {
     pub operations: BTreeMap<u64, Written>,
     /// The largest position that any client was told of.
     pub acknowledged: Seq,
-    /// Every `walIndexed` that was ever in force.
-    pub bases: BTreeSet<Seq>,
+    /// The segments and deletions that are in the store.
+    vectors: BTreeMap<Ulid, Key>,
     manifest: Option<Manifest>,
     collection: Option<brainy::base::ids::CollectionName>,
     /// How often a position was created again after it had been deleted.
@@ -65,7 +65,7 @@ pub struct Model {
 
 impl Model {
     pub fn new(collection: brainy::base::ids::CollectionName) -> Self {
-        Model { collection: Some(collection), bases: BTreeSet::from([Seq(0)]), ..Model::default() }
+        Model { collection: Some(collection), ..Model::default() }
     }
 
     pub fn violated(&mut self, what: String) {
@@ -88,10 +88,19 @@ impl Model {
             self.manifest_changed(body);
         } else if key.as_str().contains("/wal/data/") {
             self.data.insert(key.clone(), body.clone());
+        } else if let Some(id) = paths::parse_vectors(key) {
+            self.vectors.insert(id, key.clone());
         }
     }
 
     pub fn object_deleted(&mut self, key: &Key) {
+        if let Some(id) = paths::parse_vectors(key) {
+            self.vectors.remove(&id);
+            if self.manifest.as_ref().is_some_and(|manifest| manifest.names().contains(&id)) {
+                self.violated(format!("{key} deleted although the manifest names it"));
+            }
+            return;
+        }
         let floor = self.manifest.as_ref().map_or(Seq(0), |manifest| manifest.wal_floor);
         if let Some(seq) = paths::parse_wal_entry(key) {
             if seq >= floor {
@@ -121,8 +130,28 @@ impl Model {
                 self.violated(format!("manifest {to} does not follow {from}"));
             }
         }
-        self.bases.insert(next.wal_indexed);
+        if let Some(missing) = next.names().iter().find(|id| !self.vectors.contains_key(id)) {
+            let version = next.stamp.version;
+            self.violated(format!("manifest {version} names {missing}, which is not there"));
+        }
+        if let Some(last) = self.manifest.take() {
+            self.check_indexed(&last, &next);
+        }
         self.manifest = Some(next);
+    }
+
+    /// Invariant 3: what is indexed anew was not indexed before.
+    fn check_indexed(&mut self, last: &Manifest, next: &Manifest) {
+        let (before, after) = (last.names(), next.names());
+        let is_pass = last.segments().all(|(_, segment)| after.contains(&segment.id));
+        for (_, added) in next.segments().filter(|(_, segment)| !before.contains(&segment.id)) {
+            if is_pass
+                && (added.written.0 <= last.wal_indexed || added.written.1 > next.wal_indexed)
+            {
+                let (version, written) = (next.stamp.version, added.written);
+                self.violated(format!("manifest {version} indexes {written:?} again"));
+            }
+        }
     }
 
     fn entry_created(&mut self, seq: Seq, body: &Bytes) {
@@ -170,14 +199,11 @@ impl Model {
         self.entries.insert(seq, noted);
     }
 
-    /// The contents after the entries in `(base, version]`.
-    pub fn contents(&self, base: Seq, version: Seq) -> Contents {
+    /// The contents after the entries up to `version`.
+    pub fn contents(&self, version: Seq) -> Contents {
         let mut contents = Contents::new();
-        if base >= version {
-            return contents;
-        }
         let mut life = 0;
-        for entry in self.entries.range(base.next()..=version).map(|(_, entry)| entry) {
+        for entry in self.entries.range(..=version).map(|(_, entry)| entry) {
             if entry.incarnation > life {
                 life = entry.incarnation;
                 contents.clear();

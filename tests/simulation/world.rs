@@ -57,6 +57,10 @@ pub struct Counts {
     pub strays: u64,
     pub faults: u64,
     pub deletions: u64,
+    pub passes: u64,
+    pub compactions: u64,
+    pub passes_lost: u64,
+    pub collected: u64,
 }
 
 impl Counts {
@@ -70,6 +74,10 @@ impl Counts {
         self.strays += other.strays;
         self.faults += other.faults;
         self.deletions += other.deletions;
+        self.passes += other.passes;
+        self.compactions += other.compactions;
+        self.passes_lost += other.passes_lost;
+        self.collected += other.collected;
     }
 }
 
@@ -78,7 +86,8 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{} writes ({} uncertain), {} reads ({} refused), {} kills, {} log entries, \
-             {} created below the floor, {} store faults, {} collections deleted",
+             {} created below the floor, {} store faults, {} collections deleted, {} indexing passes, \
+             {} compactions, {} of both lost, {} objects collected",
             self.writes,
             self.writes_uncertain,
             self.reads,
@@ -88,6 +97,10 @@ impl fmt::Display for Counts {
             self.strays,
             self.faults,
             self.deletions,
+            self.passes,
+            self.compactions,
+            self.passes_lost,
+            self.collected,
         )
     }
 }
@@ -200,6 +213,13 @@ impl World {
             // Small enough that some writes go through data objects.
             wal_inline_max_bytes: 300,
             batch_max_bytes: 600,
+            // Everything is indexed soon, and partitions are small enough to be split.
+            index_interval_ms: 700,
+            index_after_bytes: 2_000,
+            index_after_ms: 3_000,
+            compaction_fanout: 2,
+            partition_max_vectors: IDS / 2,
+            lease_ttl_ms: 5_000,
             ..Settings::default()
         };
         let tasks = env.tasks.clone();
@@ -215,9 +235,14 @@ impl World {
     pub fn kill(&self, instance: &Instance) {
         self.event(format_args!("instance {} killed", instance.number));
         let counts = instance.faults.counts();
+        let metrics = instance.brainy.env().metrics.clone();
         self.count(|count| {
             count.kills += 1;
             count.faults += counts.total();
+            count.passes += metrics.index_passes.get();
+            count.compactions += metrics.compactions.get();
+            count.passes_lost += metrics.upkeep_lost.get();
+            count.collected += metrics.objects_collected.get();
         });
         instance.tasks.kill();
         self.instances.lock().unwrap().retain(|other| other.number != instance.number);

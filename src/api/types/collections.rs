@@ -1,5 +1,6 @@
 //! Collections on the wire.
 
+use crate::api::types::partitions::{PARTITIONS_MAX, PartitionBody, PartitionerBody};
 use crate::api::types::{Decode, Limits, in_range};
 use crate::base::ids::CollectionName;
 use crate::base::{Result, Timestamp};
@@ -11,8 +12,6 @@ use utoipa::{IntoParams, ToSchema};
 
 /// Largest page of collections.
 const COLLECTIONS_PAGE_MAX: u64 = 1_000;
-/// Largest number of partitions to begin with.
-const PARTITIONS_MAX: u64 = 4_096;
 
 /// How distance is measured; lower is closer.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
@@ -64,6 +63,8 @@ pub struct CreateBody {
     /// Number of hash ranges to begin with; the instance chooses where it is not given.
     #[schema(minimum = 1, maximum = 4096)]
     pub partition_count: Option<u64>,
+    /// Which records belong together; ranges of the hash alone where it is not given.
+    pub partitioner: Option<PartitionerBody>,
     /// Free text for people.
     pub description: Option<String>,
 }
@@ -82,6 +83,7 @@ impl Decode for CollectionSpec {
             dimensions: wire.dimensions as u32,
             metric: wire.metric.into(),
             partition_count: wire.partition_count.map(|count| count as u32),
+            partitioner: wire.partitioner.map(Into::into),
             description: wire.description,
         })
     }
@@ -193,6 +195,27 @@ pub struct StatsBody<'a> {
     pub wal_floor: u64,
     /// What is not in segments yet.
     pub tail: TailBody,
+    /// Segments of all partitions.
+    pub segments: u64,
+    /// Their bytes in the bucket.
+    pub segment_bytes: u64,
+    /// Rows of segments that were overwritten or deleted.
+    pub dead_rows: u64,
+    /// Objects in the bucket that name dead rows.
+    pub deletion_files: u64,
+    /// The partitions and their segments.
+    pub partitions: Vec<PartitionBody<'a>>,
+    /// What this instance keeps in memory, over all collections.
+    pub cache: CacheBody,
+}
+
+/// What an instance keeps in memory.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CacheBody {
+    /// Bytes of segments.
+    pub bytes: u64,
+    /// Segments.
+    pub segments: u64,
 }
 
 /// The part of the log that is not in segments yet.
@@ -211,6 +234,7 @@ pub struct TailBody {
 
 impl<'a> From<&'a CollectionStats> for StatsBody<'a> {
     fn from(stats: &'a CollectionStats) -> Self {
+        let segments = || stats.partitions.iter().flat_map(|partition| &partition.segments);
         StatsBody {
             collection: CollectionBody::from(&stats.info),
             wal_floor: stats.wal_floor.0,
@@ -220,6 +244,12 @@ impl<'a> From<&'a CollectionStats> for StatsBody<'a> {
                 bytes: stats.tail_bytes,
                 stored_bytes: stats.unindexed_bytes,
             },
+            segments: segments().count() as u64,
+            segment_bytes: segments().map(|segment| segment.bytes).sum(),
+            dead_rows: segments().map(|segment| u64::from(segment.dead)).sum(),
+            deletion_files: stats.deletion_files as u64,
+            partitions: stats.partitions.iter().map(PartitionBody::from).collect(),
+            cache: CacheBody { bytes: stats.cache_bytes, segments: stats.cache_segments },
         }
     }
 }

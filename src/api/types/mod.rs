@@ -5,6 +5,7 @@
 
 pub mod collections;
 pub mod health;
+pub mod partitions;
 pub mod records;
 pub mod search;
 pub mod vector;

@@ -190,8 +190,10 @@ pub struct SearchStatsBody {
     /// Milliseconds inside the engine.
     #[schema(example = 0.42)]
     pub took_ms: f64,
-    /// Rows whose distance was computed.
+    /// Rows of the log's unindexed tail, each of which was compared.
     pub rows_scanned: u64,
+    /// Segments whose index was searched.
+    pub segments: u64,
     /// Requests to the store that the search waited for.
     pub store_requests: u64,
     /// Bytes of those.
@@ -203,6 +205,7 @@ impl From<SearchStats> for SearchStatsBody {
         SearchStatsBody {
             took_ms: stats.took.as_secs_f64() * 1_000.0,
             rows_scanned: stats.rows_scanned,
+            segments: stats.segments,
             store_requests: stats.store_requests,
             store_bytes: stats.store_bytes,
         }
@@ -290,6 +293,7 @@ impl<'a> BatchBody<'a> {
         let mut total = SearchStats { took, ..SearchStats::default() };
         for response in responses {
             total.rows_scanned += response.stats.rows_scanned;
+            total.segments += response.stats.segments;
             total.store_requests += response.stats.store_requests;
             total.store_bytes += response.stats.store_bytes;
         }

@@ -40,6 +40,17 @@ const LIMITS: &[Limit] = limits! {
     write_queue_max_bytes: 1, BYTES_MAX;
     tail_max_bytes: 1, BYTES_MAX;
     gc_grace_ms: 10_000, 30 * 24 * HOUR_MS;
+    index_interval_ms: 10, HOUR_MS;
+    index_after_bytes: 1, BYTES_MAX;
+    index_after_ms: 0, 24 * HOUR_MS;
+    segment_max_rows: 1_000, 10_000_000;
+    index_m: 4, 64;
+    index_ef_construction: 16, 2_000;
+    compaction_fanout: 2, 64;
+    compaction_dead_percent: 1, 100;
+    partition_max_vectors: 1_000, 1_000_000_000;
+    lease_ttl_ms: 1_000, HOUR_MS;
+    cache_max_bytes: 1, BYTES_MAX;
     store_concurrency: 1, 65_536;
     store_timeout_ms: 1, HOUR_MS;
     store_cas_timeout_ms: 1, HOUR_MS;

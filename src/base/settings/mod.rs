@@ -66,6 +66,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// Who builds the graphs of segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IndexBuilder {
+    /// Brainy's own.
+    Brainy,
+    /// The crate `hnsw_rs`, to compare with.
+    HnswRs,
+}
+
 /// Everything that can be set. Names are the same in files (TOML or JSON) and, in upper case
 /// behind `BRAINY_`, in the environment.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -116,6 +126,36 @@ pub struct Settings {
     /// stale a writer's view of the manifest may be (10,000..=2,592,000,000).
     pub gc_grace_ms: u64,
 
+    /// Whether this instance, if it writes, turns the log into segments and merges them.
+    pub index_enabled: bool,
+    /// How often an instance looks for something to index or merge, in milliseconds
+    /// (10..=3,600,000).
+    pub index_interval_ms: u64,
+    /// Bytes of log that are indexed at once; fewer wait for `index_after_ms`; at least 1.
+    pub index_after_bytes: u64,
+    /// How long fewer bytes of log wait before they are indexed, in milliseconds (0..=86,400,000).
+    pub index_after_ms: u64,
+    /// Most rows of a segment that is made from the log (1,000..=10,000,000): bounds the memory of an
+    /// indexing pass.
+    pub segment_max_rows: usize,
+    /// Half the number of neighbours of a row in a segment's graph (4..=64): `m` of HNSW.
+    pub index_m: usize,
+    /// How hard a row's neighbours are looked for (16..=2,000): `efConstruction` of HNSW.
+    pub index_ef_construction: usize,
+    /// Who builds the graphs of segments: `brainy`, or `hnsw_rs` to compare with.
+    pub index_builder: IndexBuilder,
+    /// How many segments of about the same size are merged into one (2..=64).
+    pub compaction_fanout: usize,
+    /// Percentage of dead rows from which a segment is written anew (1..=100).
+    pub compaction_dead_percent: u64,
+    /// Live vectors from which a partition splits in two (1,000..=1,000,000,000).
+    pub partition_max_vectors: u64,
+    /// How long a lease lasts when its holder does not renew it, in milliseconds
+    /// (1,000..=3,600,000).
+    pub lease_ttl_ms: u64,
+    /// Memory for segments, in bytes; those in use may take more; at least 1.
+    pub cache_max_bytes: u64,
+
     /// Requests to the store in flight at a time (1..=65,536).
     pub store_concurrency: usize,
     /// Time limit of one store request, in milliseconds (1..=3,600,000).
@@ -165,8 +205,21 @@ impl Default for Settings {
             wal_inline_max_bytes: 1 << 20,
             upload_concurrency: 8,
             write_queue_max_bytes: 256 << 20,
-            tail_max_bytes: 4 << 30,
+            tail_max_bytes: 1 << 30,
             gc_grace_ms: 300_000,
+            index_enabled: true,
+            index_interval_ms: 1_000,
+            index_after_bytes: 8 << 20,
+            index_after_ms: 10_000,
+            segment_max_rows: 250_000,
+            index_m: 16,
+            index_ef_construction: 200,
+            index_builder: IndexBuilder::Brainy,
+            compaction_fanout: 8,
+            compaction_dead_percent: 25,
+            partition_max_vectors: 2_000_000,
+            lease_ttl_ms: 30_000,
+            cache_max_bytes: 8 << 30,
             store_concurrency: 64,
             store_timeout_ms: 30_000,
             store_cas_timeout_ms: 30_000,

@@ -1,6 +1,7 @@
 //! One immutable run of rows in columns; only the mark that ends a row is ever set.
 
 use crate::base::ids::Seq;
+use crate::base::strings::Strings;
 use crate::index::inverse_norm;
 use crate::log::vectors::StoredVector;
 use std::collections::HashMap;
@@ -8,30 +9,39 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Strings, one per row, in one allocation.
+/// Ids that deletes named, whether or not there was such a row: there may be one in a segment.
 #[derive(Debug, Default)]
-struct Strings {
-    bytes: String,
-    ends: Vec<usize>,
+struct Tombstones {
+    /// In ascending order.
+    hashes: Vec<u64>,
+    ids: Strings,
+    seqs: Vec<Seq>,
 }
 
-impl Strings {
-    fn push(&mut self, text: &str) {
-        self.bytes.push_str(text);
-        self.ends.push(self.bytes.len());
+impl Tombstones {
+    fn of(mut deletes: Vec<(u64, String, Seq)>) -> Tombstones {
+        deletes.sort_unstable();
+        let mut tombstones = Tombstones::default();
+        for (hash, id, seq) in deletes {
+            tombstones.hashes.push(hash);
+            tombstones.ids.push(&id);
+            tombstones.seqs.push(seq);
+        }
+        tombstones
     }
 
-    fn get(&self, row: usize) -> &str {
-        let start = if row == 0 { 0 } else { self.ends[row - 1] };
-        &self.bytes[start..self.ends[row]]
+    fn with<'a>(&'a self, hash: u64, id: &'a str) -> impl Iterator<Item = Seq> + 'a {
+        let first = self.hashes.partition_point(|other| *other < hash);
+        let same = (first..self.hashes.len()).take_while(move |at| self.hashes[*at] == hash);
+        same.filter(move |at| self.ids.get(*at) == id).map(|at| self.seqs[at])
     }
 
-    fn allocated(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    fn iter(&self) -> impl Iterator<Item = (u64, &str, Seq)> {
+        (0..self.hashes.len()).map(|at| (self.hashes[at], self.ids.get(at), self.seqs[at]))
     }
 }
 
-/// Rows in columns.
+/// Rows in columns, in the order of the log.
 #[derive(Debug)]
 pub struct Block {
     dimensions: usize,
@@ -49,6 +59,7 @@ pub struct Block {
     metadata: Strings,
     text: Strings,
     has_text: Vec<bool>,
+    tombstones: Tombstones,
     by_id: OnceLock<Vec<u32>>,
 }
 
@@ -58,17 +69,50 @@ impl Block {
         self.written.len()
     }
 
-    /// How many rows have not ended.
-    pub fn live_rows(&self) -> usize {
-        self.rows() - self.ended_count.load(Ordering::Relaxed)
+    /// Whether there is nothing in it, not even a delete.
+    pub fn is_empty(&self) -> bool {
+        self.rows() == 0 && self.tombstones.seqs.is_empty()
+    }
+
+    /// The first row that was written after `base`; all later ones were too.
+    pub fn first_after(&self, base: Seq) -> usize {
+        self.written.partition_point(|written| *written <= base)
+    }
+
+    /// How many rows were written after `base` and have not ended.
+    pub fn live_rows(&self, base: Seq) -> usize {
+        match self.first_after(base) {
+            0 => self.rows() - self.ended_count.load(Ordering::Relaxed),
+            first => {
+                let ended = self.ended[first..].iter();
+                ended.filter(|ended| ended.load(Ordering::Acquire) == 0).count()
+            }
+        }
+    }
+
+    /// Whether anything was done to this id after `base` and up to `version`.
+    pub fn touches(&self, hash: u64, id: &str, base: Seq, version: Seq) -> bool {
+        let within = |seq: Seq| base < seq && seq <= version;
+        self.rows_with(hash, id).any(|row| within(self.written[row]))
+            || self.tombstones.with(hash, id).any(within)
+    }
+
+    /// Every id to which anything was done after `base`, with its hash, perhaps several times.
+    pub fn touched(&self, base: Seq) -> impl Iterator<Item = (u64, &str)> {
+        let rows = self.hashes.iter().zip(&self.hashed_rows);
+        let written = rows.filter(move |(_, row)| self.written[**row as usize] > base);
+        let written = written.map(|(hash, row)| (*hash, self.id(*row as usize)));
+        let deleted = self.tombstones.iter().filter(move |(.., seq)| *seq > base);
+        written.chain(deleted.map(|(hash, id, _)| (hash, id)))
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let strings = [&self.ids, &self.metadata, &self.text];
+        let strings = [&self.ids, &self.metadata, &self.text, &self.tombstones.ids];
         let per_row = size_of::<f32>() + 2 * size_of::<u64>() + 8 + 4 + 1;
         self.vectors.len() * size_of::<f32>()
             + self.rows() * per_row
+            + self.tombstones.seqs.len() * 16
             + strings.iter().map(|strings| strings.allocated()).sum::<usize>()
     }
 
@@ -107,10 +151,10 @@ impl Block {
         self.written[row]
     }
 
-    /// Whether a row is shown at `version`.
-    pub fn is_visible(&self, row: usize, version: Seq) -> bool {
-        let ended = self.ended[row].load(Ordering::Acquire);
-        self.written[row] <= version && (ended == 0 || ended > version.0)
+    /// Whether a row that was written after `base` is shown at `version`.
+    pub fn is_visible(&self, row: usize, base: Seq, version: Seq) -> bool {
+        let (written, ended) = (self.written[row], self.ended[row].load(Ordering::Acquire));
+        base < written && written <= version && (ended == 0 || ended > version.0)
     }
 
     /// The rows with this id, dead ones included.
@@ -121,9 +165,9 @@ impl Block {
         rows.filter(move |row| self.id(*row) == id)
     }
 
-    /// Ends the live row with this id at `seq`; whether there was one.
-    pub fn end(&self, hash: u64, id: &str, seq: Seq) -> bool {
-        let mut rows = self.rows_with(hash, id);
+    /// Ends the live row with this id that was written after `base`, at `seq`; whether there was one.
+    pub fn end(&self, hash: u64, id: &str, base: Seq, seq: Seq) -> bool {
+        let mut rows = self.rows_with(hash, id).filter(|row| self.written[*row] > base);
         let live = rows.find(|row| self.ended[*row].load(Ordering::Relaxed) == 0);
         if let Some(row) = live {
             self.ended[row].store(seq.0, Ordering::Release);
@@ -147,6 +191,7 @@ impl Block {
 pub struct BlockBuilder {
     block: Block,
     rows_by_hash: HashMap<u64, Vec<u32>>,
+    deletes: HashMap<(u64, String), Seq>,
 }
 
 impl BlockBuilder {
@@ -166,15 +211,25 @@ impl BlockBuilder {
                 metadata: Strings::default(),
                 text: Strings::default(),
                 has_text: Vec::new(),
+                tombstones: Tombstones::default(),
                 by_id: OnceLock::new(),
             },
             rows_by_hash: HashMap::new(),
+            deletes: HashMap::new(),
         }
     }
 
-    /// How many rows there are.
-    pub fn rows(&self) -> usize {
-        self.block.rows()
+    /// Whether anything has been done to this id.
+    pub fn touches(&self, hash: u64, id: &str) -> bool {
+        let rows = self.rows_by_hash.get(&hash).map(Vec::as_slice).unwrap_or_default();
+        rows.iter().any(|row| self.block.id(*row as usize) == id)
+            || (!self.deletes.is_empty() && self.deletes.contains_key(&(hash, id.to_owned())))
+    }
+
+    /// Notes that the id was deleted. The last time counts: whoever shows this block shows all of it,
+    /// and an indexer may have gone past an earlier time.
+    pub fn delete(&mut self, hash: u64, id: &str, seq: Seq) {
+        self.deletes.insert((hash, id.to_owned()), seq);
     }
 
     /// Adds a row. `vector` has the block's dimensions.
@@ -187,7 +242,7 @@ impl BlockBuilder {
         metadata: &str,
         text: Option<&str>,
     ) {
-        let row = self.rows() as u32;
+        let row = self.block.rows() as u32;
         let block = &mut self.block;
         vector.append_to(&mut block.vectors);
         let start = row as usize * block.dimensions;
@@ -226,19 +281,22 @@ impl BlockBuilder {
             .collect();
         pairs.sort_unstable();
         (self.block.hashes, self.block.hashed_rows) = pairs.into_iter().unzip();
+        let deletes = self.deletes.into_iter().map(|((hash, id), seq)| (hash, id, seq));
+        self.block.tombstones = Tombstones::of(deletes.collect());
         self.block
     }
 }
 
-/// One block of the rows of `blocks` that have not ended. Older snapshots keep the old blocks.
-pub fn merge(dimensions: usize, blocks: &[Arc<Block>]) -> Block {
-    let live: usize = blocks.iter().map(|block| block.live_rows()).sum();
+/// One block of the rows of `blocks` that were written after `base` and have not ended, and of the
+/// deletes after it. Older snapshots keep the old blocks.
+pub fn merge(dimensions: usize, base: Seq, blocks: &[Arc<Block>]) -> Block {
+    let live: usize = blocks.iter().map(|block| block.live_rows(base)).sum();
     let mut merged = BlockBuilder::new(dimensions).block;
     merged.vectors.reserve_exact(live * dimensions);
     let mut pairs: Vec<(u64, u32)> = Vec::with_capacity(live);
     for block in blocks {
         let mut moved = vec![u32::MAX; block.rows()];
-        for (row, to) in moved.iter_mut().enumerate() {
+        for (row, to) in moved.iter_mut().enumerate().skip(block.first_after(base)) {
             if block.ended[row].load(Ordering::Acquire) != 0 {
                 continue;
             }
@@ -258,5 +316,9 @@ pub fn merge(dimensions: usize, blocks: &[Arc<Block>]) -> Block {
     }
     pairs.sort_unstable();
     (merged.hashes, merged.hashed_rows) = pairs.into_iter().unzip();
+    let deletes = blocks.iter().flat_map(|block| block.tombstones.iter());
+    let deletes = deletes.filter(|(.., seq)| *seq > base);
+    merged.tombstones =
+        Tombstones::of(deletes.map(|(hash, id, seq)| (hash, id.to_owned(), seq)).collect());
     merged
 }

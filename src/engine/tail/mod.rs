@@ -1,9 +1,12 @@
 //! The log's unindexed tail, in memory: columnar blocks that many queries read while one task adds.
 //!
-//! Every row knows the log position that wrote it and the one that ended it, so a [`Snapshot`] is
-//! a version and a list of blocks: applying an entry never changes what an older snapshot shows.
-//! Small blocks are merged into larger ones, which keeps their number logarithmic, and rows that
-//! no new snapshot can show are dropped on the way.
+//! Every row knows the log position that wrote it and the one that ended it, so a [`View`] is two
+//! versions and a list of blocks: applying an entry never changes what an older view shows. Small
+//! blocks are merged into larger ones, which keeps their number logarithmic, and rows that no new
+//! view can show are dropped on the way.
+//!
+//! The tail begins behind a *base*, the position up to which the log is in segments. A record may be
+//! in both, so the tail also knows which ids anything was done to: their rows in segments are dead.
 
 mod block;
 
@@ -12,29 +15,35 @@ use crate::base::ids::{Seq, Totals, record_hash};
 use crate::base::{Error, Result};
 use crate::log::chunk::Operation;
 use crate::log::read::Batch;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use block::{Block, BlockBuilder};
+
+/// Tells whether a record is live in the segments below the tail.
+pub type Below = dyn Fn(u64, &str) -> bool + Send + Sync;
 
 /// Blocks are not merged past this size: a query works on blocks one after another, and a merge
 /// copies its rows.
 const BLOCK_ROWS_MAX: usize = 65_536;
 
-/// The rows of one version. Cloning is cheap.
+/// The tail's rows of one version. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub struct View {
     /// The log position that is shown.
     pub version: Seq,
-    /// Rows of entries up to this position are not here: they are in segments.
+    /// What entries up to this position wrote is not shown: it is in segments.
     pub base: Seq,
     /// Totals over the log up to `version`.
     pub totals: Totals,
     /// Live rows.
     pub live: u64,
+    /// Records that are live in the segments below and to which something was done here.
+    pub shadowed: u64,
     blocks: Arc<[Arc<Block>]>,
 }
 
-impl Snapshot {
+impl View {
     /// The blocks, oldest first.
     pub fn blocks(&self) -> &[Arc<Block>] {
         &self.blocks
@@ -42,16 +51,25 @@ impl Snapshot {
 
     /// Whether `row` of `block` is shown at this version.
     pub fn shows(&self, block: &Block, row: usize) -> bool {
-        block.is_visible(row, self.version)
+        block.is_visible(row, self.base, self.version)
     }
 
     /// Where the record with this id is.
-    pub fn find(&self, id: &str) -> Option<(&Block, usize)> {
-        let hash = record_hash(id);
+    pub fn find(&self, hash: u64, id: &str) -> Option<(&Block, usize)> {
         self.blocks.iter().rev().find_map(|block| {
             let mut rows = block.rows_with(hash, id);
             rows.find(|row| self.shows(block, *row)).map(|row| (&**block, row))
         })
+    }
+
+    /// Whether a row of this id in a segment is dead, because something was done to it later.
+    pub fn shadows(&self, hash: u64, id: &str) -> bool {
+        self.blocks.iter().any(|block| block.touches(hash, id, self.base, self.version))
+    }
+
+    /// Whether nothing was done behind the base.
+    pub fn is_empty(&self) -> bool {
+        self.version == self.base
     }
 
     /// Rows held, dead ones included.
@@ -69,80 +87,93 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct Tail {
     dimensions: usize,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+struct State {
     base: Seq,
     version: Seq,
     totals: Totals,
     live: u64,
+    shadowed: u64,
     blocks: Vec<Arc<Block>>,
 }
 
 impl Tail {
     /// An empty tail of a log whose entries up to `base` (with `totals`) are elsewhere.
     pub fn new(dimensions: usize, base: Seq, totals: Totals) -> Self {
-        Tail { dimensions, base, version: base, totals, live: 0, blocks: Vec::new() }
+        Tail { dimensions, state: State { base, version: base, totals, ..State::default() } }
     }
 
     /// The last position applied.
     pub fn version(&self) -> Seq {
-        self.version
+        self.state.version
     }
 
     /// What is there now.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            version: self.version,
-            base: self.base,
-            totals: self.totals,
-            live: self.live,
-            blocks: self.blocks.as_slice().into(),
-        }
+    pub fn view(&self) -> View {
+        let State { base, version, totals, live, shadowed, .. } = self.state;
+        View { version, base, totals, live, shadowed, blocks: self.state.blocks.as_slice().into() }
     }
 
     /// Applies entries that follow the last one, and merges blocks that have become small.
-    pub async fn apply(&mut self, batches: Vec<Batch>, compute: &Compute) -> Result<()> {
-        let blocks = std::mem::take(&mut self.blocks);
-        let mut work = Work {
-            dimensions: self.dimensions,
-            version: self.version,
-            totals: self.totals,
-            live: self.live,
-            blocks,
+    pub async fn apply(
+        &mut self,
+        batches: Vec<Batch>,
+        below: Arc<Below>,
+        compute: &Compute,
+    ) -> Result<()> {
+        self.change(compute, move |work| {
+            work.apply(&batches, &*below)?;
+            work.merge();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Lets go of everything up to `base`, which is in segments now.
+    pub async fn rebase(&mut self, base: Seq, below: Arc<Below>, compute: &Compute) -> Result<()> {
+        self.change(compute, move |work| {
+            work.rebase(base, &*below);
+            Ok(())
+        })
+        .await
+    }
+
+    /// On failure the tail is empty and its owner starts over from the manifest.
+    async fn change(
+        &mut self,
+        compute: &Compute,
+        change: impl FnOnce(&mut Work) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let state = std::mem::take(&mut self.state);
+        let mut work = Work { dimensions: self.dimensions, state };
+        let run = move || {
+            change(&mut work)?;
+            Ok::<_, Error>(work.state)
         };
-        // On failure the tail is empty and its owner starts over from the manifest.
-        let work = compute
-            .run(move || {
-                work.apply(&batches)?;
-                work.merge();
-                Ok::<_, Error>(work)
-            })
-            .await??;
-        (self.version, self.totals) = (work.version, work.totals);
-        (self.live, self.blocks) = (work.live, work.blocks);
+        self.state = compute.run(run).await??;
         Ok(())
     }
 }
 
-/// The CPU-heavy part of [`Tail::apply`], as a value that can move to the compute pool.
+/// The CPU-heavy part of the tail's changes, as a value that can move to the compute pool.
 struct Work {
     dimensions: usize,
-    version: Seq,
-    totals: Totals,
-    live: u64,
-    blocks: Vec<Arc<Block>>,
+    state: State,
 }
 
 impl Work {
     /// One new block for all entries: catching up over many small entries builds few blocks.
-    fn apply(&mut self, batches: &[Batch]) -> Result<()> {
+    fn apply(&mut self, batches: &[Batch], below: &Below) -> Result<()> {
         let mut builder = BlockBuilder::new(self.dimensions);
         for batch in batches {
-            if batch.header.seq != self.version.next() {
-                return Err(Error::internal(format!(
-                    "entry {} does not follow {}",
-                    batch.header.seq, self.version
-                )));
-            }
             let seq = batch.header.seq;
+            if seq != self.state.version.next() {
+                let version = self.state.version;
+                return Err(Error::internal(format!("entry {seq} does not follow {version}")));
+            }
             for chunk in &batch.chunks {
                 if chunk.upserts() > 0 && chunk.dimensions() as usize != self.dimensions {
                     return Err(Error::corrupt(format!(
@@ -152,46 +183,79 @@ impl Work {
                     )));
                 }
                 for operation in chunk.iter() {
-                    self.operation(&mut builder, seq, operation);
+                    self.operation(&mut builder, seq, operation, below);
                 }
             }
-            self.version = seq;
-            self.totals = batch.header.totals;
+            self.state.version = seq;
+            self.state.totals = batch.header.totals;
         }
-        if builder.rows() > 0 {
-            self.blocks.push(Arc::new(builder.finish()));
+        let block = builder.finish();
+        if !block.is_empty() {
+            self.state.blocks.push(Arc::new(block));
         }
         Ok(())
     }
 
-    fn operation(&mut self, builder: &mut BlockBuilder, seq: Seq, operation: Operation<'_>) {
+    fn operation(
+        &mut self,
+        builder: &mut BlockBuilder,
+        seq: Seq,
+        operation: Operation<'_>,
+        below: &Below,
+    ) {
+        let State { base, live, shadowed, blocks, .. } = &mut self.state;
         let (Operation::Upsert { id, .. } | Operation::Delete { id }) = operation;
         let hash = record_hash(id);
-        let ended = builder.end(hash, id, seq)
-            || self.blocks.iter().rev().any(|block| block.end(hash, id, seq));
-        self.live -= u64::from(ended);
-        if let Operation::Upsert { vector, metadata, text, .. } = operation {
-            builder.push(hash, id, seq, vector, metadata, text);
-            self.live += 1;
+        let known = builder.touches(hash, id)
+            || blocks.iter().any(|block| block.touches(hash, id, *base, seq));
+        *shadowed += u64::from(!known && below(hash, id));
+        let ended = known
+            && (builder.end(hash, id, seq)
+                || blocks.iter().rev().any(|block| block.end(hash, id, *base, seq)));
+        *live -= u64::from(ended);
+        match operation {
+            Operation::Upsert { vector, metadata, text, .. } => {
+                builder.push(hash, id, seq, vector, metadata, text);
+                *live += 1;
+            }
+            Operation::Delete { .. } => builder.delete(hash, id, seq),
         }
     }
 
     fn merge(&mut self) {
-        while let [.., older, newer] = self.blocks.as_slice() {
-            let rows = older.live_rows() + newer.live_rows();
+        let (dimensions, base) = (self.dimensions, self.state.base);
+        let blocks = &mut self.state.blocks;
+        while let [.., older, newer] = blocks.as_slice() {
+            let rows = older.live_rows(base) + newer.live_rows(base);
             if older.rows() > newer.rows() * 2 || rows > BLOCK_ROWS_MAX {
                 break;
             }
-            let merged = block::merge(self.dimensions, &[older.clone(), newer.clone()]);
-            self.blocks.truncate(self.blocks.len() - 2);
-            self.blocks.push(Arc::new(merged));
+            let merged = block::merge(dimensions, base, &[older.clone(), newer.clone()]);
+            blocks.truncate(blocks.len() - 2);
+            blocks.push(Arc::new(merged));
         }
-        for block in &mut self.blocks {
-            if block.live_rows() * 2 < block.rows() {
-                *block = Arc::new(block::merge(self.dimensions, std::slice::from_ref(block)));
+        self.drop_dead();
+    }
+
+    fn drop_dead(&mut self) {
+        let (dimensions, base) = (self.dimensions, self.state.base);
+        for block in &mut self.state.blocks {
+            if block.live_rows(base) * 2 < block.rows() {
+                *block = Arc::new(block::merge(dimensions, base, std::slice::from_ref(block)));
             }
         }
-        self.blocks.retain(|block| block.rows() > 0);
+        self.state.blocks.retain(|block| !block.is_empty());
+    }
+
+    fn rebase(&mut self, base: Seq, below: &Below) {
+        self.state.base = base;
+        self.drop_dead();
+        let blocks = &self.state.blocks;
+        self.state.live = blocks.iter().map(|block| block.live_rows(base) as u64).sum();
+        let touched: HashSet<(u64, &str)> =
+            blocks.iter().flat_map(|block| block.touched(base)).collect();
+        self.state.shadowed =
+            touched.into_iter().filter(|(hash, id)| below(*hash, id)).count() as u64;
     }
 }
 

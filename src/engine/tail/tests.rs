@@ -29,10 +29,18 @@ fn batch(seq: u64, steps: &[Step]) -> Batch {
     }
 }
 
-fn contents(snapshot: &Snapshot) -> BTreeMap<String, (f32, String)> {
-    let mut found = BTreeMap::new();
-    for block in snapshot.blocks() {
-        for row in (0..block.rows()).filter(|row| snapshot.shows(block, *row)) {
+type Contents = BTreeMap<String, (f32, String)>;
+
+/// What a view shows over `below`, what segments hold; fails where a record would be shown twice.
+fn contents(view: &View, below: &Contents) -> Contents {
+    let visible = |id: &String| !view.shadows(record_hash(id), id);
+    let mut found: Contents = below
+        .iter()
+        .filter(|(id, _)| visible(id))
+        .map(|(id, value)| (id.clone(), value.clone()))
+        .collect();
+    for block in view.blocks() {
+        for row in (0..block.rows()).filter(|row| view.shows(block, *row)) {
             let value = (block.vector(row)[0], block.metadata(row).to_owned());
             assert!(found.insert(block.id(row).to_owned(), value).is_none(), "shown twice");
         }
@@ -40,25 +48,37 @@ fn contents(snapshot: &Snapshot) -> BTreeMap<String, (f32, String)> {
     found
 }
 
+fn holds(below: &Contents) -> Arc<Below> {
+    let ids: std::collections::BTreeSet<String> = below.keys().cloned().collect();
+    Arc::new(move |_, id| ids.contains(id))
+}
+
+fn nothing() -> Arc<Below> {
+    Arc::new(|_, _| false)
+}
+
 proptest! {
     #[test]
-    fn every_snapshot_keeps_showing_its_own_version(
+    fn every_view_keeps_showing_its_own_version(
         entries in prop::collection::vec(
             prop::collection::vec((0u8..12, prop::option::of(any::<u8>())), 0..8),
             1..40,
         ),
         group in 1usize..5,
+        // After which groups the log up to which earlier one is indexed.
+        rebases in prop::collection::vec(prop::option::weighted(0.3, any::<prop::sample::Index>()), 40),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut tail = Tail::new(2, Seq(0), Totals::default());
-            let mut model: BTreeMap<String, (f32, String)> = BTreeMap::new();
-            let mut pinned = Vec::new();
+            let mut model = Contents::new();
+            let mut below = Contents::new();
+            let mut pinned: Vec<(View, Contents, Contents)> = Vec::new();
             for (number, entries) in entries.chunks(group).enumerate() {
                 let first = number * group + 1;
                 let batches = entries.iter().enumerate();
                 let batches = batches.map(|(at, steps)| batch((first + at) as u64, steps)).collect();
-                tail.apply(batches, &Compute::Inline).await.unwrap();
+                tail.apply(batches, holds(&below), &Compute::Inline).await.unwrap();
                 for (id, value) in entries.iter().flatten() {
                     match value {
                         Some(value) => {
@@ -68,14 +88,26 @@ proptest! {
                         None => drop(model.remove(&format!("id{id}"))),
                     }
                 }
-                pinned.push((tail.snapshot(), model.clone()));
+                pinned.push((tail.view(), model.clone(), below.clone()));
+                if let Some(index) = &rebases[number] {
+                    let (view, indexed, _) = &pinned[index.index(pinned.len())];
+                    if view.version >= tail.view().base {
+                        below = indexed.clone();
+                        let base = view.version;
+                        tail.rebase(base, holds(&below), &Compute::Inline).await.unwrap();
+                        pinned.push((tail.view(), model.clone(), below.clone()));
+                    }
+                }
             }
-            for (snapshot, model) in &pinned {
-                assert_eq!(contents(snapshot), *model);
-                assert_eq!(snapshot.live, model.len() as u64);
+            for (view, model, below) in &pinned {
+                assert_eq!(contents(view, below), *model);
+                assert_eq!(view.live + below.len() as u64 - view.shadowed, model.len() as u64);
                 for id in (0..12).map(|id| format!("id{id}")) {
-                    let found = snapshot.find(&id).map(|(block, row)| block.vector(row)[0]);
-                    assert_eq!(found, model.get(&id).map(|(value, _)| *value));
+                    let hash = record_hash(&id);
+                    let found = view.find(hash, &id).map(|(block, row)| block.vector(row)[0]);
+                    let under = below.get(&id).filter(|_| !view.shadows(hash, &id));
+                    let shown = found.or(under.map(|(value, _)| *value));
+                    assert_eq!(shown, model.get(&id).map(|(value, _)| *value));
                 }
             }
         });
@@ -87,11 +119,15 @@ async fn overwriting_the_same_ids_does_not_grow_the_tail() {
     let mut tail = Tail::new(2, Seq(0), Totals::default());
     for seq in 1..=500 {
         let steps: Vec<Step> = (0..10).map(|id| (id, Some(seq as u8))).collect();
-        tail.apply(vec![batch(seq, &steps)], &Compute::Inline).await.unwrap();
+        tail.apply(vec![batch(seq, &steps)], nothing(), &Compute::Inline).await.unwrap();
     }
-    let snapshot = tail.snapshot();
-    assert_eq!(snapshot.live, 10);
-    assert!(snapshot.rows() <= 40, "{} rows", snapshot.rows());
+    let view = tail.view();
+    assert_eq!(view.live, 10);
+    assert!(view.rows() <= 40, "{} rows", view.rows());
+    tail.rebase(Seq(499), nothing(), &Compute::Inline).await.unwrap();
+    assert_eq!(tail.view().live, 10);
+    tail.rebase(Seq(500), nothing(), &Compute::Inline).await.unwrap();
+    assert_eq!((tail.view().live, tail.view().blocks().len()), (0, 0));
 }
 
 #[tokio::test]
@@ -102,15 +138,15 @@ async fn many_small_entries_make_few_blocks() {
         builder.upsert(&seq.to_string(), &[1.0, 1.0], "", None);
         let mut batch = batch(seq, &[]);
         batch.chunks = vec![Chunk::open(builder.finish().unwrap()).unwrap()];
-        tail.apply(vec![batch], &Compute::Inline).await.unwrap();
+        tail.apply(vec![batch], nothing(), &Compute::Inline).await.unwrap();
     }
-    assert_eq!(tail.snapshot().live, 1_000);
-    assert!(tail.snapshot().blocks().len() <= 12, "{}", tail.snapshot().blocks().len());
+    assert_eq!(tail.view().live, 1_000);
+    assert!(tail.view().blocks().len() <= 12, "{}", tail.view().blocks().len());
 }
 
 #[tokio::test]
 async fn a_gap_in_the_log_is_an_error() {
     let mut tail = Tail::new(2, Seq(0), Totals::default());
-    let error = tail.apply(vec![batch(2, &[])], &Compute::Inline).await.unwrap_err();
-    assert!(error.message().contains("does not follow"));
+    let applied = tail.apply(vec![batch(2, &[])], nothing(), &Compute::Inline).await;
+    assert!(applied.unwrap_err().message().contains("does not follow"));
 }

@@ -1,7 +1,6 @@
 //! Who acts in the simulation. Each actor is a loop that ends when the run does.
 
 mod deleter;
-mod indexer;
 mod killer;
 mod reader;
 mod weather;
@@ -29,7 +28,6 @@ pub async fn spawn_all(world: &Arc<World>) {
     }
     tasks.spawn("killer", killer::act(world.clone()));
     tasks.spawn("weather", weather::act(world.clone()));
-    tasks.spawn("indexer", indexer::act(world.clone()));
     if world.rng.below(4) == 0 {
         tasks.spawn("deleter", deleter::act(world.clone()));
     }

@@ -1,0 +1,168 @@
+//! Leases: one instance at a time does what one is enough for.
+//!
+//! 1. A lease is for economy only. Two may believe that they hold it, for a while; what they do must be
+//!    safe by itself, by compare-and-swap on what is changed.
+//! 2. Nobody compares clocks: a lease has expired for whoever has seen it unchanged for as long as it
+//!    says, by their own clock.
+//! 3. Every holder has an epoch of its own, and epochs grow.
+
+use crate::base::clock::Mark;
+use crate::base::{Env, Result, Timestamp};
+use crate::store::cas::{self, Change, Document, Loaded, Stamp};
+use crate::store::{DynStore, Key};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What stands in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeaseDocument {
+    /// The format of this object.
+    pub format_version: u64,
+    /// Version and write ids.
+    pub stamp: Stamp,
+    /// The instance that holds it; `None` once it was given back.
+    pub holder: Option<String>,
+    /// Which holder this is, from 1.
+    pub epoch: u64,
+    /// When this holder took it, by the holder's clock; for people only.
+    pub since: Timestamp,
+    /// How long it lasts without a renewal.
+    pub ttl_ms: u64,
+}
+
+impl Document for LeaseDocument {
+    const FORMAT_VERSION: u64 = 1;
+
+    fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    fn stamp_mut(&mut self) -> &mut Stamp {
+        &mut self.stamp
+    }
+}
+
+/// One instance's view of a lease.
+#[derive(Debug)]
+pub struct Lease {
+    store: DynStore,
+    env: Env,
+    key: Key,
+    holder: String,
+    ttl: Duration,
+    /// The version seen last and when it was first seen.
+    seen: Option<(u64, Mark)>,
+    /// The epoch under which we hold it, and when we last took or renewed it.
+    held: Option<(u64, Mark)>,
+}
+
+impl Lease {
+    /// The lease at `key` as `holder` sees it; it lasts for `ttl` without a renewal.
+    pub fn new(store: DynStore, env: Env, key: Key, holder: String, ttl: Duration) -> Lease {
+        Lease { store, env, key, holder, ttl, seen: None, held: None }
+    }
+
+    /// Takes the lease or renews it where that is due; the epoch under which this instance holds it,
+    /// `None` where another does.
+    pub async fn hold(&mut self) -> Result<Option<u64>> {
+        if let Some((epoch, since)) = self.held
+            && self.env.clock.since(since) < self.ttl / 3
+        {
+            return Ok(Some(epoch));
+        }
+        let now = self.env.clock.mark();
+        let expired_version = self
+            .seen
+            .filter(|(_, first)| self.env.clock.since(*first) >= self.ttl)
+            .map(|(version, _)| version);
+        let (holder, ttl) = (&self.holder, self.ttl);
+        let change = |current: Option<&Loaded<LeaseDocument>>| {
+            let current = current.map(|loaded| &loaded.value);
+            let ours = current.is_some_and(|lease| lease.holder.as_deref() == Some(holder));
+            let free = current.is_none_or(|lease| {
+                lease.holder.is_none() || expired_version == Some(lease.stamp.version)
+            });
+            if !ours && !free {
+                return Ok(Change::Keep);
+            }
+            let epoch = current.map_or(0, |lease| lease.epoch);
+            Ok(Change::Write(LeaseDocument {
+                format_version: LeaseDocument::FORMAT_VERSION,
+                stamp: Stamp::default(),
+                holder: Some(holder.clone()),
+                epoch: if ours { epoch } else { epoch + 1 },
+                since: match current {
+                    Some(lease) if ours => lease.since,
+                    _ => self.env.clock.now(),
+                },
+                ttl_ms: ttl.as_millis() as u64,
+            }))
+        };
+        let outcome = cas::update(&*self.store, &self.env, &self.key, change).await;
+        let Some(found) = outcome?.map(|loaded| loaded.value) else {
+            self.held = None;
+            return Ok(None);
+        };
+        let version = found.stamp.version;
+        if self.seen.is_none_or(|(seen, _)| seen != version) {
+            self.seen = Some((version, now));
+        }
+        let ours = found.holder.as_deref() == Some(self.holder.as_str());
+        self.held = ours.then_some((found.epoch, now));
+        Ok(ours.then_some(found.epoch))
+    }
+
+    /// Gives the lease back, so that others need not wait.
+    pub async fn release(&mut self) -> Result<()> {
+        if self.held.take().is_none() {
+            return Ok(());
+        }
+        let holder = &self.holder;
+        let change = |current: Option<&Loaded<LeaseDocument>>| match current {
+            Some(Loaded { value, .. }) if value.holder.as_ref() == Some(holder) => {
+                Ok(Change::Write(LeaseDocument { holder: None, ..value.clone() }))
+            }
+            _ => Ok(Change::Keep),
+        };
+        cas::update(&*self.store, &self.env, &self.key, change).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::VirtualClock;
+    use crate::store::memory::MemoryStore;
+    use std::sync::Arc;
+
+    const TTL: Duration = Duration::from_secs(30);
+
+    fn lease(store: &DynStore, seed: u64, holder: &str) -> Lease {
+        let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_000_000)));
+        let env = Env::deterministic(seed, clock);
+        Lease::new(store.clone(), env, Key::raw("lease"), holder.to_owned(), TTL)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_holds_it_until_it_is_given_back_or_expires() {
+        let store: DynStore = Arc::new(MemoryStore::default());
+        let (mut a, mut b) = (lease(&store, 1, "a"), lease(&store, 2, "b"));
+        assert_eq!(a.hold().await.unwrap(), Some(1));
+        assert_eq!(b.hold().await.unwrap(), None);
+        a.release().await.unwrap();
+        assert_eq!(b.hold().await.unwrap(), Some(2));
+        // Renewed in time, it stays; the epoch too.
+        for _ in 0..5 {
+            tokio::time::sleep(TTL / 2).await;
+            assert_eq!(b.hold().await.unwrap(), Some(2));
+            assert_eq!(a.hold().await.unwrap(), None);
+        }
+        // Abandoned, it goes to whoever has watched it for long enough.
+        tokio::time::sleep(TTL / 2).await;
+        assert_eq!(a.hold().await.unwrap(), None);
+        tokio::time::sleep(TTL).await;
+        assert_eq!(a.hold().await.unwrap(), Some(3));
+        assert_eq!(b.hold().await.unwrap(), None);
+    }
+}

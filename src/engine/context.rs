@@ -1,0 +1,111 @@
+//! What every part of an instance's engine works with.
+
+use crate::base::Env;
+use crate::base::settings::{IndexBuilder, Role, Settings};
+use crate::engine::segments::Shelf;
+use crate::engine::writer::Limits;
+use crate::index::{Builder, IndexParams};
+use crate::partition::Partitioner;
+use crate::store::DynStore;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One instance's surroundings and settings, in the engine's terms. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The store.
+    pub store: DynStore,
+    /// Clock, randomness, tasks, threads.
+    pub env: Env,
+    /// This instance's name.
+    pub instance_id: Arc<str>,
+    /// What it does.
+    pub role: Role,
+    /// The write path's limits.
+    pub limits: Limits,
+    /// How often a reader looks for new log entries.
+    pub poll: Duration,
+    /// Where segments come into memory.
+    pub shelf: Arc<Shelf>,
+    /// Partitioners that the embedding program brings.
+    pub partitioners: Arc<[Arc<dyn Partitioner>]>,
+    /// When and how the log becomes segments.
+    pub upkeep: UpkeepLimits,
+}
+
+/// The limits of indexing and compaction; see the settings of the same names.
+#[derive(Debug, Clone, Copy)]
+pub struct UpkeepLimits {
+    /// Whether this instance does it at all.
+    pub enabled: bool,
+    /// How often it looks for something to do.
+    pub interval: Duration,
+    /// Bytes of log that are worth a pass.
+    pub index_after_bytes: u64,
+    /// How long fewer bytes wait.
+    pub index_after: Duration,
+    /// Most rows of a segment that is made from the log.
+    pub segment_max_rows: usize,
+    /// Segments of about the same size that are merged into one.
+    pub compaction_fanout: usize,
+    /// Share of dead rows from which a segment is written anew.
+    pub compaction_dead_share: f64,
+    /// Live rows from which a partition splits.
+    pub partition_max_vectors: u64,
+    /// How long a lease lasts without a renewal.
+    pub lease_ttl: Duration,
+    /// How indexes are built.
+    pub index: IndexParams,
+}
+
+impl Context {
+    /// Of an instance with these settings.
+    pub fn new(
+        settings: &Settings,
+        role: Role,
+        instance_id: &str,
+        store: DynStore,
+        env: Env,
+        partitioners: Arc<[Arc<dyn Partitioner>]>,
+    ) -> Context {
+        let millis = Duration::from_millis;
+        Context {
+            instance_id: instance_id.into(),
+            role,
+            limits: Limits {
+                batch_max_bytes: settings.batch_max_bytes,
+                batch_max_records: settings.batch_max_records,
+                batch_linger: millis(settings.batch_linger_ms),
+                inline_max_bytes: settings.wal_inline_max_bytes,
+                upload_concurrency: settings.upload_concurrency,
+                queue_max_bytes: settings.write_queue_max_bytes,
+                tail_max_bytes: settings.tail_max_bytes,
+                grace: millis(settings.gc_grace_ms),
+            },
+            poll: millis(settings.poll_interval_ms),
+            shelf: Arc::new(Shelf::new(store.clone(), env.clone(), settings.cache_max_bytes)),
+            store,
+            env,
+            partitioners,
+            upkeep: UpkeepLimits {
+                enabled: settings.index_enabled && role.writes(),
+                interval: millis(settings.index_interval_ms),
+                index_after_bytes: settings.index_after_bytes,
+                index_after: millis(settings.index_after_ms),
+                segment_max_rows: settings.segment_max_rows,
+                compaction_fanout: settings.compaction_fanout,
+                compaction_dead_share: settings.compaction_dead_percent as f64 / 100.0,
+                partition_max_vectors: settings.partition_max_vectors,
+                lease_ttl: millis(settings.lease_ttl_ms),
+                index: IndexParams {
+                    m: settings.index_m,
+                    ef_construction: settings.index_ef_construction,
+                    builder: match settings.index_builder {
+                        IndexBuilder::Brainy => Builder::Brainy,
+                        IndexBuilder::HnswRs => Builder::HnswRs,
+                    },
+                },
+            },
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Which segments there are, and which of their rows are dead.
+
+use super::Resident;
+use crate::base::Result;
+use crate::base::ids::{Seq, Ulid};
+use crate::index::RowSet;
+use crate::manifest::{Manifest, SegmentMeta};
+use crate::partition::Partitioner;
+use crate::segment::deletions::Deletions;
+use roaring::RoaringBitmap;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+/// A segment of a set.
+#[derive(Debug)]
+pub struct Member {
+    /// The number of its partition.
+    pub partition: u32,
+    /// What the manifest says of it.
+    pub meta: SegmentMeta,
+    /// Its dead rows.
+    pub dead: RoaringBitmap,
+    live: OnceLock<RowSet>,
+}
+
+impl Member {
+    /// Its rows that are not dead; worked out when it is first asked for.
+    pub fn live(&self) -> &RowSet {
+        self.live.get_or_init(|| {
+            let all = RoaringBitmap::from_sorted_iter(0..self.meta.rows).unwrap_or_default();
+            (all - &self.dead).iter().collect()
+        })
+    }
+}
+
+/// The segments of one version of the manifest.
+#[derive(Debug)]
+pub struct SegmentSet {
+    manifest: Arc<Manifest>,
+    partitioner: Arc<dyn Partitioner>,
+    members: Vec<Member>,
+    /// Of each partition of the manifest, which members are in it.
+    of_partition: Vec<Range<usize>>,
+    deletions: BTreeMap<Ulid, Arc<Deletions>>,
+}
+
+impl SegmentSet {
+    /// The segments of `manifest`, of which `deletions` are the files that it names.
+    pub fn new(
+        manifest: Arc<Manifest>,
+        partitioner: Arc<dyn Partitioner>,
+        deletions: BTreeMap<Ulid, Arc<Deletions>>,
+    ) -> SegmentSet {
+        let dead_of = |id| {
+            let parts = deletions.values().filter_map(|file| file.of(id));
+            parts.fold(RoaringBitmap::new(), |all, rows| all | rows)
+        };
+        let (mut members, mut of_partition) = (Vec::new(), Vec::new());
+        for partition in &manifest.partitions {
+            let start = members.len();
+            members.extend(partition.segments.iter().map(|meta| Member {
+                partition: partition.number,
+                meta: meta.clone(),
+                dead: dead_of(meta.id),
+                live: OnceLock::new(),
+            }));
+            of_partition.push(start..members.len());
+        }
+        SegmentSet { manifest, partitioner, members, of_partition, deletions }
+    }
+
+    /// The manifest whose segments these are.
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// The log position up to which everything is in these segments.
+    pub fn base(&self) -> Seq {
+        self.manifest.wal_indexed
+    }
+
+    /// The segments, partition after partition.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The files that name dead rows.
+    pub fn deletions(&self) -> &BTreeMap<Ulid, Arc<Deletions>> {
+        &self.deletions
+    }
+
+    /// Rows that are not dead.
+    pub fn live(&self) -> u64 {
+        let live = |member: &Member| u64::from(member.meta.rows) - member.dead.len();
+        self.members.iter().map(live).sum()
+    }
+
+    /// The members that may hold an id of this hash.
+    pub fn holding(&self, hash: u64, id: &str) -> Range<usize> {
+        let partition = self.manifest.partition_of(self.partitioner.group(id), hash);
+        partition.map_or(0..0, |partition| self.of_partition[partition].clone())
+    }
+}
+
+/// A set whose segments are at hand.
+#[derive(Debug, Clone)]
+pub struct OpenSet {
+    set: Arc<SegmentSet>,
+    residents: Vec<Arc<Resident>>,
+}
+
+impl OpenSet {
+    /// Of a set and its segments, in the order of its members.
+    pub fn new(set: Arc<SegmentSet>, residents: Vec<Arc<Resident>>) -> OpenSet {
+        OpenSet { set, residents }
+    }
+
+    /// The segments with what is known of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&Member, &Resident)> {
+        self.set.members.iter().zip(self.residents.iter().map(|resident| &**resident))
+    }
+
+    /// Where the record with this id is live.
+    pub fn find(&self, hash: u64, id: &str) -> Result<Option<(&Resident, u32)>> {
+        for at in self.set.holding(hash, id) {
+            let (member, resident) = (&self.set.members[at], &self.residents[at]);
+            if let Some(row) = resident.segment().find(id)?
+                && !member.dead.contains(row)
+            {
+                return Ok(Some((resident, row)));
+            }
+        }
+        Ok(None)
+    }
+}

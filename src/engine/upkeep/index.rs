@@ -1,0 +1,195 @@
+//! The log becomes segments.
+//!
+//! A pass takes all that the tail holds at one version: the rows that are live in it become segments,
+//! those of [`UpkeepLimits::segment_max_rows`](crate::engine::context::UpkeepLimits) at a time, and
+//! whatever it has done to an id kills that id's row in the segments below.
+
+use super::commit::{Commit, commit};
+use super::objects::{NewSegment, Objects};
+use super::{Passed, older};
+use crate::base::defect::Defect;
+use crate::base::ids::record_hash;
+use crate::base::{Error, Result};
+use crate::engine::collection::Collection;
+use crate::engine::context::Context;
+use crate::engine::model::Consistency;
+use crate::engine::segments::SegmentSet;
+use crate::engine::snapshot::Snapshot;
+use crate::engine::tail::{Block, View};
+use crate::index::Threads;
+use crate::manifest::{Manifest, Partition};
+use crate::partition::{HashRange, Partitioner};
+use crate::segment::SegmentBuilder;
+use crate::segment::deletions::Deletions;
+use async_trait::async_trait;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long to wait for segments on their way into memory.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A row of the tail.
+type Row = (Arc<Block>, u32);
+
+/// Indexes what the tail of `snapshot` holds.
+pub(super) async fn pass(
+    context: &Context,
+    collection: &Collection,
+    snapshot: Snapshot,
+) -> Result<Passed> {
+    let started = Instant::now();
+    let manifest = collection.manifest();
+    let tail = snapshot.tail;
+    if manifest.wal_indexed != tail.base {
+        return Ok(Passed::Lost);
+    }
+    let grouped = {
+        let (tail, manifest) = (tail.clone(), manifest.clone());
+        let partitioner = collection.partitioner().clone();
+        let group = move || Grouped::of(&tail, &manifest, &*partitioner);
+        context.env.background.run(group).await?
+    };
+    let mut objects = Objects::new(context, &manifest);
+    let mut added = Vec::new();
+    for (partition, rows) in grouped.rows {
+        for rows in rows.chunks(context.upkeep.segment_max_rows) {
+            let file = build(context, &manifest, rows.to_vec()).await?;
+            added.push(objects.segment(partition, file.into()).await?);
+        }
+    }
+    let rows: u64 = added.iter().map(|segment| u64::from(segment.meta.rows)).sum();
+    let plan = IndexPass { tail: &tail, added, opened: grouped.opened, ids: grouped.touched };
+    let passed = commit(context, collection, objects, manifest.clone(), &plan).await?;
+    if passed == Passed::Done {
+        let metrics = &context.env.metrics;
+        metrics.index_passes.inc();
+        metrics.index_rows.inc_by(rows);
+        tracing::info!(
+            collection = %manifest.name, rows, segments = plan.added.len(), from = tail.base.0,
+            to = tail.version.0, took_ms = started.elapsed().as_millis() as u64, "log indexed"
+        );
+    }
+    Ok(passed)
+}
+
+/// Indexes all that was in the log when it was called.
+pub async fn index_all(context: &Context, collection: &Collection) -> Result<()> {
+    let wanted = collection.snapshot(Consistency::Strong, Duration::ZERO).await?.version();
+    loop {
+        let manifest = collection.view().look_now().await?.manifest;
+        if manifest.wal_indexed >= wanted {
+            return Ok(());
+        }
+        let snapshot = collection.snapshot(Consistency::Strong, Duration::ZERO).await?;
+        // Newer segments may be on their way into memory, under the tail.
+        if snapshot.tail.base == manifest.wal_indexed {
+            pass(context, collection, snapshot).await?;
+        } else {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// What a tail holds, by partition.
+struct Grouped {
+    /// The live rows, by the number of the partition.
+    rows: BTreeMap<u32, Vec<Row>>,
+    /// Partitions for groups that had none.
+    opened: Vec<Partition>,
+    /// The ids to which something was done.
+    touched: Vec<String>,
+}
+
+impl Grouped {
+    fn of(tail: &View, manifest: &Manifest, partitioner: &dyn Partitioner) -> Grouped {
+        let (mut rows, mut opened) = (BTreeMap::<u32, Vec<Row>>::new(), Vec::<Partition>::new());
+        for block in tail.blocks() {
+            for row in (0..block.rows()).filter(|row| tail.shows(block, *row)) {
+                let id = block.id(row);
+                let group = partitioner.group(id);
+                let partition = match manifest.partition_of(group, record_hash(id)) {
+                    Some(at) => manifest.partitions[at].number,
+                    None => match opened.iter().find(|partition| partition.group == group) {
+                        Some(partition) => partition.number,
+                        None => {
+                            let number = manifest.next_partition() + opened.len() as u32;
+                            opened.push(Partition::new(number, group, HashRange::ALL));
+                            number
+                        }
+                    },
+                };
+                rows.entry(partition).or_default().push((block.clone(), row as u32));
+            }
+        }
+        let touched: BTreeSet<&str> = tail
+            .blocks()
+            .iter()
+            .flat_map(|block| block.touched(tail.base).map(|(_, id)| id))
+            .collect();
+        Grouped { rows, opened, touched: touched.into_iter().map(str::to_owned).collect() }
+    }
+}
+
+async fn build(context: &Context, manifest: &Manifest, rows: Vec<Row>) -> Result<Vec<u8>> {
+    let settings = &manifest.settings;
+    let (dimensions, metric) = (settings.dimensions as usize, settings.metric);
+    let params = context.upkeep.index;
+    let build = move || {
+        let mut builder = SegmentBuilder::new(dimensions, metric);
+        for (block, row) in &rows {
+            let row = *row as usize;
+            builder.push(
+                block.id(row),
+                block.written(row),
+                block.vector(row),
+                block.metadata(row),
+                block.text(row),
+            );
+        }
+        builder.finish(params, Threads::Pool)
+    };
+    context.env.background.run(build).await?
+}
+
+/// How an indexing pass changes the manifest.
+struct IndexPass<'a> {
+    tail: &'a View,
+    added: Vec<NewSegment>,
+    opened: Vec<Partition>,
+    ids: Vec<String>,
+}
+
+#[async_trait]
+impl Commit for IndexPass<'_> {
+    fn still_fits(&self, context: &Context, before: &Manifest, current: &Manifest) -> bool {
+        let same = |segment: &NewSegment| {
+            let place = |manifest: &Manifest| {
+                let at = manifest.partition(segment.partition);
+                at.map(|at| (manifest.partitions[at].group.clone(), manifest.partitions[at].hashes))
+            };
+            place(before) == place(current)
+        };
+        let base = current.wal_indexed == self.tail.base;
+        (base || context.env.defects.has(Defect::SameRange)) && self.added.iter().all(same)
+    }
+
+    async fn dead(&self, context: &Context, set: &SegmentSet) -> Result<Deletions> {
+        older::rows(context, set, &self.ids).await
+    }
+
+    fn apply(&self, manifest: &mut Manifest) -> Result<()> {
+        manifest.partitions.extend(self.opened.iter().cloned());
+        for segment in &self.added {
+            let at = manifest.partition(segment.partition);
+            let at = at.ok_or_else(|| Error::internal("a partition went missing"))?;
+            manifest.partitions[at].segments.push(segment.meta.clone());
+        }
+        manifest.wal_indexed = manifest.wal_indexed.max(self.tail.version);
+        if manifest.wal_indexed == self.tail.version {
+            manifest.indexed = self.tail.totals;
+        }
+        Ok(())
+    }
+}

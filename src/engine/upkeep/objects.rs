@@ -1,0 +1,114 @@
+//! The new objects of a pass: put before they are named, deleted where the pass comes to nothing.
+
+use crate::base::Result;
+use crate::base::defect::Defect;
+use crate::base::ids::{Ulid, ulid};
+use crate::engine::context::Context;
+use crate::manifest::{DeletionsMeta, Manifest, SegmentMeta};
+use crate::segment::deletions::Deletions;
+use crate::segment::{Contents, Footer};
+use crate::store::{Key, paths};
+use bytes::Bytes;
+
+/// Objects that no manifest names yet.
+pub(super) struct Objects<'a> {
+    context: &'a Context,
+    manifest: &'a Manifest,
+    put: Vec<(Ulid, Key)>,
+    /// Only in a build that is broken on purpose.
+    late: Vec<(Key, Bytes)>,
+}
+
+/// A segment that was just made.
+#[derive(Debug, Clone)]
+pub(super) struct NewSegment {
+    /// The number of its partition.
+    pub partition: u32,
+    /// What the manifest is to say of it.
+    pub meta: SegmentMeta,
+}
+
+impl<'a> Objects<'a> {
+    /// None yet. Names are made so that what `manifest` was swept of does not forbid them.
+    pub(super) fn new(context: &'a Context, manifest: &'a Manifest) -> Objects<'a> {
+        Objects { context, manifest, put: Vec::new(), late: Vec::new() }
+    }
+
+    fn name(&self) -> Ulid {
+        let env = &self.context.env;
+        ulid(self.manifest.time_of_names(env.clock.now()), &*env.rng)
+    }
+
+    async fn put(&mut self, id: Ulid, key: Key, bytes: Bytes) -> Result<()> {
+        self.put.push((id, key.clone()));
+        if self.context.env.defects.has(Defect::CommitBeforePut) {
+            self.late.push((key, bytes));
+            return Ok(());
+        }
+        self.context.store.put(&key, bytes).await.map(drop)
+    }
+
+    /// Puts a segment.
+    pub(super) async fn segment(&mut self, partition: u32, file: Bytes) -> Result<NewSegment> {
+        let id = self.name();
+        let Contents { rows, written, .. } = contents(&file)?;
+        let meta = SegmentMeta {
+            id,
+            rows,
+            dead: 0,
+            bytes: file.len() as u64,
+            crc32c: crc32c::crc32c(&file),
+            written,
+        };
+        self.put(id, paths::segment(&self.manifest.name, partition, id), file).await?;
+        Ok(NewSegment { partition, meta })
+    }
+
+    /// Puts deletions.
+    pub(super) async fn deletions(&mut self, deletions: &Deletions) -> Result<DeletionsMeta> {
+        let (id, file) = (self.name(), Bytes::from(deletions.write()));
+        let meta = DeletionsMeta { id, rows: deletions.rows(), bytes: file.len() as u64 };
+        self.put(id, paths::deletions(&self.manifest.name, id), file).await?;
+        Ok(meta)
+    }
+
+    /// Whether `current` may name all of these: what was swept meanwhile may be gone.
+    pub(super) fn may_be_named(&self, current: &Manifest) -> bool {
+        self.put.iter().all(|(id, _)| current.may_name(*id))
+    }
+
+    /// Deletes one that will not be named.
+    pub(super) async fn discard(&mut self, id: Ulid) {
+        let found = self.put.iter().position(|(put, _)| *put == id);
+        if let Some(at) = found {
+            let (_, key) = self.put.swap_remove(at);
+            self.delete(&key).await;
+        }
+    }
+
+    /// Deletes all: they will not be named. What is left over is found by the collector.
+    pub(super) async fn discard_all(self) {
+        for (_, key) in &self.put {
+            self.delete(key).await;
+        }
+    }
+
+    async fn delete(&self, key: &Key) {
+        if let Err(error) = self.context.store.delete(key).await {
+            tracing::debug!(%error, %key, "an object is left to the collector");
+        }
+    }
+
+    /// All are named now.
+    pub(super) async fn named(self) -> Result<()> {
+        for (key, bytes) in self.late {
+            self.context.store.put(&key, bytes).await?;
+        }
+        Ok(())
+    }
+}
+
+fn contents(file: &[u8]) -> Result<Contents> {
+    let footer = Footer::read(file, file.len() as u64);
+    footer.map(|footer| footer.contents).map_err(|error| error.context("a segment that was made"))
+}
