@@ -23,6 +23,7 @@ pub use builder::SegmentBuilder;
 pub use layout::{Contents, Footer};
 
 use crate::base::Result;
+use crate::base::codec::{u32_at, u64_at};
 use crate::base::ids::{Seq, record_hash};
 use crate::filter::index::FilterIndex;
 use crate::index::{self, Bytes, Index};
@@ -154,17 +155,16 @@ impl Segment {
     ///
     /// If there is no such row.
     pub fn written(&self, row: u32) -> Seq {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&self.section(Name::Written)[8 * row as usize..][..8]);
-        Seq(u64::from_le_bytes(bytes))
+        Seq(u64_at(self.section(Name::Written), row as usize))
     }
 
     /// The id of a row.
     pub fn id(&self, row: u32) -> Result<&str> {
-        let places = self.section(Name::IdPlaces);
-        let place = places.get(4 * row as usize..).and_then(|places| places.first_chunk());
-        let place = place.ok_or_else(|| fault("a row has no id"))?;
-        self.id_directory().id_at(self.section(Name::Ids), u32::from_le_bytes(*place))
+        if row >= self.contents().rows {
+            return Err(fault("a row has no id"));
+        }
+        let place = u32_at(self.section(Name::IdPlaces), row as usize);
+        self.id_directory().id_at(self.section(Name::Ids), place)
     }
 
     /// The row with this id.
