@@ -11,7 +11,7 @@ use brainy::index::{Effort, IndexParams, Metric, Scratch, Search, Threads};
 use brainy::log::chunk::{Chunk, ChunkBuilder, Operation};
 use brainy::log::entry::{Draft, Entry, Part};
 use brainy::manifest::{CollectionSettings, Manifest};
-use brainy::segment::{Segment, SegmentBuilder};
+use brainy::segment::{Deletions, Segment, SegmentBuilder};
 use bytes::Bytes;
 use serde_json::json;
 use std::path::Path;
@@ -109,6 +109,22 @@ fn segments_of_version_1() {
         let nearest = segment.index().search(&vector(number), &search, &mut scratch);
         assert_eq!((nearest[0].row, nearest[0].distance), (row, 0.0));
     }
+}
+
+#[test]
+fn deletions_of_version_1() {
+    let mut deletions = Deletions::default();
+    // A few rows, a run, and every third row: a bitmap has another form for each.
+    [3, 70_000, 1 << 30].iter().for_each(|&row| deletions.insert(Ulid(1 << 100), row));
+    (1_000..3_000).for_each(|row| deletions.insert(Ulid(7), row));
+    (0..30_000).step_by(3).for_each(|row| deletions.insert(Ulid(u128::MAX), row));
+    let kept = Deletions::read(&golden("deletions-v1.del", &deletions.write())).unwrap();
+    assert_eq!(kept, deletions);
+    assert_eq!(kept.rows(), 3 + 2_000 + 10_000);
+    let segments: Vec<Ulid> = kept.iter().map(|(segment, _)| segment).collect();
+    assert_eq!(segments, [Ulid(7), Ulid(1 << 100), Ulid(u128::MAX)]);
+    assert!(kept.of(Ulid(1 << 100)).unwrap().iter().eq([3, 70_000, 1 << 30]));
+    assert_eq!(kept.of(Ulid(8)), None);
 }
 
 #[test]

@@ -10,9 +10,11 @@
 //!    once. Without it damaged bytes give wrong answers or errors, but never a panic.
 //!
 //! [`layout`] says what lies where, [`ids`] and [`records`] how ids and metadata are found, also by
-//! readers that have only parts of a file; `builder.rs` writes. docs/format.md has every byte.
+//! readers that have only parts of a file; `builder.rs` writes. Rows that are dead by now are said beside
+//! the segments, in [`Deletions`]. docs/format.md has every byte.
 
 mod builder;
+mod deletions;
 pub mod ids;
 pub mod layout;
 pub mod records;
@@ -20,6 +22,7 @@ pub mod records;
 mod tests;
 
 pub use builder::SegmentBuilder;
+pub use deletions::Deletions;
 pub use layout::{Contents, Footer};
 
 use crate::base::Result;
