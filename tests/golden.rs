@@ -89,7 +89,8 @@ fn segments_of_version_1() {
         let params = IndexParams { m: 4, ..IndexParams::default() };
         std::fs::write(&path, builder.finish(params, Threads::One).unwrap()).unwrap();
     }
-    let segment = Segment::load(&std::fs::read(&path).unwrap()).unwrap();
+    let segment = Segment::from_bytes(std::fs::read(&path).unwrap().into()).unwrap();
+    segment.verify().unwrap();
     assert_eq!(segment.contents().rows, 60);
     assert_eq!(segment.contents().written, (Seq(1), Seq(60)));
     let mut scratch = Scratch::default();

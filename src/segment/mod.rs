@@ -65,8 +65,20 @@ impl std::fmt::Debug for Segment {
 }
 
 impl Segment {
-    /// Opens a file whose first byte is aligned to [`layout::ALIGNMENT`].
-    pub fn open(file: Arc<dyn Bytes>) -> Result<Segment> {
+    /// Opens a file, without a look at most of its bytes: see [`Segment::verify`]. They are used
+    /// where they lie if the first is aligned to [`layout::ALIGNMENT`], as it is where a file is
+    /// mapped; otherwise they are copied.
+    pub fn from_bytes(bytes: bytes::Bytes) -> Result<Segment> {
+        if bytes.as_ptr().addr().is_multiple_of(layout::ALIGNMENT) {
+            return Segment::open(Arc::new(bytes));
+        }
+        let copy: AVec<u8, ConstAlign<{ layout::ALIGNMENT }>> =
+            AVec::from_slice(layout::ALIGNMENT, &bytes);
+        Segment::open(Arc::new(copy))
+    }
+
+    /// Opens a file whose first byte is aligned.
+    fn open(file: Arc<dyn Bytes>) -> Result<Segment> {
         let all = file.bytes();
         let footer = Footer::read(all, all.len() as u64)?;
         let section = |name| index::Section { holder: file.clone(), range: footer.range(name) };
@@ -99,15 +111,6 @@ impl Segment {
         if bytemuck::try_cast_slice::<u8, f32>(segment.section(Name::Vectors)).is_err() {
             return Err(fault("its bytes are not aligned in memory"));
         }
-        Ok(segment)
-    }
-
-    /// Copies a file into memory, opens and verifies it.
-    pub fn load(file: &[u8]) -> Result<Segment> {
-        let copy: AVec<u8, ConstAlign<{ layout::ALIGNMENT }>> =
-            AVec::from_slice(layout::ALIGNMENT, file);
-        let segment = Segment::open(Arc::new(copy))?;
-        segment.verify()?;
         Ok(segment)
     }
 
