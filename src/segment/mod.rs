@@ -10,13 +10,14 @@
 //!    once. Without it damaged bytes give wrong answers or errors, but never a panic.
 //!
 //! [`layout`] says what lies where, [`ids`] and [`records`] how ids and metadata are found, also by
-//! readers that have only parts of a file; `builder.rs` writes. Rows that are dead by now are said beside
+//! readers that have only parts of a file, such as [`RangedSegment`]; `builder.rs` writes. Rows that are dead by now are said beside
 //! the segments, in [`Deletions`]. docs/format.md has every byte.
 
 mod builder;
 mod deletions;
 pub mod ids;
 pub mod layout;
+mod ranged;
 pub mod records;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod tests;
 pub use builder::SegmentBuilder;
 pub use deletions::Deletions;
 pub use layout::{Contents, Footer};
+pub use ranged::RangedSegment;
 
 use crate::base::Result;
 use crate::base::codec::{u32_at, u64_at};
