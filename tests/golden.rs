@@ -12,7 +12,7 @@ use brainy::log::chunk::{Chunk, ChunkBuilder, Operation};
 use brainy::log::entry::{Draft, Entry, Part};
 use brainy::manifest::{CollectionSettings, DeletionsMeta, Manifest, Partition, SegmentMeta};
 use brainy::partition::{HashRange, Kind, PrefixRule};
-use brainy::segment::{Segment, SegmentBuilder};
+use brainy::segment::{Deletions, Segment, SegmentBuilder};
 use bytes::Bytes;
 use serde_json::json;
 use std::path::Path;
@@ -90,7 +90,8 @@ fn segments_of_version_1() {
         let params = IndexParams { m: 4, ..IndexParams::default() };
         std::fs::write(&path, builder.finish(params, Threads::One).unwrap()).unwrap();
     }
-    let segment = Segment::load(&std::fs::read(&path).unwrap()).unwrap();
+    let segment = Segment::from_bytes(std::fs::read(&path).unwrap().into()).unwrap();
+    segment.verify().unwrap();
     assert_eq!(segment.contents().rows, 60);
     assert_eq!(segment.contents().written, (Seq(1), Seq(60)));
     let mut scratch = Scratch::default();
@@ -110,6 +111,22 @@ fn segments_of_version_1() {
         let nearest = segment.index().search(&vector(number), &search, &mut scratch);
         assert_eq!((nearest[0].row, nearest[0].distance), (row, 0.0));
     }
+}
+
+#[test]
+fn deletions_of_version_1() {
+    let mut deletions = Deletions::default();
+    // A few rows, a run, and every third row: a bitmap has another form for each.
+    [3, 70_000, 1 << 30].iter().for_each(|&row| deletions.insert(Ulid(1 << 100), row));
+    (1_000..3_000).for_each(|row| deletions.insert(Ulid(7), row));
+    (0..30_000).step_by(3).for_each(|row| deletions.insert(Ulid(u128::MAX), row));
+    let kept = Deletions::read(&golden("deletions-v1.del", &deletions.write())).unwrap();
+    assert_eq!(kept, deletions);
+    assert_eq!(kept.rows(), 3 + 2_000 + 10_000);
+    let segments: Vec<Ulid> = kept.iter().map(|(segment, _)| segment).collect();
+    assert_eq!(segments, [Ulid(7), Ulid(1 << 100), Ulid(u128::MAX)]);
+    assert!(kept.of(Ulid(1 << 100)).unwrap().iter().eq([3, 70_000, 1 << 30]));
+    assert_eq!(kept.of(Ulid(8)), None);
 }
 
 #[test]

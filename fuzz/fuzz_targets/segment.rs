@@ -2,13 +2,12 @@
 
 #![no_main]
 
-use aligned_vec::{AVec, ConstAlign};
 use brainy::base::ids::Seq;
 use brainy::index::{IndexParams, Metric, Scratch, Search, Threads};
 use brainy::segment::layout::TRAILER_BYTES;
 use brainy::segment::{Footer, Segment, SegmentBuilder};
 use libfuzzer_sys::fuzz_target;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 fn file() -> &'static [u8] {
     static FILE: OnceLock<Vec<u8>> = OnceLock::new();
@@ -43,8 +42,7 @@ fuzz_target!(|patches: Vec<(u16, u8)>| {
         bytes[at] = byte;
     }
     mend(&mut bytes);
-    let aligned: AVec<u8, ConstAlign<64>> = AVec::from_slice(64, &bytes);
-    let Ok(segment) = Segment::open(Arc::new(aligned)) else { return };
+    let Ok(segment) = Segment::from_bytes(bytes.into()) else { return };
     let _ = segment.verify();
     for row in 0..segment.contents().rows {
         let _ = (segment.id(row), segment.vector(row), segment.written(row));

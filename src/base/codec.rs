@@ -26,6 +26,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// The next `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut array = [0; N];
@@ -68,6 +73,66 @@ pub fn ends<'a>(cursor: &mut Cursor<'a>, count: usize, total: usize) -> Result<&
 
 /// Entry `index` of a column of ends that [`ends`] has checked.
 pub fn end_at(column: &[u8], index: usize) -> usize {
-    let at = index * 4;
-    u32::from_le_bytes([column[at], column[at + 1], column[at + 2], column[at + 3]]) as usize
+    u32_at(column, index) as usize
+}
+
+/// Entry `index` of a column of 32-bit numbers.
+///
+/// # Panics
+///
+/// If the column is shorter.
+pub fn u32_at(column: &[u8], index: usize) -> u32 {
+    u32::from_le_bytes(entry(column, index))
+}
+
+/// Entry `index` of a column of 64-bit numbers.
+///
+/// # Panics
+///
+/// If the column is shorter.
+pub fn u64_at(column: &[u8], index: usize) -> u64 {
+    u64::from_le_bytes(entry(column, index))
+}
+
+fn entry<const N: usize>(column: &[u8], index: usize) -> [u8; N] {
+    let mut entry = [0; N];
+    entry.copy_from_slice(&column[index * N..][..N]);
+    entry
+}
+
+/// How many of `count` entries at the beginning are `before` something, as of a slice: columns are
+/// searched where they lie.
+pub fn partition_point(count: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_read_and_searched_like_slices() {
+        let numbers: Vec<u64> = (0..50).map(|n| (n * n) << 30).collect();
+        let wide: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        for (at, number) in numbers.iter().enumerate() {
+            assert_eq!(u64_at(&wide, at), *number);
+            assert_eq!(u32_at(&wide, 2 * at), *number as u32);
+            assert_eq!(u32_at(&wide, 2 * at + 1), (number >> 32) as u32);
+        }
+        for count in 0..=numbers.len() {
+            for probe in numbers.iter().flat_map(|number| [*number, number + 1]) {
+                let expected = numbers[..count].partition_point(|&number| number < probe);
+                assert_eq!(partition_point(count, |at| u64_at(&wide, at) < probe), expected);
+            }
+        }
+    }
 }

@@ -171,9 +171,7 @@ impl Index {
         if !has_entries || entries.iter().any(|&row| row as usize >= rows) {
             return Err(NotAnIndex("walks would start outside of its rows"));
         }
-        let mut index = Index::assemble(codes, graph, clusters, head.calibration);
-        index.set_entries(entries.to_vec());
-        Ok(index)
+        Ok(Index::assemble(codes, graph, clusters, head.calibration, entries.to_vec()))
     }
 }
 

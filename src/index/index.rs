@@ -112,7 +112,9 @@ impl Index {
         let row_queries = codes.row_queries(threads);
         let own = Picked { vectors, dims, rows: &order };
         let graph = build_graph(&codes, &row_queries, own, params, threads);
-        let mut index = Index::assemble(codes, graph, Clusters::none(), Calibration::default());
+        let spread = entries(graph.rows());
+        let (none, calibration) = (Clusters::none(), Calibration::default());
+        let mut index = Index::assemble(codes, graph, none, calibration, spread);
         if held_back > 0 {
             let queries = Picked { vectors, dims, rows: &queries };
             index.calibration = Calibration::measure(&index, own, queries, threads);
@@ -163,11 +165,11 @@ impl Index {
         graph: Graph,
         clusters: Clusters,
         calibration: Calibration,
+        entries: Vec<u32>,
     ) -> Index {
-        let spread = entries(graph.rows());
-        let (entries, entry_lines) = (Vec::new(), Vec::new());
-        let mut index = Index { codes, graph, clusters, calibration, entries, entry_lines };
-        index.set_entries(spread);
+        let (none, entry_lines) = (Vec::new(), Vec::new());
+        let mut index = Index { codes, graph, clusters, calibration, entries: none, entry_lines };
+        index.set_entries(entries);
         index
     }
 

@@ -3,7 +3,7 @@
 use super::calibrate::Calibration;
 use super::clusters::Clusters;
 use super::codes::Codes;
-use super::graph::{Graph, NONE, link};
+use super::graph::{Graph, NONE, entries, link};
 use super::index::all_rows;
 use super::vectors::Picked;
 use super::{Index, IndexParams, Threads};
@@ -48,7 +48,8 @@ impl Index {
         }
         drop(queries);
         let calibration = if tell { largest.calibration.clone() } else { Calibration::scan() };
-        let mut index = Index::assemble(codes, graph, Clusters::none(), calibration);
+        let spread = entries(graph.rows());
+        let mut index = Index::assemble(codes, graph, Clusters::none(), calibration, spread);
         let order = index.arrange(threads);
         (index, order)
     }

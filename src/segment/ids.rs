@@ -16,7 +16,7 @@
 //! at any block: its descriptor (20 bytes) and its fingerprints.
 
 use super::layout::fault;
-use crate::base::codec::{Cursor, end_at, ends};
+use crate::base::codec::{Cursor, end_at, ends, partition_point, u32_at, u64_at};
 use crate::base::{Error, Result};
 use std::ops::Range;
 use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
@@ -114,13 +114,7 @@ impl<'a> IdDirectory<'a> {
     }
 
     fn listed(&self, block: usize) -> (u64, u64) {
-        let entry = &self.list[block * LISTED_BYTES..][..LISTED_BYTES];
-        let number = |at: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&entry[at..at + 8]);
-            u64::from_le_bytes(bytes)
-        };
-        (number(0), number(8))
+        (u64_at(self.list, 2 * block), u64_at(self.list, 2 * block + 1))
     }
 
     /// Which bytes of the blocks hold the id of this hash, if any does; `None` where none does for
@@ -138,16 +132,7 @@ impl<'a> IdDirectory<'a> {
 
     /// How many blocks at the beginning have a first hash for which `is_before` holds.
     fn partition(&self, is_before: impl Fn(u64) -> bool) -> usize {
-        let (mut low, mut high) = (0, self.list.len() / LISTED_BYTES);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if is_before(self.listed(middle).0) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        partition_point(self.list.len() / LISTED_BYTES, |block| is_before(self.listed(block).0))
     }
 
     /// Which bytes a block is.
@@ -226,12 +211,6 @@ impl<'a> Block<'a> {
         Ok((Block { hashes, rows, ends, ids }, length))
     }
 
-    fn hash(&self, at: usize) -> u64 {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&self.hashes[8 * at..][..8]);
-        u64::from_le_bytes(bytes)
-    }
-
     fn id(&self, at: usize) -> Option<&'a str> {
         if at >= self.rows.len() / 4 {
             return None;
@@ -242,8 +221,9 @@ impl<'a> Block<'a> {
 
     fn row_of(&self, hash: u64, id: &str) -> Option<u32> {
         let count = self.rows.len() / 4;
-        let found = (0..count).find(|&at| self.hash(at) == hash && self.id(at) == Some(id))?;
-        Some(end_at(self.rows, found) as u32)
+        let first = partition_point(count, |at| u64_at(self.hashes, at) < hash);
+        let mut equal = (first..count).take_while(|&at| u64_at(self.hashes, at) == hash);
+        equal.find(|&at| self.id(at) == Some(id)).map(|at| u32_at(self.rows, at))
     }
 }
 

@@ -10,19 +10,25 @@
 //!    once. Without it damaged bytes give wrong answers or errors, but never a panic.
 //!
 //! [`layout`] says what lies where, [`ids`] and [`records`] how ids and metadata are found, also by
-//! readers that have only parts of a file; `builder.rs` writes. docs/format.md has every byte.
+//! readers that have only parts of a file, such as [`RangedSegment`]; `builder.rs` writes. Rows that are dead by now are said beside
+//! the segments, in [`Deletions`]. docs/format.md has every byte.
 
 mod builder;
+mod deletions;
 pub mod ids;
 pub mod layout;
+mod ranged;
 pub mod records;
 #[cfg(test)]
 mod tests;
 
 pub use builder::SegmentBuilder;
+pub use deletions::Deletions;
 pub use layout::{Contents, Footer};
+pub use ranged::RangedSegment;
 
 use crate::base::Result;
+use crate::base::codec::{u32_at, u64_at};
 use crate::base::ids::{Seq, record_hash};
 use crate::filter::index::FilterIndex;
 use crate::index::{self, Bytes, Index};
@@ -61,8 +67,20 @@ impl std::fmt::Debug for Segment {
 }
 
 impl Segment {
-    /// Opens a file whose first byte is aligned to [`layout::ALIGNMENT`].
-    pub fn open(file: Arc<dyn Bytes>) -> Result<Segment> {
+    /// Opens a file, without a look at most of its bytes: see [`Segment::verify`]. They are used
+    /// where they lie if the first is aligned to [`layout::ALIGNMENT`], as it is where a file is
+    /// mapped; otherwise they are copied.
+    pub fn from_bytes(bytes: bytes::Bytes) -> Result<Segment> {
+        if bytes.as_ptr().addr().is_multiple_of(layout::ALIGNMENT) {
+            return Segment::open(Arc::new(bytes));
+        }
+        let copy: AVec<u8, ConstAlign<{ layout::ALIGNMENT }>> =
+            AVec::from_slice(layout::ALIGNMENT, &bytes);
+        Segment::open(Arc::new(copy))
+    }
+
+    /// Opens a file whose first byte is aligned.
+    fn open(file: Arc<dyn Bytes>) -> Result<Segment> {
         let all = file.bytes();
         let footer = Footer::read(all, all.len() as u64)?;
         let section = |name| index::Section { holder: file.clone(), range: footer.range(name) };
@@ -95,15 +113,6 @@ impl Segment {
         if bytemuck::try_cast_slice::<u8, f32>(segment.section(Name::Vectors)).is_err() {
             return Err(fault("its bytes are not aligned in memory"));
         }
-        Ok(segment)
-    }
-
-    /// Copies a file into memory, opens and verifies it.
-    pub fn load(file: &[u8]) -> Result<Segment> {
-        let copy: AVec<u8, ConstAlign<{ layout::ALIGNMENT }>> =
-            AVec::from_slice(layout::ALIGNMENT, file);
-        let segment = Segment::open(Arc::new(copy))?;
-        segment.verify()?;
         Ok(segment)
     }
 
@@ -154,17 +163,16 @@ impl Segment {
     ///
     /// If there is no such row.
     pub fn written(&self, row: u32) -> Seq {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&self.section(Name::Written)[8 * row as usize..][..8]);
-        Seq(u64::from_le_bytes(bytes))
+        Seq(u64_at(self.section(Name::Written), row as usize))
     }
 
     /// The id of a row.
     pub fn id(&self, row: u32) -> Result<&str> {
-        let places = self.section(Name::IdPlaces);
-        let place = places.get(4 * row as usize..).and_then(|places| places.first_chunk());
-        let place = place.ok_or_else(|| fault("a row has no id"))?;
-        self.id_directory().id_at(self.section(Name::Ids), u32::from_le_bytes(*place))
+        if row >= self.contents().rows {
+            return Err(fault("a row has no id"));
+        }
+        let place = u32_at(self.section(Name::IdPlaces), row as usize);
+        self.id_directory().id_at(self.section(Name::Ids), place)
     }
 
     /// The row with this id.

@@ -15,7 +15,7 @@
 //! and its offset (`u64`).
 
 use super::layout::fault;
-use crate::base::codec::{Cursor, end_at, ends};
+use crate::base::codec::{Cursor, end_at, ends, partition_point, u32_at, u64_at};
 use crate::base::{Error, Result};
 use std::ops::Range;
 
@@ -136,8 +136,7 @@ impl<'a> RecordDirectory<'a> {
 
     fn entry(&self, block: usize) -> Option<(u32, u32, u64)> {
         let entry = self.list.get(block * LISTED_BYTES..)?.get(..LISTED_BYTES)?;
-        let mut cursor = Cursor::new("the list of records", entry);
-        Some((cursor.u32().ok()?, cursor.u32().ok()?, cursor.u64().ok()?))
+        Some((u32_at(entry, 0), u32_at(entry, 1), u64_at(entry, 1)))
     }
 
     fn listed(&self, block: usize) -> Listed {
@@ -153,16 +152,9 @@ impl<'a> RecordDirectory<'a> {
 
     /// The block that has a row.
     pub fn block_of(&self, row: u32) -> Option<Listed> {
-        let (mut low, mut high) = (0, self.list.len() / LISTED_BYTES);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if self.listed(middle).rows.start <= row {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        let listed = self.listed(low.checked_sub(1)?);
+        let blocks = self.list.len() / LISTED_BYTES;
+        let after = partition_point(blocks, |block| self.listed(block).rows.start <= row);
+        let listed = self.listed(after.checked_sub(1)?);
         listed.rows.contains(&row).then_some(listed)
     }
 }

@@ -22,6 +22,13 @@ fn build(records: &BTreeMap<String, Content>) -> Vec<u8> {
     builder.finish(IndexParams::default(), Threads::One).expect("rows can be built")
 }
 
+/// What a reader does that brings a file from the bucket.
+fn load(file: &[u8]) -> Result<Segment> {
+    let segment = Segment::from_bytes(bytes::Bytes::copy_from_slice(file))?;
+    segment.verify()?;
+    Ok(segment)
+}
+
 fn numbered(count: usize) -> BTreeMap<String, Content> {
     let record = |row: usize| {
         let metadata = format!("{{\"n\":{row}}}");
@@ -68,7 +75,7 @@ proptest! {
 
     #[test]
     fn what_was_put_in_comes_out(records in contents(), others in contents()) {
-        let segment = Segment::load(&build(&records)).unwrap();
+        let segment = load(&build(&records)).unwrap();
         assert_holds(&segment, &records);
         for id in others.keys().filter(|id| !records.contains_key(*id)) {
             prop_assert_eq!(segment.find(id).unwrap(), None);
@@ -86,9 +93,8 @@ proptest! {
         let mut file = build(&records);
         let at = (place * file.len() as f64) as usize;
         file[at] ^= change;
-        prop_assert!(Segment::load(&file).is_err(), "byte {}", at);
-        let aligned: AVec<u8, ConstAlign<64>> = AVec::from_slice(64, &file);
-        if let Ok(segment) = Segment::open(Arc::new(aligned)) {
+        prop_assert!(load(&file).is_err(), "byte {}", at);
+        if let Ok(segment) = Segment::from_bytes(file.into()) {
             use_all(&segment, &records);
         }
     }
@@ -114,8 +120,7 @@ proptest! {
             let crc = crc32c::crc32c(&file[start..trailer]);
             file[trailer + 4..trailer + 8].copy_from_slice(&crc.to_le_bytes());
         }
-        let aligned: AVec<u8, ConstAlign<64>> = AVec::from_slice(64, &file);
-        if let Ok(segment) = Segment::open(Arc::new(aligned)) {
+        if let Ok(segment) = Segment::from_bytes(file.into()) {
             use_all(&segment, &records);
         }
     }
@@ -138,7 +143,7 @@ fn use_all(segment: &Segment, records: &BTreeMap<String, Content>) {
 #[test]
 fn blocks_and_lists_of_many_rows() {
     let records = numbered(3_000);
-    let segment = Segment::load(&build(&records)).unwrap();
+    let segment = load(&build(&records)).unwrap();
     assert_holds(&segment, &records);
     use_all(&segment, &records);
     // Rows near each other share blocks.
@@ -146,13 +151,36 @@ fn blocks_and_lists_of_many_rows() {
     assert!(listed.rows.len() > 100, "{listed:?}");
 }
 
+/// Where the bytes are aligned they are used where they lie, else they are copied.
+#[test]
+fn aligned_bytes_are_not_copied() {
+    let records = numbered(40);
+    let file = build(&records);
+    let mut room: AVec<u8, ConstAlign<64>> = AVec::from_slice(64, &[0; 64]);
+    room.extend_from_slice(&file);
+    let room = bytes::Bytes::from_owner(room);
+    let opened = |bytes: bytes::Bytes| {
+        let start = bytes.as_ptr();
+        let segment = Segment::from_bytes(bytes).unwrap();
+        assert_holds(&segment, &records);
+        segment.verify().unwrap();
+        segment.file.bytes().as_ptr() == start
+    };
+    assert!(opened(room.slice(64..)));
+    for offset in [1, 4, 8, 32, 63] {
+        let mut room: AVec<u8, ConstAlign<64>> = AVec::from_slice(64, &vec![0; offset]);
+        room.extend_from_slice(&file);
+        assert!(!opened(bytes::Bytes::from_owner(room).slice(offset..)), "{offset}");
+    }
+}
+
 #[test]
 fn every_cut_is_an_error() {
     let file = build(&numbered(9));
     for length in 0..file.len() {
-        assert!(Segment::load(&file[..length]).is_err(), "cut to {length}");
+        assert!(load(&file[..length]).is_err(), "cut to {length}");
     }
-    assert!(Segment::load(&file).is_ok());
+    assert!(load(&file).is_ok());
 }
 
 #[test]
@@ -160,7 +188,7 @@ fn a_newer_version_says_so() {
     let mut file = build(&numbered(2));
     let at = file.len() - layout::TRAILER_BYTES + 8;
     file[at] = 9;
-    let error = Segment::load(&file).unwrap_err();
+    let error = load(&file).unwrap_err();
     assert_eq!(error.code(), Code::NewerFormat);
 }
 
@@ -168,7 +196,7 @@ fn a_newer_version_says_so() {
 #[test]
 fn an_id_is_found_with_one_range() {
     let records = numbered(3_000);
-    let segment = Segment::load(&build(&records)).unwrap();
+    let segment = load(&build(&records)).unwrap();
     let directory = segment.id_directory();
     let mut longest = 0;
     for id in records.keys() {

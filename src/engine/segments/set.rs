@@ -6,7 +6,7 @@ use crate::base::ids::{Seq, Ulid};
 use crate::index::RowSet;
 use crate::manifest::{Manifest, SegmentMeta};
 use crate::partition::Partitioner;
-use crate::segment::deletions::Deletions;
+use crate::segment::Deletions;
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -8,7 +8,7 @@ use crate::engine::collection::Collection;
 use crate::engine::context::Context;
 use crate::engine::segments::SegmentSet;
 use crate::manifest::{self, Manifest};
-use crate::segment::deletions::Deletions;
+use crate::segment::Deletions;
 use crate::store::cas::Change;
 use async_trait::async_trait;
 use std::collections::BTreeSet;

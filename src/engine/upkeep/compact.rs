@@ -17,7 +17,7 @@ use crate::engine::segments::{Member, Resident, SegmentSet};
 use crate::index::Threads;
 use crate::manifest::{Manifest, Partition};
 use crate::partition::HashRange;
-use crate::segment::deletions::Deletions;
+use crate::segment::Deletions;
 use crate::segment::{Segment, SegmentBuilder};
 use async_trait::async_trait;
 use bytes::Bytes;

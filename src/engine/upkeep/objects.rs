@@ -5,7 +5,7 @@ use crate::base::defect::Defect;
 use crate::base::ids::{Ulid, ulid};
 use crate::engine::context::Context;
 use crate::manifest::{DeletionsMeta, Manifest, SegmentMeta};
-use crate::segment::deletions::Deletions;
+use crate::segment::Deletions;
 use crate::segment::{Contents, Footer};
 use crate::store::{Key, paths};
 use bytes::Bytes;

@@ -8,7 +8,7 @@ use crate::base::Result;
 use crate::base::ids::record_hash;
 use crate::engine::context::Context;
 use crate::engine::segments::{Member, SegmentSet};
-use crate::segment::deletions::Deletions;
+use crate::segment::Deletions;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use roaring::RoaringBitmap;
 

@@ -1,5 +1,6 @@
 //! The file operations below [`LocalStore`](super::LocalStore); all of them block.
 
+use super::map::map;
 use super::{OWN, failed, resolve};
 use crate::base::clock::Timestamp;
 use crate::base::ids::WriteId;
@@ -19,6 +20,9 @@ use std::time::UNIX_EPOCH;
 const STALE_MS: u64 = 3_600_000;
 /// Ranged reads of files up to this size read all of it, for its digest.
 const DIGEST_MAX_BYTES: u64 = 256 << 10;
+/// Whole files of this size and more are mapped instead of read. Below, the copy is cheaper than a
+/// mapping of its own.
+const MAPPED_BYTES_MIN: u64 = 1 << 20;
 /// How many folders are remembered as flushed.
 const KNOWN_FOLDERS_MAX: usize = 10_000;
 
@@ -126,7 +130,7 @@ impl Files {
         let strong = range.is_none() || size <= DIGEST_MAX_BYTES;
         let whole = |file: &mut File| -> Result<Bytes> {
             file.rewind().map_err(io_failed)?;
-            read_exactly(file, size).map_err(io_failed)
+            read_whole(file, size).map_err(io_failed)
         };
         let known = options.if_none_match.as_ref();
         if !strong {
@@ -310,6 +314,18 @@ fn bounds(range: Option<&ByteRange>, size: u64) -> (u64, u64) {
         Some(ByteRange::Suffix(length)) => (size.saturating_sub(*length), size),
     };
     (start, end.max(start))
+}
+
+/// All of a file: mapped where it is large and the system lets us, else read.
+fn read_whole(file: &mut File, size: u64) -> io::Result<Bytes> {
+    // Elsewhere a file that is mapped can be neither replaced nor deleted.
+    if cfg!(unix)
+        && size >= MAPPED_BYTES_MIN
+        && let Some(mapped) = usize::try_from(size).ok().and_then(|size| map(file, size).ok())
+    {
+        return Ok(mapped);
+    }
+    read_exactly(file, size)
 }
 
 fn read_exactly(file: &mut File, length: u64) -> io::Result<Bytes> {

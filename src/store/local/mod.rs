@@ -10,6 +10,8 @@
 //!   all of it: there the etag is made of the file's size, time and inode and starts with `W/`.
 //!   It is good for noticing a change, and [`Store::put_if`] refuses it, because a file system may
 //!   reuse all three.
+//! - A whole object of 1 MiB or more is mapped into memory, not copied (`map.rs`): files are never
+//!   changed in place. Its space on the disk is free once the last reader has let go of it.
 //! - An object and a folder cannot have the same name, so `a` and `a/b` cannot both be objects. No
 //!   key that Brainy makes is the folder of another.
 //!
@@ -18,6 +20,7 @@
 mod files;
 mod listing;
 mod locks;
+mod map;
 #[cfg(test)]
 mod tests;
 

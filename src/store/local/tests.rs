@@ -80,6 +80,45 @@ async fn a_weak_etag_notices_changes_but_guards_no_write() {
     }
 }
 
+/// Where the file is mapped and where it is read.
+#[tokio::test]
+async fn what_was_read_outlives_its_file() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path()).await;
+    let key = Key::raw("large");
+    for size in [(1 << 20) - 1, 1 << 20, (3 << 20) + 5] {
+        let content = |seed: usize| -> Vec<u8> { (0..size).map(|at| (at * seed) as u8).collect() };
+        store.put(&key, content(3).into()).await.unwrap();
+        let first = get(&store, &key).await.unwrap().required(&key).unwrap();
+        // Shorter, so that the old pages would be gone if the file itself had changed.
+        let etag = store.put(&key, content(5)[..size / 2].to_vec().into()).await.unwrap();
+        let second = get(&store, &key).await.unwrap().required(&key).unwrap();
+        store.delete(&key).await.unwrap();
+        assert!(matches!(get(&store, &key).await.unwrap(), Fetched::Missing));
+        assert!(first.bytes == content(3), "{size}, after it was replaced");
+        assert!(second.bytes == content(5)[..size / 2], "{size}, after it was deleted");
+        assert!(second.etag == etag && first.etag != etag);
+        let part = first.bytes.slice(7..size - 7);
+        drop(first);
+        assert!(part == content(3)[7..size - 7], "{size}, a part that outlives the whole");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn large_objects_are_mapped() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path()).await;
+    for (name, size, mapped) in [("mapped", 1 << 20, true), ("copied", (1 << 20) - 1, false)] {
+        let key = Key::raw(name);
+        store.put(&key, vec![1; size].into()).await.unwrap();
+        let _held = get(&store, &key).await.unwrap().required(&key).unwrap();
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let path = root.path().canonicalize().unwrap().join(name);
+        assert_eq!(maps.contains(&path.display().to_string()), mapped, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn stale_temporary_files_are_removed_and_fresh_ones_kept() {
     let root = tempfile::tempdir().unwrap();
