@@ -74,7 +74,7 @@ class Chroma:
     name = "chroma"
     widths = [10, 20, 40, 60, 80, 120, 160, 240, 320, 480, 640, 1000]
     width_name = "ef_search"
-    process = None
+    process = width = None
     collections = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
     def __init__(self, wrk):
@@ -85,17 +85,21 @@ class Chroma:
         return importlib.metadata.version("chromadb")
 
     def begin(self, folder):
+        self.folder = folder
+        self.start()
+        body = {"name": "bench", "configuration": {"hnsw": {"space": METRIC}}}
+        self.path = f"{self.collections}/{self.client.post(self.collections, body)['id']}"
+
+    def start(self):
         # It cannot choose a port by itself.
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        command = [Path(sys.executable).with_name("chroma"), "run", "--path", Path(folder) / "chroma"]
-        self.process = Process([*command, "--host", "127.0.0.1", "--port", port], folder)
+        command = [Path(sys.executable).with_name("chroma"), "run", "--path", self.folder / "chroma"]
+        self.process = Process([*command, "--host", "127.0.0.1", "--port", port], self.folder)
         self.process.wait_for(r"(listening on address)")
         self.url = f"http://127.0.0.1:{port}"
         self.client = Client(self.url)
         self.answers()
-        body = {"name": "bench", "configuration": {"hnsw": {"space": METRIC}}}
-        self.path = f"{self.collections}/{self.client.post(self.collections, body)['id']}"
 
     def answers(self):
         """It says that it listens a little before it does."""
@@ -135,8 +139,14 @@ class Chroma:
         self.searches = self.wrk.searches(self.bodies)
 
     def use(self, width):
+        if width == self.width:
+            return
+        self.width = width
         body = {"new_configuration": {"hnsw": {"ef_search": width or 100}}}
         self.client.send("PUT", self.path, json.dumps(body).encode())
+        # It takes this for an index that it reads, not for one that it holds in memory.
+        self.stop()
+        self.start()
 
     def found(self):
         answers = (self.client.post(f"{self.path}/query", body.encode()) for body in self.bodies)
