@@ -13,7 +13,7 @@
 
 Every command starts its own servers on free ports with stores in a temporary folder, runs --rounds
 rounds, and prints the median (and range) over them. Searches are sent by wrk, one thread of it,
-over keep-alive connections; `GET /health/live` through the same is printed as the floor: what of
+over keep-alive connections; `peers` prints `GET /health/live` through the same as the floor: what of
 each figure is the client, the kernel and HTTP. Vectors of searches are JSON arrays.
 
 What could mislead: the load generator shares the cores with the servers, so more connections than
@@ -72,7 +72,8 @@ def shared_options(command, defaults):
     command.add_argument("--rows", default=defaults["rows"], **number)
     command.add_argument("--queries", default=1_000, help="how many of the data set's", **number)
     command.add_argument("--rounds", default=defaults["rounds"], **number)
-    command.add_argument("--seconds", default=10, help="of each measurement of searches", **number)
+    command.add_argument("--seconds", default=defaults.get("seconds", 10),
+                         help="of each measurement of searches", **number)
     command.add_argument("--wait-seconds", default=1_800, help="for the index, at most", **number)
     command.add_argument("--no-wait", action="store_true",
                          help="do not wait for the index, for a build that has none")

@@ -12,7 +12,8 @@ exactly that state once the round is over. A violation is a row that was deleted
 version, a row twice, a distance that differs by more than 1e-3 from that of the vector of that
 version, metadata of another write, a row that the filter leaves out, fewer rows than asked for, and a
 version older than a write that had been acknowledged when a strong search began, or than an earlier
-answer on the same connection. In the end an export must be the model, number for number.
+answer on the same connection. (Before anything else, answers with one of these faults each are given to
+the model, which has to notice them all.) In the end an export must be the model, number for number.
 
 What could mislead: the checks and writers are clients on the same cores, which is what the second
 measurement is for. "found" is not a violation: whether a search with the vector of a row that was
@@ -27,22 +28,23 @@ import time
 import numpy
 from kernel_py.data import K
 
-from . import data
+from . import churn_proof, data
 from .churn_model import BUCKETS, Model
 from .engines import brainy_version
 from .report import Table, finish, progress
 from .server import (
     BINARY,
+    COLLECTION,
     Client,
     Server,
     patiently,
     search_path,
     upsert,
-    wait_until_indexed,
+    wait_until_settled,
 )
 from .wrk import Wrk, search_bodies
 
-DEFAULTS = {"rows": 50_000, "rounds": 3}
+DEFAULTS = {"rows": 50_000, "rounds": 3, "seconds": 30}
 WRITERS = 2
 # Of the writes; the rest are upserts, also of ids that were deleted before.
 DELETED_SHARE = 0.2
@@ -56,6 +58,7 @@ def options(command):
 
 
 def run(args):
+    churn_proof.prove()
     rows = data.load(args, with_truth=False)
     model = Model(rows)
     table = Table(
@@ -68,10 +71,11 @@ def run(args):
     with tempfile.TemporaryDirectory(prefix="brainy-bench-") as folder, Server(folder) as server:
         server.create()
         load(server, model)
-        wait_until_indexed(server, args)
         wrk = Wrk(folder)
         searches = wrk.searches(search_bodies(rows.queries))
         for number in range(args.rounds):
+            # What the round before left to do is not of this one.
+            wait_until_settled(server, args)
             for name, checking, writers in (
                 ("alone", False, 0), ("with checks", True, 0), ("with checks and churn", True, WRITERS)
             ):
@@ -80,6 +84,7 @@ def run(args):
                 table.add(name, {"p50 us": plain["p50"], "p99 us": plain["p99"],
                                  "QPS": plain["qps"], **phase.figures()})
             progress(f"round {number + 1} of {args.rounds}, violations: {sum(model.faults.values())}")
+        server.see_all()
         model.compare_export(server.url)
     for kind, count in sorted(model.faults.items()):
         table.notes.append(f"VIOLATION: {kind}, {count} times; the first: {model.examples[kind]}")
@@ -106,12 +111,8 @@ def write(client, model, changes):
     gone = [change for change in changes if change.vector is None]
     if gone:
         body = {"ids": [change.id for change in gone]}
-        answer = patiently_delete(client, body)
+        answer = patiently(client, f"/v1/collections/{COLLECTION}/vectors/delete", body)
         model.acknowledge(gone, answer["version"])
-
-
-def patiently_delete(client, body):
-    return patiently(client, "/v1/collections/bench/vectors/delete", body)
 
 
 class Phase:

@@ -10,6 +10,7 @@ import numpy
 from kernel_py.data import K
 
 from .data import row_id
+from .server import COLLECTION
 
 BUCKETS = 10
 DISTANCE_ERROR_MAX = 1e-3
@@ -135,20 +136,21 @@ class Model:
 
     def compare_export(self, url):
         """The export of the whole collection must be what the model has."""
+        with urllib.request.urlopen(f"{url}/v1/collections/{COLLECTION}/export") as lines:
+            self.check_export(int(lines.headers["x-brainy-version"]), map(json.loads, lines))
+
+    def check_export(self, version, records):
         expected = self.live()
-        with urllib.request.urlopen(f"{url}/v1/collections/bench/export") as lines:
-            version = int(lines.headers["x-brainy-version"])
-            if version < self.acknowledged:
-                self.fault("an old export", f"{version} where {self.acknowledged} was acknowledged")
-            for line in lines:
-                record = json.loads(line)
-                change = expected.pop(record["id"], None)
-                if change is None:
-                    self.fault("an exported row that is not there or twice", record["id"])
-                elif record["metadata"] != change.metadata():
-                    self.fault("exported metadata of another write", record["id"])
-                elif not numpy.array_equal(numpy.float32(record["vector"]), change.vector):
-                    self.fault("an exported vector that differs", record["id"])
+        if version < self.acknowledged:
+            self.fault("an old export", f"{version} where {self.acknowledged} was acknowledged")
+        for record in records:
+            change = expected.pop(record["id"], None)
+            if change is None:
+                self.fault("an exported row that is not there or twice", record["id"])
+            elif record["metadata"] != change.metadata():
+                self.fault("exported metadata of another write", record["id"])
+            elif not numpy.array_equal(numpy.float32(record["vector"]), change.vector):
+                self.fault("an exported vector that differs", record["id"])
         for identifier in expected:
             self.fault("a row that the export lacks", identifier)
 

@@ -20,7 +20,9 @@ from kernel_py.data import K
 from .data import DIMENSIONS, METRIC, ids, row_of
 from .report import brainy_version
 from .server import BINARY, Client, Process, Server, search_path, wait_until_indexed
-from .wrk import corrected, search_bodies, vector_text
+from .wrk import base64_text, corrected, search_bodies, vector_text
+
+BASE64 = "base64"
 
 
 class Brainy:
@@ -48,10 +50,14 @@ class Brainy:
 
     def prepare(self, queries):
         self.bodies = list(search_bodies(queries))
-        self.searches = self.wrk.searches(self.bodies)
+        self.kinds = {
+            None: self.wrk.searches(self.bodies),
+            BASE64: self.wrk.searches(search_bodies(queries, text=base64_text)),
+        }
 
     def use(self, width):
-        pass
+        """It has no width, but two ways to write a vector."""
+        self.searches = self.kinds[width]
 
     def found(self):
         return list(self.server.found(self.bodies))

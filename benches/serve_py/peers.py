@@ -11,9 +11,11 @@ Then the instances of the last round are searched, in interleaved rounds: one co
 p99, --connections for the throughput. The peers are measured at their defaults, and at the first
 width that finds as much as Brainy does ("equal"), or else the widest.
 
-What could mislead: LanceDB runs in this process: no HTTP and no server, but Python's cost of a call
-(its `found` is the same path), and its threads share Python's lock. Chroma and LanceDB do not fsync
-each write as Brainy does by default. The floor is of Brainy's server, for the load generator itself.
+What could mislead: LanceDB runs in this process: no HTTP and no server, but Python's cost of each call,
+and its threads share Python's lock. Chroma and LanceDB flush to the disk as they do by default, which
+need not be at every write as for Brainy. Chroma's server starts again whenever its width changes,
+because only then it takes effect, so its caches are as warm as a second of searches makes them. The
+floor is of Brainy's server, and about the load generator itself.
 """
 
 import tempfile
@@ -22,7 +24,7 @@ from pathlib import Path
 from kernel_py.peers import rectangle
 
 from . import data
-from .engines import ENGINES
+from .engines import BASE64, ENGINES
 from .report import Table, finish, progress
 from .wrk import Wrk
 
@@ -44,10 +46,9 @@ def options(command):
 
 def engines(text):
     names = text.split(",")
-    for name in names:
-        if name not in ENGINES:
-            raise ValueError(name)
-    return names
+    if not set(names) <= set(ENGINES):
+        raise ValueError(text)
+    return [name for name in ENGINES if name in names]
 
 
 def run(args):
@@ -74,8 +75,8 @@ def ingest_rounds(args, rows, metadata, folder, running):
         {"vectors/s": ".0f", "index s": ".2f", "vectors/s with index": ".0f"},
     )
     for number in range(args.ingest_rounds):
-        engines = [ENGINES[name](wrk) for name in args.engines]
-        for engine in engines if number % 2 == 0 else reversed(engines):
+        fresh = [ENGINES[name](wrk) for name in args.engines]
+        for engine in fresh if number % 2 == 0 else reversed(fresh):
             place = Path(folder) / f"{engine.name}-{number}"
             place.mkdir()
             running.append(engine)
@@ -91,7 +92,7 @@ def ingest_rounds(args, rows, metadata, folder, running):
             if number < args.ingest_rounds - 1:
                 running.remove(engine)
                 engine.stop()
-    running.sort(key=engines.index)
+    running.sort(key=fresh.index)
     return table
 
 
@@ -108,6 +109,7 @@ def search_rounds(args, rows, running):
         default = recall(engine, None, rows)
         lines.append((engine, None, engine.name, default))
         if not engine.widths:
+            lines.append((engine, BASE64, f"{engine.name}, vectors in base64", default))
             target = target or default
             continue
         if target is not None:

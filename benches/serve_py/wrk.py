@@ -4,6 +4,7 @@ wrk's own summary is rounded, so a script of it prints microseconds. It corrects
 coordinated omission: `corrected` does the same to times that were taken here.
 """
 
+import base64
 import json
 import re
 import subprocess
@@ -86,11 +87,15 @@ def vector_text(vector):
     return "[" + ",".join(f"{number:.9g}" for number in vector.tolist()) + "]"
 
 
-def search_bodies(queries, filters=None, k=K):
+def base64_text(vector):
+    return f'"{base64.b64encode(vector.data).decode()}"'
+
+
+def search_bodies(queries, filters=None, text=vector_text):
     """Searches of Brainy that answer ids and distances; `filters`: one for each query."""
     for number, query in enumerate(queries):
         chosen = f',"filter":{json.dumps(filters[number])}' if filters else ""
-        yield f'{{"vector":{vector_text(query)},"k":{k},"includeMetadata":false{chosen}}}'
+        yield f'{{"vector":{text(query)},"k":{K},"includeMetadata":false{chosen}}}'
 
 
 def corrected(seconds):
