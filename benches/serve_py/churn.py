@@ -30,16 +30,15 @@ from kernel_py.data import K
 
 from . import churn_proof, data
 from .churn_model import BUCKETS, Model
-from .engines import brainy_version
 from .report import Table, finish, progress
 from .server import (
-    BINARY,
     COLLECTION,
     Client,
     Server,
     patiently,
     search_path,
     upsert,
+    version,
     wait_until_settled,
 )
 from .wrk import Wrk, search_bodies
@@ -90,7 +89,7 @@ def run(args):
         table.notes.append(f"VIOLATION: {kind}, {count} times; the first: {model.examples[kind]}")
     total = sum(model.faults.values())
     table.notes.append(f"violations, with those of the export of {len(model.live())} rows: {total}")
-    finish(args, [table], {"brainy": brainy_version(BINARY)})
+    finish(args, [table], {"brainy": version()})
     return 1 if total else 0
 
 

@@ -24,9 +24,8 @@ from pathlib import Path
 from kernel_py.peers import folder_bytes, rectangle
 
 from . import data
-from .engines import brainy_version
 from .report import Table, finish, progress
-from .server import BINARY, Server, wait_until_indexed, wait_until_settled
+from .server import Server, version, wait_until_indexed, wait_until_settled
 from .wrk import search_bodies
 
 DEFAULTS = {"rows": 200_000, "rounds": 1}
@@ -80,7 +79,7 @@ def run(args):
             table.add("brainy", one_round(args, rows, names, metadata, live, folder))
         progress(f"round {number + 1} of {args.rounds}")
     table.notes.append("indexed s and compacted s count from the first write")
-    finish(args, [table], {"brainy": brainy_version(BINARY)})
+    finish(args, [table], {"brainy": version()})
 
 
 def one_round(args, rows, names, metadata, live, folder):

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy
 from kernel_py.data import K
 
+from . import server
 from .data import DIMENSIONS, METRIC, ids, row_of
-from .report import brainy_version
-from .server import BINARY, Client, Process, Server, search_path, wait_until_indexed
+from .server import Client, Process, Server, search_path, wait_until_indexed
 from .wrk import base64_text, corrected, search_bodies, vector_text
 
 BASE64 = "base64"
@@ -35,7 +35,7 @@ class Brainy:
 
     @property
     def version(self):
-        return brainy_version(BINARY)
+        return server.version()
 
     def begin(self, folder):
         self.server = Server(folder)

@@ -23,9 +23,8 @@ from kernel_py.data import K
 from kernel_py.peers import rectangle
 
 from . import data
-from .engines import brainy_version
 from .report import Table, finish, progress
-from .server import BINARY, Server, search_path, wait_until_indexed
+from .server import Server, search_path, version, wait_until_indexed
 from .wrk import Wrk, search_bodies
 
 DEFAULTS = {"rows": 50_000, "rounds": 3}
@@ -95,7 +94,7 @@ def run(args):
                     f"QPS, {args.connections}": many["qps"],
                 })
             progress(f"round {number + 1} of {args.rounds}")
-    finish(args, [table], {"brainy": brainy_version(BINARY)})
+    finish(args, [table], {"brainy": version()})
 
 
 def random_cases(args, rows, metadata):

@@ -4,9 +4,7 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
-from pathlib import Path
 
 from kernel_py.report import cpu
 
@@ -89,16 +87,8 @@ def finish(args, tables, versions):
             },
             "machine": known,
             "versions": versions,
-            "tables": [{"title": table.title, "lines": table.lines} for table in tables],
+            "tables": [{"title": table.title, "lines": table.lines, "notes": table.notes}
+                       for table in tables],
         }
         args.json.write_text(json.dumps(said, indent=1) + "\n")
         print(f"wrote {args.json}")
-
-
-def brainy_version(binary):
-    command = [binary, "--version"]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
-    folder = Path(__file__).resolve().parent
-    command = ["git", "-C", folder, "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return f"{said[-1]} at {commit.stdout.strip() or 'an unknown commit'}"

@@ -28,6 +28,17 @@ POLL_SECONDS = 0.2
 SETTLED_SECONDS = 10
 
 
+def version():
+    """Of the program that is measured; the commit only where it was built from this tree."""
+    command = [BINARY, "--version"]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1]
+    if os.environ.get("BRAINY_TEST_BIN"):
+        return f"{said} (the program that BRAINY_TEST_BIN names)"
+    command = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return f"{said} at {commit.stdout.strip() or 'an unknown commit'}"
+
+
 class Refused(Exception):
     """An answer that is not 2xx."""
 

@@ -19,9 +19,8 @@ from kernel_py.data import K
 from kernel_py.peers import rectangle
 
 from . import data
-from .engines import brainy_version
 from .report import Table, finish, progress
-from .server import BINARY, Server, search_path, wait_until_indexed
+from .server import BINARY, Server, search_path, version, wait_until_indexed
 from .wrk import Wrk, search_bodies
 
 DEFAULTS = {"rows": 50_000, "rounds": 3}
@@ -59,7 +58,7 @@ def run(args):
                 WITH_TAIL: state(server, WITH_TAIL, more, bodies),
             }
             measure(args, server, Wrk(folder), bodies, known, table)
-    finish(args, [table], {"brainy": brainy_version(BINARY)})
+    finish(args, [table], {"brainy": version()})
 
 
 def held_back(args):

@@ -18,9 +18,8 @@ import time
 import numpy
 
 from . import data
-from .engines import brainy_version
 from .report import Table, finish, progress
-from .server import BINARY, Server, upsert, wait_until_settled
+from .server import Server, upsert, version, wait_until_settled
 
 DEFAULTS = {"rows": 50_000, "rounds": 5}
 LOAD_BATCH = 1_000
@@ -56,7 +55,7 @@ def run(args):
             time.sleep(seconds)
             table.add("idle", figures(after, server.store_requests(), seconds, None))
             progress(f"round {number + 1} of {args.rounds}")
-    finish(args, [table], {"brainy": brainy_version(BINARY)})
+    finish(args, [table], {"brainy": version()})
 
 
 def one_pass(args, server, rows, metadata, chosen):
