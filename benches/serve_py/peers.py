@@ -4,8 +4,8 @@
 
 First ingest: in every round each engine starts empty on local disk and gets the same rows in the same
 batches from one client that waits for each acknowledgement. "index s" is what passes afterwards until
-all is indexed: for Brainy, which indexes while it ingests, the rest of that; for Chroma its first
-search, which catches up with the log; for LanceDB the call that builds the index.
+all is indexed: for Brainy and Chroma, which index while they ingest, the rest of that (for Chroma
+its first search, which waits for it); for LanceDB the call that builds the index.
 
 Then the instances of the last round are searched, in interleaved rounds: one connection for p50 and
 p99, --connections for the throughput. The peers are measured at their defaults, and at the first
