@@ -54,6 +54,18 @@ bench-ingest *ARGS:
 bench-kernel *ARGS:
     benches/kernel.py {{ARGS}}
 
+# What is served over HTTP, against Chroma and LanceDB: just bench-peers --rounds 5
+bench-peers *ARGS:
+    benches/serve.py peers {{ARGS}}
+
+# Every answer checked while rows are replaced and deleted; p50 and p99 with and without that
+bench-churn *ARGS:
+    benches/serve.py churn {{ARGS}}
+
+# The rest over HTTP: just bench-serve filters|parts|tail|ingest-to-compacted|upserts
+bench-serve *ARGS:
+    benches/serve.py {{ARGS}}
+
 # The bytes of a filter index, and filters by it and by each row's JSON
 bench-filter *ARGS:
     cargo bench --bench filter_index -- {{ARGS}}
