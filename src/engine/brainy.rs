@@ -201,9 +201,8 @@ impl Brainy {
             ids.iter().try_for_each(|id| crate::base::ids::check_record_id(id))?;
         }
         let collection = self.0.collections.open(name).await?;
-        let snapshot = self.pin(&collection, Consistency::Strong).await?;
+        let snapshot = self.pin(&collection, &[Consistency::Strong]).await?;
         let version = snapshot.version();
-        let snapshot = snapshot.open(&self.0.context.shelf).await?;
         let found = self.0.context.env.compute.run(move || match target {
             DeleteTarget::Filter(filter) => records::matching_ids(&snapshot, &filter),
             DeleteTarget::Ids(mut ids) => {
@@ -315,11 +314,13 @@ impl Brainy {
             })?;
         }
         let asked = Usage::default();
-        let pinned = async {
-            let snapshot = self.pin_for(&collection, &requests).await?;
-            snapshot.open(&self.0.context.shelf).await
-        };
-        let snapshot = asked.scope(pinned).await?;
+        let mut wanted: Vec<Consistency> = Vec::new();
+        for SearchRequest { consistency, .. } in &requests {
+            if *consistency != Consistency::Eventual && !wanted.contains(consistency) {
+                wanted.push(*consistency);
+            }
+        }
+        let snapshot = asked.scope(self.pin(&collection, &wanted)).await?;
         let run = move || search::run(&snapshot, settings.metric, &requests);
         let mut responses = self.0.context.env.compute.run(run).await??;
         let took = started.elapsed();
@@ -438,38 +439,24 @@ impl Brainy {
         }
     }
 
-    /// A snapshot that shows what `consistency` asks for.
-    async fn pin(&self, collection: &Collection, consistency: Consistency) -> Result<Snapshot> {
-        let wait_max = Duration::from_millis(self.0.settings.wait_ms_max);
-        let pinned = collection.snapshot(consistency, wait_max).await;
+    /// A snapshot that satisfies `wanted`, with its segments at hand.
+    async fn pin(
+        &self,
+        collection: &Collection,
+        wanted: &[Consistency],
+    ) -> Result<OpenSnapshot> {
+        let pinned = collection.open_snapshot(wanted, self.wait_max()).await;
         self.0.collections.forget_if_gone(&collection.manifest().name, pinned)
     }
 
-    /// A snapshot that satisfies every one of `requests`: versions never go backward, so what is
-    /// pinned last satisfies what was pinned before.
-    async fn pin_for(
-        &self,
-        collection: &Collection,
-        requests: &[SearchRequest],
-    ) -> Result<Snapshot> {
-        let mut wanted: Vec<Consistency> = Vec::new();
-        for request in requests {
-            if !wanted.contains(&request.consistency) {
-                wanted.push(request.consistency);
-            }
-        }
-        let mut snapshot = self.pin(collection, wanted[0]).await?;
-        for consistency in &wanted[1..] {
-            snapshot = self.pin(collection, *consistency).await?;
-        }
-        Ok(snapshot)
+    fn wait_max(&self) -> Duration {
+        Duration::from_millis(self.0.settings.wait_ms_max)
     }
 
     async fn read(&self, name: &CollectionName) -> Result<OpenSnapshot> {
         check_role(self.0.context.role, false)?;
         let collection = self.0.collections.open(name).await?;
-        let snapshot = self.pin(&collection, Consistency::Eventual).await?;
-        snapshot.open(&self.0.context.shelf).await
+        self.pin(&collection, &[]).await
     }
 
     /// A collection, and a snapshot where this instance reads.
@@ -478,7 +465,8 @@ impl Brainy {
         if !self.0.context.role.reads() {
             return Ok((collection, None));
         }
-        let snapshot = self.pin(&collection, Consistency::Eventual).await?;
+        let snapshot = collection.snapshot(Consistency::Eventual, self.wait_max()).await;
+        let snapshot = self.0.collections.forget_if_gone(name, snapshot)?;
         Ok((collection, Some(snapshot)))
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::Role;
-use crate::base::{Error, Result};
+use crate::base::{Code, Error, Result};
 use crate::engine::context::Context;
 use crate::engine::follower::{Follower, Reading};
 use crate::engine::model::{CollectionInfo, CollectionStats, Consistency};
-use crate::engine::snapshot::Snapshot;
+use crate::engine::snapshot::{OpenSnapshot, Snapshot};
 use crate::engine::tail::View;
 use crate::engine::view::ManifestView;
 use crate::engine::writer::Writer;
@@ -117,6 +117,32 @@ impl Collection {
         }
     }
 
+    /// What satisfies every one of `wanted`, with its segments at hand. Versions never go backward, so
+    /// what is pinned last satisfies what was pinned before.
+    pub async fn open_snapshot(
+        &self,
+        wanted: &[Consistency],
+        wait_max: Duration,
+    ) -> Result<OpenSnapshot> {
+        let mut last_gone = None;
+        loop {
+            let (first, others) = wanted.split_first().unwrap_or((&Consistency::Eventual, &[]));
+            let mut snapshot = self.snapshot(*first, wait_max).await?;
+            for consistency in others {
+                snapshot = self.snapshot(*consistency, wait_max).await?;
+            }
+            let shown = snapshot.set.manifest().stamp.version;
+            match snapshot.open(&self.context.shelf).await {
+                // This instance was so slow that what it knows of was replaced and collected.
+                Err(error) if error.code() == Code::Corrupt && last_gone != Some(shown) => {
+                    last_gone = Some(shown);
+                    self.follower().await?.renew().await?;
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// The collection as clients see it.
     pub fn info(&self, snapshot: Option<&Snapshot>) -> CollectionInfo {
         let manifest = self.manifest();
@@ -159,7 +185,6 @@ impl Collection {
 
 /// The error for a call that this instance's role does not serve.
 pub fn check_role(role: Role, writes: bool) -> Result<()> {
-    use crate::base::Code;
     let (allowed, code, verb, other, key) = if writes {
         (role.writes(), Code::ReadOnlyInstance, "writes", "writer or hybrid", "writers")
     } else {

@@ -43,8 +43,14 @@ struct Published {
     current_as_of: Mark,
 }
 
-/// Answered with what the look asked of the store.
-type SyncReply = oneshot::Sender<Result<Usage>>;
+/// Somebody waits for a look.
+#[derive(Debug)]
+struct Sync {
+    /// Answered with what the look asked of the store.
+    reply: oneshot::Sender<Result<Usage>>,
+    /// Whether the newest segments are to be taken up first.
+    renew: bool,
+}
 
 /// What a follower reads with.
 #[derive(Debug, Clone)]
@@ -67,7 +73,7 @@ pub struct Follower {
     env: Env,
     poll: Duration,
     published: watch::Receiver<Published>,
-    syncs: mpsc::Sender<SyncReply>,
+    syncs: mpsc::Sender<Sync>,
     last_read: Arc<Mutex<Instant>>,
 }
 
@@ -179,11 +185,20 @@ impl Follower {
         }
     }
 
+    /// Takes up the newest segments: those of the snapshots so far may be gone from the store.
+    pub async fn renew(&self) -> Result<()> {
+        self.ask(true).await
+    }
+
     /// Waits for a look that starts after this call.
     async fn sync(&self) -> Result<()> {
+        self.ask(false).await
+    }
+
+    async fn ask(&self, renew: bool) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         let stopped = || Error::new(Code::ShuttingDown, "this instance no longer follows the log");
-        self.syncs.send(reply).await.map_err(|_| stopped())?;
+        self.syncs.send(Sync { reply, renew }).await.map_err(|_| stopped())?;
         let asked = answer.await.map_err(|_| stopped())??;
         if let Some(usage) = Usage::current() {
             usage.absorb(&asked);
@@ -242,7 +257,7 @@ struct FollowTask {
     /// Newer segments on their way into memory.
     loading: Option<Loading>,
     publish: watch::Sender<Published>,
-    requests: mpsc::Receiver<SyncReply>,
+    requests: mpsc::Receiver<Sync>,
     last_read: Arc<Mutex<Instant>>,
 }
 
@@ -257,7 +272,7 @@ impl FollowTask {
                 biased;
                 () = stop.cancelled() => break,
                 request = self.requests.recv() => match request {
-                    Some(reply) => waiting.push(reply),
+                    Some(sync) => waiting.push(sync),
                     None => break,
                 },
                 set = loaded(&mut self.loading) => {
@@ -273,11 +288,12 @@ impl FollowTask {
                 }
             }
             // One look answers everyone who asked before it began.
-            while let Ok(reply) = self.requests.try_recv() {
-                waiting.push(reply);
+            while let Ok(sync) = self.requests.try_recv() {
+                waiting.push(sync);
             }
+            let renew = waiting.iter().any(|sync| sync.renew);
             let asked = Usage::default();
-            let result = asked.scope(self.advance()).await;
+            let result = asked.scope(self.look(renew)).await;
             next_poll = Instant::now() + poll;
             if let Err(error) = &result {
                 tracing::warn!(%error, "following the log failed");
@@ -286,7 +302,7 @@ impl FollowTask {
             if is_gone {
                 self.requests.close();
             }
-            for reply in waiting {
+            for Sync { reply, .. } in waiting {
                 let answer = result.as_ref().map(|()| asked.clone()).map_err(Error::replicate);
                 drop(reply.send(answer));
             }
@@ -299,6 +315,17 @@ impl FollowTask {
     fn is_idle(&self) -> bool {
         let last = self.last_read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         last.elapsed() > IDLE_AFTER
+    }
+
+    async fn look(&mut self, renew: bool) -> Result<()> {
+        self.advance().await?;
+        if renew && self.loading.is_some() {
+            let set = loaded(&mut self.loading).await;
+            self.loading = None;
+            self.change_over(set?).await?;
+            self.publish(None);
+        }
+        Ok(())
     }
 
     /// Applies everything that is in the log now, and publishes it.
