@@ -348,11 +348,17 @@ impl Brainy {
         transfer::import(self, name, body).await
     }
 
-    /// Indexes what is in the log, and makes one segment of each partition; how many it wrote anew.
-    pub async fn compact(&self, name: &CollectionName) -> Result<u64> {
+    /// Puts what is in the log into segments.
+    pub async fn index(&self, name: &CollectionName) -> Result<()> {
         check_role(self.0.context.role, true)?;
         let collection = self.0.collections.open(name).await?;
-        upkeep::index_all(&self.0.context, &collection).await?;
+        upkeep::index_all(&self.0.context, &collection).await
+    }
+
+    /// Indexes what is in the log, and makes one segment of each partition; how many it wrote anew.
+    pub async fn compact(&self, name: &CollectionName) -> Result<u64> {
+        self.index(name).await?;
+        let collection = self.0.collections.open(name).await?;
         upkeep::compact_all(&self.0.context, &collection).await
     }
 
@@ -370,10 +376,9 @@ impl Brainy {
     /// Splits partitions until the group of most records has `count` (1..=4,096) even ranges of the
     /// hash, or parts of them; how many partitions were split.
     pub async fn reshard(&self, name: &CollectionName, count: u32) -> Result<u64> {
-        check_role(self.0.context.role, true)?;
         validate::check_count("partitionCount", count as usize, PARTITIONS_MAX as usize)?;
+        self.index(name).await?;
         let collection = self.0.collections.open(name).await?;
-        upkeep::index_all(&self.0.context, &collection).await?;
         upkeep::reshard(&self.0.context, &collection, count).await
     }
 
@@ -440,11 +445,7 @@ impl Brainy {
     }
 
     /// A snapshot that satisfies `wanted`, with its segments at hand.
-    async fn pin(
-        &self,
-        collection: &Collection,
-        wanted: &[Consistency],
-    ) -> Result<OpenSnapshot> {
+    async fn pin(&self, collection: &Collection, wanted: &[Consistency]) -> Result<OpenSnapshot> {
         let pinned = collection.open_snapshot(wanted, self.wait_max()).await;
         self.0.collections.forget_if_gone(&collection.manifest().name, pinned)
     }
