@@ -16,7 +16,7 @@ use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::segments::{SegmentSet, Shelf};
 use crate::engine::snapshot::Snapshot;
-use crate::engine::tail::{Below, Tail};
+use crate::engine::tail::{Below, Shape, Tail};
 use crate::engine::view::ManifestView;
 use crate::log::append::gone;
 use crate::log::read::{Batch, LogReader};
@@ -88,8 +88,11 @@ impl Follower {
         let Reading { shelf, partitioner, serves, poll, .. } = &reading;
         let set = shelf.current(&view, partitioner, None, *serves).await?;
         let manifest = set.manifest();
-        let dimensions = manifest.settings.dimensions as usize;
-        let tail = Tail::new(dimensions, manifest.wal_indexed, manifest.indexed);
+        let shape = Shape {
+            dimensions: manifest.settings.dimensions as usize,
+            metric: serves.then_some(manifest.settings.metric),
+        };
+        let tail = Tail::new(shape, manifest.wal_indexed, manifest.indexed);
         let (publish, published) = watch::channel(Published {
             snapshot: Snapshot { tail: tail.view(), set: set.clone() },
             current_as_of: env.clock.mark(),
@@ -103,7 +106,7 @@ impl Follower {
             env: env.clone(),
             view,
             reading,
-            dimensions,
+            shape,
             tail,
             set,
             loading: None,
@@ -251,7 +254,7 @@ struct FollowTask {
     env: Env,
     view: Arc<ManifestView>,
     reading: Reading,
-    dimensions: usize,
+    shape: Shape,
     tail: Tail,
     set: Arc<SegmentSet>,
     /// Newer segments on their way into memory.
@@ -411,11 +414,11 @@ impl FollowTask {
         let below = self.below(&set).await?;
         self.set = set;
         if base > self.tail.version() {
-            self.tail = Tail::new(self.dimensions, base, totals);
+            self.tail = Tail::new(self.shape, base, totals);
             return Ok(());
         }
         if let Err(error) = self.tail.rebase(base, below, &self.env.compute).await {
-            self.tail = Tail::new(self.dimensions, base, totals);
+            self.tail = Tail::new(self.shape, base, totals);
             return Err(error);
         }
         Ok(())
@@ -439,7 +442,7 @@ impl FollowTask {
     async fn restart(&mut self) -> Result<()> {
         let Reading { shelf, partitioner, serves, .. } = &self.reading;
         self.set = shelf.current(&self.view, partitioner, Some(&self.set), *serves).await?;
-        self.tail = Tail::new(self.dimensions, self.set.base(), self.set.manifest().indexed);
+        self.tail = Tail::new(self.shape, self.set.base(), self.set.manifest().indexed);
         Ok(())
     }
 

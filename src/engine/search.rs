@@ -1,15 +1,30 @@
-//! Search over a snapshot: the tail exactly, each segment by its index, the closest of all kept.
+//! Search over a snapshot: all segments and large blocks of the tail as parts of one search of the
+//! kernel, small blocks exactly, the closest of both kept.
+//!
+//! The kernel knows rows by number. Rows that are dead, overwritten by the tail, or of which the filter
+//! index cannot tell whether they pass, are found out when they come up, so more rows are asked for
+//! than are wanted; where too few are left, more still, and then without those known to be dead.
 
-mod segment;
+mod sources;
 mod tail;
 
-use crate::base::ids::Seq;
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{Hit, K_MAX, Metric, Query, SearchRequest, SearchResponse, SearchStats};
 use crate::engine::snapshot::{Found, OpenSnapshot, Payloads};
 use crate::engine::validate::check_vector;
-use crate::index::{PreparedQuery, TopK};
+use crate::index::{EF_MAX, Effort, Part, Scratch, TopK, search_parts};
 use crate::manifest::CollectionSettings;
+use sources::Source;
+use std::cell::RefCell;
+
+/// Rows asked for beyond those that are wanted, and for each dead one to be expected among them.
+const SPARE: usize = 2;
+/// How many times as many rows are asked for where too few are left.
+const MORE: usize = 4;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// Checks the ranges of a search.
 pub fn check(request: &SearchRequest, settings: &CollectionSettings) -> Result<()> {
@@ -39,17 +54,17 @@ pub fn not_found(id: &str) -> Error {
     .with("id", shown)
 }
 
-/// One search on its way over a snapshot.
-struct Running<'a> {
+/// One search of a snapshot.
+struct Search<'a> {
     request: &'a SearchRequest,
+    snapshot: &'a OpenSnapshot,
+    metric: Metric,
     vector: &'a [f32],
-    query: PreparedQuery,
     /// The id that is left out.
     excluded: Option<&'a str>,
-    closest: TopK<Found<'a>>,
 }
 
-impl<'a> Running<'a> {
+impl<'a> Search<'a> {
     fn start(
         request: &'a SearchRequest,
         metric: Metric,
@@ -62,38 +77,80 @@ impl<'a> Running<'a> {
                 (place.vector(), Some(id.as_str()))
             }
         };
-        let query = PreparedQuery::new(metric, vector);
-        let closest = TopK::new(request.offset + request.k);
-        Ok(Running { request, vector, query, excluded, closest })
+        Ok(Search { request, snapshot, metric, vector, excluded })
     }
 
-    fn finish(self, version: Seq, stats: SearchStats) -> Result<SearchResponse> {
-        let request = self.request;
+    /// The closest records, closest first.
+    fn closest(&self) -> Result<Vec<(f32, Found<'a>)>> {
+        let wanted = self.request.offset + self.request.k;
+        let mut closest = TopK::new(wanted);
+        tail::search(self, &mut closest)?;
+        for (distance, found) in self.of_parts(wanted)? {
+            closest.push(distance, found);
+        }
+        Ok(closest.into_sorted())
+    }
+
+    /// The closest records of segments and large blocks.
+    fn of_parts(&self, wanted: usize) -> Result<Vec<(f32, Found<'a>)>> {
+        let mut sources = sources::all(self)?;
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let dead = sources.iter().map(Source::dead_share).fold(0.0, f64::max);
+        let mut asked = wanted + SPARE + (SPARE as f64 * dead * wanted as f64) as usize;
+        loop {
+            let vectors: Vec<&[f32]> = sources.iter().map(Source::vectors).collect();
+            let parts: Vec<Part<'_>> =
+                sources.iter().zip(&vectors).map(|(source, vectors)| source.part(vectors)).collect();
+            let (kept, found) = SCRATCH.with_borrow_mut(|scratch| {
+                let found = search_parts(self.vector, &parts, asked, Effort::Default, scratch);
+                let mut kept = Vec::with_capacity(found.len());
+                let mut payloads = Payloads::default();
+                for one in found {
+                    let source = &sources[one.part as usize];
+                    if let Some(record) = source.record(self, one.row, &mut payloads)? {
+                        kept.push((one.distance, record));
+                    }
+                }
+                Ok::<_, Error>((kept, found.len()))
+            })?;
+            let all: usize = sources.iter().map(Source::rows).sum();
+            if kept.len() >= wanted || found >= all || asked >= EF_MAX {
+                return Ok(kept);
+            }
+            asked = (MORE * asked).min(EF_MAX);
+            sources.iter_mut().for_each(|source| source.without_dead(self.snapshot));
+        }
+    }
+
+    fn finish(&self, stats: SearchStats) -> Result<SearchResponse> {
         let mut payloads = Payloads::default();
-        let closest = self.closest.into_sorted().into_iter().skip(request.offset);
-        let hits = closest.map(|(distance, found)| hit(request, distance, found, &mut payloads));
+        let closest = self.closest()?.into_iter().skip(self.request.offset);
+        let hits = closest.map(|(distance, found)| self.hit(distance, found, &mut payloads));
+        let version = self.snapshot.version();
         Ok(SearchResponse { version, hits: hits.collect::<Result<_>>()?, stats })
     }
-}
 
-fn hit<'a>(
-    request: &SearchRequest,
-    distance: f32,
-    found: Found<'a>,
-    payloads: &mut Payloads<'a>,
-) -> Result<Hit> {
-    let payload = match request.include_metadata {
-        true => Some(payloads.of(found.place)?),
-        false => None,
-    };
-    let (metadata, text) = payload.map(|payload| (payload.metadata, payload.text)).unzip();
-    Ok(Hit {
-        id: found.id.to_owned(),
-        distance,
-        metadata,
-        text: text.flatten(),
-        vector: request.include_vector.then(|| found.place.vector().to_vec()),
-    })
+    fn hit(
+        &self,
+        distance: f32,
+        found: Found<'a>,
+        payloads: &mut Payloads<'a>,
+    ) -> Result<Hit> {
+        let payload = match self.request.include_metadata {
+            true => Some(payloads.of(found.place)?),
+            false => None,
+        };
+        let (metadata, text) = payload.map(|payload| (payload.metadata, payload.text)).unzip();
+        Ok(Hit {
+            id: found.id.to_owned(),
+            distance,
+            metadata,
+            text: text.flatten(),
+            vector: self.request.include_vector.then(|| found.place.vector().to_vec()),
+        })
+    }
 }
 
 /// Answers searches on one snapshot. CPU-heavy: runs on the compute pool.
@@ -102,18 +159,11 @@ pub fn run(
     metric: Metric,
     requests: &[SearchRequest],
 ) -> Result<Vec<SearchResponse>> {
-    let starts = requests.iter().map(|request| Running::start(request, metric, snapshot));
-    let mut running: Vec<Running<'_>> = starts.collect::<Result<_>>()?;
-    tail::search(snapshot, &mut running)?;
-    for (member, resident) in snapshot.segments() {
-        for search in &mut running {
-            segment::search(snapshot, member, resident, search)?;
-        }
-    }
     let stats = SearchStats {
         rows_scanned: snapshot.tail.rows(),
         segments: snapshot.segments().count() as u64,
         ..SearchStats::default()
     };
-    running.into_iter().map(|search| search.finish(snapshot.version(), stats)).collect()
+    let answer = |request| Search::start(request, metric, snapshot)?.finish(stats);
+    requests.iter().map(answer).collect()
 }

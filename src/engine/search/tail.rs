@@ -1,28 +1,30 @@
-//! The tail, exactly: distances in tiles, the closest few kept, filters asked last.
+//! Small blocks of the tail, exactly: distances in tiles, the closest few kept, filters asked last.
 
-use super::Running;
+use super::Search;
 use crate::base::Result;
-use crate::engine::snapshot::{Found, OpenSnapshot, Place};
+use crate::engine::snapshot::{Found, Place};
 use crate::engine::tail::Block;
+use crate::index::{PreparedQuery, TopK};
 
-/// Rows whose distances are computed at a time: the tile's vectors stay in the cache while every
-/// query of a batch passes over them.
+/// Rows whose distances are computed at a time: the tile's vectors stay in the cache.
 const TILE_ROWS: usize = 256;
 
-/// Offers the tail's rows to every search.
-pub(super) fn search<'a>(snapshot: &'a OpenSnapshot, running: &mut [Running<'a>]) -> Result<()> {
+/// Offers the rows of small blocks.
+pub(super) fn search<'a>(search: &Search<'a>, closest: &mut TopK<Found<'a>>) -> Result<()> {
+    let tail = &search.snapshot.tail;
     let mut distances = [0.0; TILE_ROWS];
-    for block in snapshot.tail.blocks() {
+    let mut query = None;
+    for block in tail.blocks().iter().filter(|block| block.flat().is_none()) {
+        let query =
+            query.get_or_insert_with(|| PreparedQuery::new(search.metric, search.vector));
         let dimensions = block.vectors().len() / block.rows().max(1);
-        for first in (block.first_after(snapshot.tail.base)..block.rows()).step_by(TILE_ROWS) {
+        for first in (block.first_after(tail.base)..block.rows()).step_by(TILE_ROWS) {
             let last = (first + TILE_ROWS).min(block.rows());
             let vectors = &block.vectors()[first * dimensions..last * dimensions];
             let norms = &block.inverse_norms()[first..last];
             let distances = &mut distances[..last - first];
-            for search in &mut *running {
-                search.query.distances(vectors, norms, distances);
-                offer(search, snapshot, block, first, distances)?;
-            }
+            query.distances(vectors, norms, distances);
+            offer(search, block, first, distances, closest)?;
         }
     }
     Ok(())
@@ -31,14 +33,14 @@ pub(super) fn search<'a>(snapshot: &'a OpenSnapshot, running: &mut [Running<'a>]
 /// Offers a tile's rows. The filter is asked last: it parses metadata, and most rows are too far
 /// away to need it.
 fn offer<'a>(
-    search: &mut Running<'a>,
-    snapshot: &OpenSnapshot,
+    search: &Search<'a>,
     block: &'a Block,
     first: usize,
     distances: &[f32],
+    closest: &mut TopK<Found<'a>>,
 ) -> Result<()> {
     for (row, distance) in (first..).zip(distances) {
-        if *distance > search.closest.threshold() || !snapshot.tail.shows(block, row) {
+        if *distance > closest.threshold() || !search.snapshot.tail.shows(block, row) {
             continue;
         }
         let id = block.id(row);
@@ -51,7 +53,7 @@ fn offer<'a>(
         {
             continue;
         }
-        search.closest.push(*distance, Found { id, place });
+        closest.push(*distance, Found { id, place });
     }
     Ok(())
 }

@@ -2,8 +2,11 @@
 
 use crate::base::ids::Seq;
 use crate::base::strings::Strings;
-use crate::index::inverse_norm;
+use crate::base::Result;
+use crate::filter::index::{FilterIndex, FilterIndexBuilder};
+use crate::index::{Flat, Metric, Threads, inverse_norm};
 use crate::log::vectors::StoredVector;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -61,9 +64,39 @@ pub struct Block {
     has_text: Vec<bool>,
     tombstones: Tombstones,
     by_id: OnceLock<Vec<u32>>,
+    /// Codes to search it by, where that is worth it.
+    flat: Option<Flat>,
+    filter: OnceLock<FilterIndex>,
 }
 
 impl Block {
+    /// Makes it ready to be searched by codes.
+    pub fn code(&mut self, metric: Metric) {
+        self.flat = Some(Flat::build(metric, self.dimensions, &self.vectors, Threads::One));
+    }
+
+    /// Codes to search it by, where it has them.
+    pub fn flat(&self) -> Option<&Flat> {
+        self.flat.as_ref()
+    }
+
+    /// Which rows pass a filter; made when it is first asked for.
+    pub fn filter_index(&self) -> Result<&FilterIndex> {
+        if let Some(index) = self.filter.get() {
+            return Ok(index);
+        }
+        let mut builder = FilterIndexBuilder::new();
+        for row in 0..self.rows() {
+            let parsed: Option<Value> = match self.metadata(row) {
+                "" => None,
+                metadata => serde_json::from_str(metadata).ok(),
+            };
+            builder.push(parsed.as_ref());
+        }
+        let index = FilterIndex::open(builder.finish().into())?;
+        Ok(self.filter.get_or_init(|| index))
+    }
+
     /// How many rows there are, dead ones included.
     pub fn rows(&self) -> usize {
         self.written.len()
@@ -113,6 +146,7 @@ impl Block {
         self.vectors.len() * size_of::<f32>()
             + self.rows() * per_row
             + self.tombstones.seqs.len() * 16
+            + self.flat.as_ref().map_or(0, Flat::bytes)
             + strings.iter().map(|strings| strings.allocated()).sum::<usize>()
     }
 
@@ -213,6 +247,8 @@ impl BlockBuilder {
                 has_text: Vec::new(),
                 tombstones: Tombstones::default(),
                 by_id: OnceLock::new(),
+                flat: None,
+                filter: OnceLock::new(),
             },
             rows_by_hash: HashMap::new(),
             deletes: HashMap::new(),

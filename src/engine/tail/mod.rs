@@ -13,6 +13,7 @@ mod block;
 use crate::base::compute::Compute;
 use crate::base::ids::{Seq, Totals, record_hash};
 use crate::base::{Error, Result};
+use crate::index::Metric;
 use crate::log::chunk::Operation;
 use crate::log::read::Batch;
 use std::collections::HashSet;
@@ -26,6 +27,9 @@ pub type Below = dyn Fn(u64, &str) -> bool + Send + Sync;
 /// Blocks are not merged past this size: a query works on blocks one after another, and a merge
 /// copies its rows.
 const BLOCK_ROWS_MAX: usize = 65_536;
+
+/// Blocks of fewer rows are compared one by one: that costs no more than looking at their codes.
+const CODED_ROWS_MIN: usize = 1_024;
 
 /// The tail's rows of one version. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -86,8 +90,17 @@ impl View {
 /// The growing end: owned by the one task that applies the log.
 #[derive(Debug)]
 pub struct Tail {
-    dimensions: usize,
+    shape: Shape,
     state: State,
+}
+
+/// What the rows are like.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Length of every vector.
+    pub dimensions: usize,
+    /// How distance is measured; `None` where nobody searches, and blocks need no codes.
+    pub metric: Option<Metric>,
 }
 
 #[derive(Debug, Default)]
@@ -102,8 +115,8 @@ struct State {
 
 impl Tail {
     /// An empty tail of a log whose entries up to `base` (with `totals`) are elsewhere.
-    pub fn new(dimensions: usize, base: Seq, totals: Totals) -> Self {
-        Tail { dimensions, state: State { base, version: base, totals, ..State::default() } }
+    pub fn new(shape: Shape, base: Seq, totals: Totals) -> Self {
+        Tail { shape, state: State { base, version: base, totals, ..State::default() } }
     }
 
     /// The last position applied.
@@ -127,6 +140,7 @@ impl Tail {
         self.change(compute, move |work| {
             work.apply(&batches, &*below)?;
             work.merge();
+            work.code();
             Ok(())
         })
         .await
@@ -136,6 +150,7 @@ impl Tail {
     pub async fn rebase(&mut self, base: Seq, below: Arc<Below>, compute: &Compute) -> Result<()> {
         self.change(compute, move |work| {
             work.rebase(base, &*below);
+            work.code();
             Ok(())
         })
         .await
@@ -148,7 +163,7 @@ impl Tail {
         change: impl FnOnce(&mut Work) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let state = std::mem::take(&mut self.state);
-        let mut work = Work { dimensions: self.dimensions, state };
+        let mut work = Work { shape: self.shape, state };
         let run = move || {
             change(&mut work)?;
             Ok::<_, Error>(work.state)
@@ -160,14 +175,14 @@ impl Tail {
 
 /// The CPU-heavy part of the tail's changes, as a value that can move to the compute pool.
 struct Work {
-    dimensions: usize,
+    shape: Shape,
     state: State,
 }
 
 impl Work {
     /// One new block for all entries: catching up over many small entries builds few blocks.
     fn apply(&mut self, batches: &[Batch], below: &Below) -> Result<()> {
-        let mut builder = BlockBuilder::new(self.dimensions);
+        let mut builder = BlockBuilder::new(self.shape.dimensions);
         for batch in batches {
             let seq = batch.header.seq;
             if seq != self.state.version.next() {
@@ -175,11 +190,11 @@ impl Work {
                 return Err(Error::internal(format!("entry {seq} does not follow {version}")));
             }
             for chunk in &batch.chunks {
-                if chunk.upserts() > 0 && chunk.dimensions() as usize != self.dimensions {
+                if chunk.upserts() > 0 && chunk.dimensions() as usize != self.shape.dimensions {
                     return Err(Error::corrupt(format!(
                         "log entry {seq} has vectors of {} dimensions in a collection of {}",
                         chunk.dimensions(),
-                        self.dimensions
+                        self.shape.dimensions
                     )));
                 }
                 for operation in chunk.iter() {
@@ -194,6 +209,20 @@ impl Work {
             self.state.blocks.push(Arc::new(block));
         }
         Ok(())
+    }
+
+    /// Gives large blocks their codes.
+    fn code(&mut self) {
+        let Some(metric) = self.shape.metric else { return };
+        for block in &mut self.state.blocks {
+            if block.rows() >= CODED_ROWS_MIN
+                && block.flat().is_none()
+                // No view has it yet, or it would have its codes.
+                && let Some(own) = Arc::get_mut(block)
+            {
+                own.code(metric);
+            }
+        }
     }
 
     fn operation(
@@ -223,7 +252,7 @@ impl Work {
     }
 
     fn merge(&mut self) {
-        let (dimensions, base) = (self.dimensions, self.state.base);
+        let (dimensions, base) = (self.shape.dimensions, self.state.base);
         let blocks = &mut self.state.blocks;
         while let [.., older, newer] = blocks.as_slice() {
             let rows = older.live_rows(base) + newer.live_rows(base);
@@ -238,7 +267,7 @@ impl Work {
     }
 
     fn drop_dead(&mut self) {
-        let (dimensions, base) = (self.dimensions, self.state.base);
+        let (dimensions, base) = (self.shape.dimensions, self.state.base);
         for block in &mut self.state.blocks {
             if block.live_rows(base) * 2 < block.rows() {
                 *block = Arc::new(block::merge(dimensions, base, std::slice::from_ref(block)));

@@ -53,6 +53,8 @@ fn holds(below: &Contents) -> Arc<Below> {
     Arc::new(move |_, id| ids.contains(id))
 }
 
+const SHAPE: Shape = Shape { dimensions: 2, metric: Some(Metric::Euclidean) };
+
 fn nothing() -> Arc<Below> {
     Arc::new(|_, _| false)
 }
@@ -70,7 +72,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut tail = Tail::new(2, Seq(0), Totals::default());
+            let mut tail = Tail::new(SHAPE, Seq(0), Totals::default());
             let mut model = Contents::new();
             let mut below = Contents::new();
             let mut pinned: Vec<(View, Contents, Contents)> = Vec::new();
@@ -116,7 +118,7 @@ proptest! {
 
 #[tokio::test]
 async fn overwriting_the_same_ids_does_not_grow_the_tail() {
-    let mut tail = Tail::new(2, Seq(0), Totals::default());
+    let mut tail = Tail::new(SHAPE, Seq(0), Totals::default());
     for seq in 1..=500 {
         let steps: Vec<Step> = (0..10).map(|id| (id, Some(seq as u8))).collect();
         tail.apply(vec![batch(seq, &steps)], nothing(), &Compute::Inline).await.unwrap();
@@ -132,7 +134,7 @@ async fn overwriting_the_same_ids_does_not_grow_the_tail() {
 
 #[tokio::test]
 async fn many_small_entries_make_few_blocks() {
-    let mut tail = Tail::new(2, Seq(0), Totals::default());
+    let mut tail = Tail::new(SHAPE, Seq(0), Totals::default());
     for seq in 1..=1_000 {
         let mut builder = ChunkBuilder::new(2);
         builder.upsert(&seq.to_string(), &[1.0, 1.0], "", None);
@@ -146,7 +148,7 @@ async fn many_small_entries_make_few_blocks() {
 
 #[tokio::test]
 async fn a_gap_in_the_log_is_an_error() {
-    let mut tail = Tail::new(2, Seq(0), Totals::default());
+    let mut tail = Tail::new(SHAPE, Seq(0), Totals::default());
     let applied = tail.apply(vec![batch(2, &[])], nothing(), &Compute::Inline).await;
     assert!(applied.unwrap_err().message().contains("does not follow"));
 }

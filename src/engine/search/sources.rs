@@ -1,0 +1,154 @@
+//! What the kernel searches together: segments and large blocks of the tail.
+
+use super::Search;
+use crate::base::Result;
+use crate::base::ids::Seq;
+use crate::engine::segments::{Member, Resident};
+use crate::engine::snapshot::{Found, OpenSnapshot, Payloads, Place};
+use crate::engine::tail::Block;
+use crate::filter::Filter;
+use crate::index::{Flat, Part, RowSet, Rows};
+use roaring::RoaringBitmap;
+use std::borrow::Cow;
+
+/// With a larger share of dead rows the kernel is told of them.
+const DEAD_SHARE_MAX: f64 = 0.1;
+
+/// Rows that the kernel searches.
+pub(super) struct Source<'a> {
+    kind: Kind<'a>,
+    /// The rows that may be results; `None`: all.
+    allowed: Option<Cow<'a, RowSet>>,
+    /// Rows of which the metadata have to be looked at.
+    unsure: RoaringBitmap,
+}
+
+#[derive(Clone, Copy)]
+enum Kind<'a> {
+    Segment(&'a Member, &'a Resident),
+    Block(&'a Block, &'a Flat, Seq),
+}
+
+/// All that there are, but those in which the filter lets nothing through.
+pub(super) fn all<'a>(search: &Search<'a>) -> Result<Vec<Source<'a>>> {
+    let base = search.snapshot.tail.base;
+    let blocks = search.snapshot.tail.blocks().iter();
+    let blocks = blocks.filter_map(|block| Some(Kind::Block(block, block.flat()?, base)));
+    let segments = search.snapshot.segments();
+    let segments = segments.map(|(member, resident)| Kind::Segment(member, resident));
+    let filter = search.request.filter.as_ref();
+    let mut sources = Vec::new();
+    for kind in segments.chain(blocks) {
+        sources.extend(Source::new(kind, filter)?);
+    }
+    Ok(sources)
+}
+
+impl<'a> Source<'a> {
+    fn new(kind: Kind<'a>, filter: Option<&Filter>) -> Result<Option<Source<'a>>> {
+        let source = Source { kind, allowed: None, unsure: RoaringBitmap::new() };
+        let Some(filter) = filter else {
+            let many = source.dead_share() > DEAD_SHARE_MAX;
+            return Ok(Some(match kind {
+                Kind::Segment(member, _) if many => {
+                    Source { allowed: Some(Cow::Borrowed(member.live())), ..source }
+                }
+                _ => source,
+            }));
+        };
+        let selection = match kind {
+            Kind::Segment(_, resident) => filter.select(resident.segment().filter_index())?,
+            Kind::Block(block, ..) => filter.select(block.filter_index()?)?,
+        };
+        let rows = match kind {
+            Kind::Segment(member, _) => selection.rows - &member.dead,
+            Kind::Block(..) => selection.rows,
+        };
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let all = rows.len() == source.rows() as u64;
+        let allowed = (!all).then(|| Cow::Owned(rows.iter().collect()));
+        Ok(Some(Source { kind, allowed, unsure: selection.unsure }))
+    }
+
+    /// How many rows may be results.
+    pub(super) fn rows(&self) -> usize {
+        match (&self.allowed, self.kind) {
+            (Some(allowed), _) => allowed.len(),
+            (None, Kind::Segment(member, _)) => member.meta.rows as usize,
+            (None, Kind::Block(block, ..)) => block.rows(),
+        }
+    }
+
+    /// The share of dead rows among those, as far as is known without a look at each.
+    pub(super) fn dead_share(&self) -> f64 {
+        let (dead, rows) = match self.kind {
+            Kind::Segment(member, _) => (member.dead.len() as usize, member.meta.rows as usize),
+            Kind::Block(block, _, base) => (block.rows() - block.live_rows(base), block.rows()),
+        };
+        if self.allowed.is_some() { 0.0 } else { dead as f64 / rows.max(1) as f64 }
+    }
+
+    /// Leaves out the rows that are known to be dead.
+    pub(super) fn without_dead(&mut self, snapshot: &OpenSnapshot) {
+        if self.allowed.is_some() {
+            return;
+        }
+        self.allowed = Some(match self.kind {
+            Kind::Segment(member, _) => Cow::Borrowed(member.live()),
+            Kind::Block(block, ..) => {
+                let shown = (0..block.rows()).filter(|row| snapshot.tail.shows(block, *row));
+                Cow::Owned(shown.map(|row| row as u32).collect())
+            }
+        });
+    }
+
+    pub(super) fn vectors(&self) -> &'a [f32] {
+        match self.kind {
+            Kind::Segment(_, resident) => resident.segment().vectors(),
+            Kind::Block(block, ..) => block.vectors(),
+        }
+    }
+
+    pub(super) fn part<'s>(&'s self, vectors: &'s &'a [f32]) -> Part<'s> {
+        let rows = match self.kind {
+            Kind::Segment(_, resident) => Rows::Index(resident.segment().index()),
+            Kind::Block(_, flat, _) => Rows::Flat(flat),
+        };
+        Part { rows, allowed: self.allowed.as_deref(), vectors }
+    }
+
+    /// The record in a row, where it is shown and is to be found.
+    pub(super) fn record(
+        &self,
+        search: &Search<'a>,
+        row: u32,
+        payloads: &mut Payloads<'a>,
+    ) -> Result<Option<Found<'a>>> {
+        let snapshot = search.snapshot;
+        let (id, place) = match self.kind {
+            Kind::Segment(member, resident) => {
+                let Some(id) = snapshot.shown(member, resident, row)? else { return Ok(None) };
+                (id, Place::Segment { resident, row })
+            }
+            Kind::Block(block, ..) => {
+                let row = row as usize;
+                if !snapshot.tail.shows(block, row) {
+                    return Ok(None);
+                }
+                (block.id(row), Place::Tail { block, row })
+            }
+        };
+        if search.excluded == Some(id) {
+            return Ok(None);
+        }
+        if let Some(filter) = &search.request.filter
+            && self.unsure.contains(row)
+            && !payloads.of(place)?.passes(filter)
+        {
+            return Ok(None);
+        }
+        Ok(Some(Found { id, place }))
+    }
+}
