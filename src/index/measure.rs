@@ -11,7 +11,7 @@ use super::{Metric, PreparedQuery, Scratch};
 /// A row whose code is farther off than so many standard deviations is missed.
 const DEVIATIONS: f32 = 3.0;
 /// So many times more rows than are measured at first are very many.
-const MANY: usize = 8;
+const MANY: usize = 16;
 /// Rows that the difference is then measured on.
 const MEASURED: usize = 32;
 

@@ -13,6 +13,8 @@ use std::ops::Range;
 
 /// Rows scored at a time.
 const BLOCK: usize = 64;
+/// Rows of which the lowest score is known, where all are scored: most groups need no other look.
+const GROUP: usize = 16;
 /// Rows that the difference of the codes is measured on.
 const MEASURED: usize = 64;
 /// Rows scored by the 8-bit codes at least, for each result, where all rows are to be looked at.
@@ -104,72 +106,67 @@ impl Scratch {
         }
     }
 
-    /// The same for rows of which many are allowed.
+    /// The same where many rows are allowed.
     fn scan_run(&mut self, codes: &Codes, allowed: Option<&RowSet>, kept: Kept) {
-        let is_allowed = |row: u32| allowed.is_none_or(|allowed| allowed.contains(row));
-        self.score_run(codes, is_allowed, kept.ef);
-        self.rescore_scanned(codes, 0..self.scanned.len());
-        let last = self.scanned.iter().map(|scanned| scanned.0).fold(f32::NEG_INFINITY, f32::max);
-        if self.scanned.len() < kept.ef || self.keys.len() < kept.k {
+        self.score_run(codes, allowed);
+        let last = self.threshold(kept.ef);
+        self.collect(f32::NEG_INFINITY, last);
+        let first = keep_best(&mut self.scanned, kept.ef);
+        self.scanned.truncate(first);
+        self.rescore_scanned(codes, 0..first);
+        if first < kept.ef || first < kept.k {
             return;
         }
+        let last = self.scanned[first - 1].0;
         let step = (codes.rows() / MEASURED).max(1);
-        let steps = (0..codes.rows()).step_by(step);
-        let next = |from: usize| (from..codes.rows().min(from + step)).find(|&row| is_allowed(row as u32));
-        let rows = steps.filter_map(next).map(|row| row as u32);
-        let sample: Vec<_> = rows.map(|row| (self.run[row as usize], row)).collect();
-        self.keys.sort_unstable();
+        let is_allowed = |row: &usize| self.run[*row] < f32::INFINITY;
+        let next = |from| (from..codes.rows().min(from + step)).find(is_allowed);
+        let rows = (0..codes.rows()).step_by(step).filter_map(next);
+        let sample: Vec<_> = rows.map(|row| (self.run[row], row as u32)).collect();
         let bound = self.bound(kept) + self.difference(codes, &sample);
-        if bound < last {
-            return;
+        if bound >= last {
+            // Of those that score as the last one does some are in already.
+            let mut ties: Vec<u32> = self.scanned.iter().map(|scanned| scanned.1).collect();
+            ties.sort_unstable();
+            self.collect(last, bound.min(f32::MAX));
+            self.scanned.retain(|(score, row)| *score > last || ties.binary_search(row).is_err());
+            self.rescore_scanned(codes, 0..self.scanned.len());
         }
-        // Those that were scored already are scored again only where their scores equal the last.
-        let mut scored: Vec<u32> = self.scanned.iter().map(|scanned| scanned.1).collect();
-        scored.sort_unstable();
-        self.scanned.clear();
-        for (block, scores) in self.run.chunks(BLOCK).enumerate() {
-            if scores.iter().fold(false, |any, &score| any | (score >= last && score <= bound)) {
-                for (at, &score) in scores.iter().enumerate() {
-                    let row = (block * BLOCK + at) as u32;
-                    let wanted = score >= last && score <= bound && is_allowed(row);
-                    if wanted && scored.binary_search(&row).is_err() {
-                        self.scanned.push((score, row));
-                    }
-                }
-            }
-        }
-        self.rescore_scanned(codes, 0..self.scanned.len());
     }
 
-    /// Scores all rows by the short codes into `run`; leaves the best `ef` that are allowed in
-    /// `scanned`.
-    fn score_run(&mut self, codes: &Codes, is_allowed: impl Fn(u32) -> bool, ef: usize) {
-        let query = self.queries[0].short.view();
-        let width = codes.short_lines.len() / codes.rows().max(1);
+    /// Scores all rows by the short codes into `run`; those that are not allowed are infinitely far.
+    fn score_run(&mut self, codes: &Codes, allowed: Option<&RowSet>) {
         self.run.resize(codes.rows(), 0.0);
-        self.scanned.clear();
-        let mut threshold = f32::INFINITY;
-        let blocks = self.run.chunks_mut(BLOCK).zip(codes.short_lines.chunks(BLOCK * width.max(1)));
-        for (block, (scores, lines)) in blocks.enumerate() {
-            codes.short.scores_of_run(query, lines, scores);
-            // One look at most blocks is enough.
-            if !scores.iter().fold(false, |any, &score| any | (score < threshold)) {
-                continue;
-            }
-            for (at, &score) in scores.iter().enumerate() {
-                let row = (block * BLOCK + at) as u32;
-                if score < threshold && is_allowed(row) {
-                    self.scanned.push((score, row));
-                }
-            }
-            if self.scanned.len() >= 2 * ef + BLOCK {
-                keep_best(&mut self.scanned, ef);
-                self.scanned.truncate(ef);
-                threshold = self.scanned[ef - 1].0;
+        codes.short.scores_of_run(self.queries[0].short.view(), &codes.short_lines, &mut self.run);
+        if let Some(allowed) = allowed {
+            for (row, score) in self.run.iter_mut().enumerate() {
+                *score = if allowed.contains(row as u32) { *score } else { f32::INFINITY };
             }
         }
-        keep_best(&mut self.scanned, ef);
-        self.scanned.truncate(ef);
+        self.lowest.clear();
+        self.lowest.extend(self.run.chunks(GROUP).map(lowest));
+    }
+
+    /// A score that at least `count` rows, if there are so many, and few more, do not exceed.
+    fn threshold(&mut self, count: usize) -> f32 {
+        if self.lowest.len() < count {
+            return f32::MAX;
+        }
+        self.scores.clear();
+        self.scores.extend_from_slice(&self.lowest);
+        let (_, threshold, _) = self.scores.select_nth_unstable_by(count - 1, f32::total_cmp);
+        threshold.min(f32::MAX)
+    }
+
+    /// Leaves the rows with scores from `least` to `most` in `scanned`.
+    fn collect(&mut self, least: f32, most: f32) {
+        self.scanned.clear();
+        let groups = self.run.chunks(GROUP).zip(&self.lowest).enumerate();
+        for (group, (scores, _)) in groups.filter(|(_, (_, lowest))| **lowest <= most) {
+            let rows = (group * GROUP) as u32..;
+            let scored = scores.iter().copied().zip(rows);
+            self.scanned.extend(scored.filter(|(score, _)| (least..=most).contains(score)));
+        }
     }
 
     /// The highest score by the 8-bit codes that is of use; `keys` are sorted for it.
@@ -193,6 +190,19 @@ impl Scratch {
         let short = sample.iter().map(|scored| scored.0);
         largest_likely(short.zip(&self.scores).map(|(short, exact)| short - exact))
     }
+}
+
+/// The lowest of some scores.
+fn lowest(scores: &[f32]) -> f32 {
+    let mut lanes = [f32::INFINITY; 8];
+    let (blocks, rest) = scores.as_chunks::<8>();
+    let less = |a: f32, b: f32| if b < a { b } else { a };
+    for block in blocks {
+        for (lane, &score) in lanes.iter_mut().zip(block) {
+            *lane = less(*lane, score);
+        }
+    }
+    lanes.into_iter().chain(rest.iter().copied()).fold(f32::INFINITY, less)
 }
 
 /// Brings the best `count` to the front, the last of them to the end of those; says how many they

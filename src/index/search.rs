@@ -77,6 +77,8 @@ pub struct Scratch {
     pub(super) scanned: Vec<(f32, u32)>,
     /// The score of every row, where all were scanned.
     pub(super) run: Vec<f32>,
+    /// The lowest of each block of those.
+    pub(super) lowest: Vec<f32>,
     /// Results on their way, by their codes and then exactly.
     pub(super) found: Vec<Found>,
     pub(super) exact: Vec<f32>,
