@@ -131,7 +131,8 @@ impl Index {
         }
         if self.is_empty() {
             // Nothing is known yet of what the codes are to be fitted to.
-            (self.codes, _) = Codes::fit(self.metric(), self.dimensions(), vectors, LINES_MAX, threads);
+            (self.codes, _) =
+                Codes::fit(self.metric(), self.dimensions(), vectors, LINES_MAX, threads);
         }
         let dims = self.dimensions();
         let all = all_rows(vectors, dims);

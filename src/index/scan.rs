@@ -18,7 +18,7 @@ const GROUP: usize = 16;
 /// Rows that the difference of the codes is measured on.
 const MEASURED: usize = 64;
 /// Rows scored by the 8-bit codes at least, for each result, where all rows are to be looked at.
-pub(super) const KEPT_PER_RESULT: usize = 20;
+const KEPT_PER_RESULT: usize = 20;
 /// Where a filter allows no fewer than one row in so many, scoring all rows, which lie one after the
 /// other, is cheaper than picking those.
 const PICKED: usize = 4;
@@ -117,7 +117,7 @@ impl Scratch {
         if first < kept.ef || first < kept.k {
             return;
         }
-        let last = self.scanned[first - 1].0;
+        let last = self.scanned.iter().fold(f32::MIN, |last, scanned| last.max(scanned.0));
         let step = (codes.rows() / MEASURED).max(1);
         let is_allowed = |row: &usize| self.run[*row] < f32::INFINITY;
         let next = |from| (from..codes.rows().min(from + step)).find(is_allowed);
@@ -205,8 +205,7 @@ fn lowest(scores: &[f32]) -> f32 {
     lanes.into_iter().chain(rest.iter().copied()).fold(f32::INFINITY, less)
 }
 
-/// Brings the best `count` to the front, the last of them to the end of those; says how many they
-/// are.
+/// Brings the best `count` to the front; says how many they are.
 fn keep_best(scored: &mut [(f32, u32)], count: usize) -> usize {
     if scored.len() > count {
         scored.select_nth_unstable_by(count - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));

@@ -14,12 +14,9 @@ use std::ops::Range;
 pub const EF_MAX: usize = 100_000;
 /// Entries from which a walk starts.
 const STARTS: usize = 3;
-/// Rows that an index may have, for each row that a walk would keep, for all to be scanned: a step
-/// of a walk costs as much as scanning this many.
-const SCANNED_PER_KEPT: usize = 100;
 /// Rows that a filter may allow, for each row that a walk would keep, to be scanned one by one: a
 /// step of a walk past rows that are not allowed costs as much as scanning this many.
-const PICKED_PER_KEPT: usize = 200;
+const SCANNED_PER_KEPT: usize = 200;
 
 /// Shapes of codes that a scratch space keeps queries for.
 const SHAPES: usize = 8;
@@ -133,10 +130,10 @@ impl Index {
     pub(super) fn look(&self, allowed: Option<&RowSet>, kept: Kept, scratch: &mut Scratch) {
         let Kept { ef, .. } = kept;
         match allowed {
-            Some(rows) if rows.len() > ef.saturating_mul(PICKED_PER_KEPT) => {
+            Some(rows) if rows.len() > ef.saturating_mul(SCANNED_PER_KEPT) => {
                 scratch.walk_or_scan(self, rows, kept);
             }
-            None if self.len() > ef.saturating_mul(SCANNED_PER_KEPT) => {
+            None if self.len() > ef => {
                 scratch.walk(self, None, ef);
                 scratch.rescore(&self.codes);
             }
@@ -177,13 +174,16 @@ impl Scratch {
             Some(at) => self.queries[..=at].rotate_right(1),
             None => {
                 self.queries.truncate(SHAPES - 1);
-                self.queries.insert(0, Queries {
-                    shape,
-                    placed: Placed::new(codes.space.placed_dims()),
-                    norm: 0.0,
-                    short: codes.short.query(),
-                    scalar: codes.scalar.query(),
-                });
+                self.queries.insert(
+                    0,
+                    Queries {
+                        shape,
+                        placed: Placed::new(codes.space.placed_dims()),
+                        norm: 0.0,
+                        short: codes.short.query(),
+                        scalar: codes.scalar.query(),
+                    },
+                );
             }
         }
         let Queries { placed, norm, short, scalar, .. } = &mut self.queries[0];
@@ -296,7 +296,8 @@ impl Scratch {
         self.find(codes, 0);
         self.measure(codes.space.metric, query, &[(codes, vectors)], k);
         let results = self.found.iter();
-        self.results.extend(results.map(|&Found { row, distance, .. }| Neighbour { row, distance }));
+        self.results
+            .extend(results.map(|&Found { row, distance, .. }| Neighbour { row, distance }));
     }
 
     /// Adds the rows of `keys`, with their distances by the codes, to what was found.

@@ -17,8 +17,8 @@
 //! themselves (what is far from a query is too much alike for 8 bits).
 
 use kernel_bench::index::{
-    Effort, Flat, Index, IndexParams, Metric, Part, RowSet, Rows, Scratch, Search, Threads, Vectors,
-    search_parts,
+    Effort, Flat, Index, IndexParams, Metric, Part, RowSet, Rows, Scratch, Search, Threads,
+    Vectors, search_parts,
 };
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
@@ -292,7 +292,9 @@ impl Bench {
         for query in queries.chunks_exact(*dims) {
             let one = Instant::now();
             let found = search_parts(query, &searched, k, effort, scratch).iter();
-            ids.push(found.map(|found| parts[found.part as usize].order()[found.row as usize]).collect());
+            ids.push(
+                found.map(|found| parts[found.part as usize].order()[found.row as usize]).collect(),
+            );
             each.push(one.elapsed().as_nanos() as f64 / 1e9);
         }
         Ok(json!({"seconds": start.elapsed().as_secs_f64(), "ids": ids, "each": each}))
