@@ -2,7 +2,7 @@
 
 use super::Metric;
 use super::buffer::Buffer;
-use super::code::{Code, Placed, RowQueries, Scalar, Short, fit_short};
+use super::code::{Code, Placed, RowQueries, Scalar, Shape, Short, fit_short};
 use super::graph::{Coded, Rows};
 use super::integer::Line;
 use super::isa::Isa;
@@ -33,12 +33,13 @@ pub(super) struct Codes {
 }
 
 impl Codes {
-    /// Fits the formats to `vectors`; holds no rows yet. Also says whether the short codes tell near
-    /// rows from far ones at all.
+    /// Fits the formats to `vectors`, the short one of at most `lines` lines a row; holds no rows yet.
+    /// Also says whether the short codes tell near rows from far ones at all.
     pub(super) fn fit(
         metric: Metric,
         dims: usize,
         vectors: &[f32],
+        lines: usize,
         threads: Threads,
     ) -> (Codes, bool) {
         let isa = Isa::detect();
@@ -57,7 +58,7 @@ impl Codes {
                 placed
             },
         );
-        let (short, quality) = fit_short(isa, space.placed_dims(), &placed, threads);
+        let (short, quality) = fit_short(isa, space.placed_dims(), &placed, lines, threads);
         let exact = space.keeps_values() && are_bytes(vectors, threads);
         let scalar = Scalar::new(isa, space.placed_dims(), exact.then(|| space.centre.clone()));
         let (short_lines, scalar_lines) = (Vec::new().into(), Vec::new().into());
@@ -66,6 +67,11 @@ impl Codes {
 
     pub(super) fn rows(&self) -> usize {
         self.short_lines.len() / self.short.lines()
+    }
+
+    /// What a query prepared for these depends on.
+    pub(super) fn shape(&self) -> (usize, Shape) {
+        (self.space.placed_dims(), self.short.shape())
     }
 
     /// Encodes more rows.

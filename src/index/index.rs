@@ -2,7 +2,7 @@
 
 use super::calibrate::Calibration;
 use super::clusters::{Clusters, arrange};
-use super::code::{Code, RowQueries, SCALAR_DIMS_MAX, Shape};
+use super::code::{Code, LINES_MAX, RowQueries, SCALAR_DIMS_MAX};
 use super::codes::Codes;
 use super::graph::{
     Bulk, Graph, GraphBuilder, HnswRs, Input, NONE, Plan, by_proximity, entries, link,
@@ -106,7 +106,7 @@ impl Index {
         assert!(rows < INDEX_ROWS_MAX, "checked at the door");
         let held_back = Calibration::held_back(rows);
         let (mut order, queries) = split(rows, held_back);
-        let (mut codes, _) = Codes::fit(metric, dims, vectors, threads);
+        let (mut codes, _) = Codes::fit(metric, dims, vectors, LINES_MAX, threads);
         codes.append(Picked { vectors, dims, rows: &order }, threads);
         reorder(&mut codes, &mut order, threads);
         let row_queries = codes.row_queries(threads);
@@ -133,7 +133,8 @@ impl Index {
         }
         if self.is_empty() {
             // Nothing is known yet of what the codes are to be fitted to.
-            (self.codes, _) = Codes::fit(self.metric(), self.dimensions(), vectors, threads);
+            (self.codes, _) =
+                Codes::fit(self.metric(), self.dimensions(), vectors, LINES_MAX, threads);
         }
         let dims = self.dimensions();
         let all = all_rows(vectors, dims);
@@ -196,7 +197,7 @@ impl Index {
     /// If `query` has another number of dimensions than the index, a defect of the caller.
     pub fn ranges(&self, query: &[f32], scratch: &mut Scratch) -> Vec<Range<u32>> {
         assert_eq!(query.len(), self.dimensions(), "a query of another length");
-        scratch.prepare(self, query);
+        scratch.prepare(&self.codes, query);
         let mut ranges = scratch.rank_clusters(self);
         let end = self.clusters.starts.last().copied().unwrap_or_default();
         if end < self.len() as u32 {
@@ -241,11 +242,6 @@ impl Index {
         let lines = codes + self.entry_lines.len() + self.clusters.centroids.len();
         let numbers = self.graph.neighbours.len() + self.entries.len() + self.clusters.starts.len();
         lines * Line::BYTES + numbers * size_of::<u32>()
-    }
-
-    /// What scratch space depends on.
-    pub(super) fn shape(&self) -> (usize, Shape) {
-        (self.codes.space.placed_dims(), self.codes.short.shape())
     }
 }
 

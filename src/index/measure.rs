@@ -5,108 +5,119 @@
 //! are likelier to be farther than they seem than closer, so where very many rows are left (a filter
 //! that allows only what is far from the query makes them all alike), others show it instead.
 
-use super::{Index, Metric, Neighbour, PreparedQuery, Scratch, Vectors};
+use super::parts::{Found, Source};
+use super::{Metric, PreparedQuery, Scratch};
 
 /// A row whose code is farther off than so many standard deviations is missed.
 const DEVIATIONS: f32 = 3.0;
 /// So many times more rows than are measured at first are very many.
-const MANY: usize = 8;
+const MANY: usize = 16;
 /// Rows that the difference is then measured on.
 const MEASURED: usize = 32;
 
+/// Rows that are measured at first.
+pub(super) fn measured_first(k: usize) -> usize {
+    k + k / 2 + 5
+}
+
 impl Scratch {
-    /// Turns the best of `keys` into `k` results.
+    /// Turns `found`, whose distances are those of the codes, into the `k` closest. The sources are
+    /// those that it names by number.
     pub(super) fn measure(
         &mut self,
-        index: &Index,
+        metric: Metric,
         query: &[f32],
-        vectors: &dyn Vectors,
+        sources: &[impl Source],
         k: usize,
     ) {
-        let prepared = self.prepared(index, query);
+        let prepared = self.prepared(metric, query);
         // Codes that hold the very values leave nothing to be put right.
-        let spare = if index.codes.scalar.is_exact() { 0 } else { k / 2 + 5 };
-        let first = (k + spare).min(self.keys.len());
-        self.read(index, &prepared, vectors, 0, first);
-        if spare > 0 && first < self.keys.len() {
-            let bound = self.kth(k) + self.difference_of_codes(index, &prepared, vectors);
-            let end = (first..self.keys.len()).find(|&at| self.coded(index, at).distance > bound);
-            self.read(index, &prepared, vectors, first, end.unwrap_or(self.keys.len()));
+        let is_exact = sources.iter().all(|source| source.codes().scalar.is_exact());
+        let first = if is_exact { k } else { measured_first(k) };
+        if first < self.found.len() {
+            self.found.select_nth_unstable_by(first - 1, Found::order);
         }
-        self.results
-            .sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row)));
-        self.results.truncate(k);
+        let first = first.min(self.found.len());
+        self.exact.clear();
+        self.read(&prepared, sources, 0..first);
+        if !is_exact && first < self.found.len() {
+            let bound = self.kth(k) + self.difference_of_codes(&prepared, sources);
+            let mut end = first;
+            for at in first..self.found.len() {
+                if self.found[at].distance <= bound {
+                    self.found.swap(end, at);
+                    end += 1;
+                }
+            }
+            self.read(&prepared, sources, first..end);
+        }
+        self.found.truncate(self.exact.len());
+        for (found, &distance) in self.found.iter_mut().zip(&self.exact) {
+            found.distance = distance;
+        }
+        self.found.sort_unstable_by(Found::order);
+        self.found.truncate(k);
         self.measuring = Some(prepared);
     }
 
     /// The query prepared for exact distances, in the room of the one before.
-    fn prepared(&mut self, index: &Index, query: &[f32]) -> PreparedQuery {
-        let before = self.measuring.take().filter(|prepared| prepared.metric() == index.metric());
+    fn prepared(&mut self, metric: Metric, query: &[f32]) -> PreparedQuery {
+        let before = self.measuring.take().filter(|prepared| prepared.metric() == metric);
         match before {
             Some(mut prepared) => {
                 prepared.set(query);
                 prepared
             }
-            None => PreparedQuery::new(index.metric(), query),
+            None => PreparedQuery::new(metric, query),
         }
     }
 
-    /// Adds the keys from `start` to `end` to the results, with their exact distances.
+    /// Adds the exact distances of what was found at these places to `exact`.
     fn read(
         &mut self,
-        index: &Index,
         query: &PreparedQuery,
-        vectors: &dyn Vectors,
-        start: usize,
-        end: usize,
+        sources: &[impl Source],
+        places: impl Iterator<Item = usize> + Clone,
     ) {
-        let dims = index.dimensions();
-        let keys = &self.keys[start..end];
-        for key in keys {
-            vectors.prefetch(key.row(), dims);
+        let dims = query.dimensions();
+        let vectors = |found: &Found| sources[found.part as usize].vectors();
+        for found in places.clone().map(|at| &self.found[at]) {
+            vectors(found).prefetch(found.row, dims);
         }
-        self.vectors.resize(keys.len() * dims, 0.0);
-        for (key, into) in keys.iter().zip(self.vectors.chunks_exact_mut(dims)) {
-            vectors.read(key.row(), into);
+        let count = places.clone().count();
+        self.vectors.resize(count * dims, 0.0);
+        for (at, into) in places.zip(self.vectors.chunks_exact_mut(dims)) {
+            let found = &self.found[at];
+            vectors(found).read(found.row, into);
         }
         self.norms.clear();
-        if index.metric() == Metric::Cosine {
+        if query.metric() == Metric::Cosine {
             self.norms.extend(self.vectors.chunks_exact(dims).map(super::inverse_norm));
         }
-        self.scores.resize(keys.len(), 0.0);
-        query.distances(&self.vectors, &self.norms, &mut self.scores);
-        let measured = keys.iter().zip(&self.scores);
-        self.results
-            .extend(measured.map(|(key, &distance)| Neighbour { row: key.row(), distance }));
+        let before = self.exact.len();
+        self.exact.resize(before + count, 0.0);
+        query.distances(&self.vectors, &self.norms, &mut self.exact[before..]);
     }
 
-    /// The distance of the `k`th result.
+    /// The exact distance of the `k`th result so far.
     fn kth(&mut self, k: usize) -> f32 {
         self.scores.clear();
-        self.scores.extend(self.results.iter().map(|result| result.distance));
+        self.scores.extend_from_slice(&self.exact);
         *self.scores.select_nth_unstable_by(k - 1, f32::total_cmp).1
     }
 
     /// How much larger than it is the distance of a row may be by its 8-bit code.
-    fn difference_of_codes(
-        &mut self,
-        index: &Index,
-        prepared: &PreparedQuery,
-        vectors: &dyn Vectors,
-    ) -> f32 {
-        let first = self.results.len();
+    fn difference_of_codes(&mut self, prepared: &PreparedQuery, sources: &[impl Source]) -> f32 {
+        let first = self.exact.len();
         let (mut start, mut step) = (0, 1);
-        if self.keys.len() > MANY * first {
-            (start, step) = (first, self.keys.len() / MEASURED);
-            for at in (0..self.keys.len()).step_by(step) {
-                self.read(index, prepared, vectors, at, at + 1);
-            }
+        if self.found.len() > MANY * first {
+            (start, step) = (first, self.found.len() / MEASURED);
+            self.read(prepared, sources, (0..self.found.len()).step_by(step));
         }
-        let coded = |at: usize| self.coded(index, at).distance;
-        let measured = self.results[start..].iter().enumerate();
+        let measured = self.exact[start..].iter().enumerate();
         let difference =
-            largest_likely(measured.map(|(at, result)| coded(at * step) - result.distance));
-        self.results.truncate(first);
+            largest_likely(measured.map(|(at, exact)| self.found[at * step].distance - exact));
+        self.exact.truncate(first);
         difference
     }
 }

@@ -2,6 +2,7 @@
 
 use super::calibrate::Calibration;
 use super::clusters::Clusters;
+use super::code::LINES_MAX;
 use super::codes::Codes;
 use super::graph::{Graph, NONE, entries, link};
 use super::index::all_rows;
@@ -90,7 +91,7 @@ fn kept_codes(
 /// All rows in formats fitted to them; also says whether the short codes tell near rows from far ones.
 fn fitted_codes(like: &Index, vectors: &[f32], threads: Threads) -> (Codes, bool) {
     let dims = like.dimensions();
-    let (mut codes, tell) = Codes::fit(like.metric(), dims, vectors, threads);
+    let (mut codes, tell) = Codes::fit(like.metric(), dims, vectors, LINES_MAX, threads);
     codes.append(Picked { vectors, dims, rows: &all_rows(vectors, dims) }, threads);
     (codes, tell)
 }

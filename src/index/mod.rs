@@ -12,6 +12,7 @@ mod clusters;
 mod code;
 mod codes;
 mod distance;
+mod flat;
 mod format;
 mod graph;
 // The module's name is that of its folder's subject.
@@ -24,6 +25,7 @@ mod measure;
 mod merge;
 mod more;
 mod parallel;
+mod parts;
 mod pool;
 #[cfg(test)]
 mod random;
@@ -38,10 +40,12 @@ mod vectors;
 
 pub use buffer::Bytes;
 pub use distance::{PreparedQuery, inverse_norm};
+pub use flat::Flat;
 pub use format::{NotAnIndex, Placed, Section, Sections};
 pub use index::{Builder, INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Index, IndexParams};
 pub use more::Nearest;
 pub use parallel::Threads;
+pub use parts::{Found, Part, Rows, search_parts};
 pub use rows::RowSet;
 pub use search::{EF_MAX, Effort, Neighbour, Scratch, Search};
 pub use topk::TopK;

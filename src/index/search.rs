@@ -2,8 +2,11 @@
 
 use super::calibrate::DEFAULT_RECALL;
 use super::code::{Code, Placed, Scalar, Shape, Short};
+use super::codes::Codes;
 use super::graph::{Coded, Walk, prefetch};
+use super::parts::Found;
 use super::pool::{Key, Pool};
+use super::scan::Kept;
 use super::{Index, PreparedQuery, RowSet, Threads, Vectors};
 use std::ops::Range;
 
@@ -14,6 +17,9 @@ const STARTS: usize = 3;
 /// Rows that a filter may allow, for each row that a walk would keep, to be scanned one by one: a
 /// step of a walk past rows that are not allowed costs as much as scanning this many.
 const SCANNED_PER_KEPT: usize = 200;
+
+/// Shapes of codes that a scratch space keeps queries for.
+const SHAPES: usize = 8;
 
 /// Rows near the query of which it is counted how many a filter allows.
 const PROBED: usize = 24;
@@ -57,7 +63,8 @@ pub struct Neighbour {
 /// free of allocations once it has grown.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
-    pub(super) queries: Option<Queries>,
+    /// One for each shape of codes that it served lately, the last one first.
+    pub(super) queries: Vec<Queries>,
     pub(super) walk: Walk,
     starts: Pool,
     pub(super) rows: Vec<u32>,
@@ -65,6 +72,13 @@ pub struct Scratch {
     /// The best rows by the 8-bit codes, sorted.
     pub(super) keys: Vec<Key>,
     pub(super) scanned: Vec<(f32, u32)>,
+    /// The score of every row, where all were scanned.
+    pub(super) run: Vec<f32>,
+    /// The lowest of each block of those.
+    pub(super) lowest: Vec<f32>,
+    /// Results on their way, by their codes and then exactly.
+    pub(super) found: Vec<Found>,
+    pub(super) exact: Vec<f32>,
     pub(super) measuring: Option<PreparedQuery>,
     pub(super) vectors: Vec<f32>,
     pub(super) norms: Vec<f32>,
@@ -78,7 +92,7 @@ pub(super) struct Queries {
     shape: (usize, Shape),
     placed: Placed,
     /// The L2 norm of the caller's query.
-    norm: f64,
+    pub(super) norm: f64,
     pub(super) short: <Short as Code>::Query,
     scalar: <Scalar as Code>::Query,
 }
@@ -101,28 +115,30 @@ impl Index {
     ) -> &'s [Neighbour] {
         assert_eq!(query.len(), self.codes.space.dims, "a query of another length");
         scratch.results.clear();
-        let allowed = search.allowed.map_or(self.len(), RowSet::len);
         let k = search.k.clamp(1, EF_MAX);
-        if allowed == 0 || self.is_empty() {
+        if search.allowed.map_or(self.len(), RowSet::len) == 0 || self.is_empty() {
             return &scratch.results;
         }
-        scratch.prepare(self, query);
-        let ef = self.ef(search.effort, k);
-        match search.allowed {
+        let kept = Kept { ef: self.ef(search.effort, k), k, bound: f32::INFINITY };
+        scratch.prepare(&self.codes, query);
+        self.look(search.allowed, kept, scratch);
+        scratch.finish(&self.codes, query, search.vectors, k);
+        &scratch.results
+    }
+
+    /// Leaves the best rows by the 8-bit codes in the scratch's `keys`, sorted.
+    pub(super) fn look(&self, allowed: Option<&RowSet>, kept: Kept, scratch: &mut Scratch) {
+        let Kept { ef, .. } = kept;
+        match allowed {
             Some(rows) if rows.len() > ef.saturating_mul(SCANNED_PER_KEPT) => {
-                scratch.walk_or_scan(self, rows, ef, k);
+                scratch.walk_or_scan(self, rows, kept);
             }
             None if self.len() > ef => {
                 scratch.walk(self, None, ef);
-                scratch.rescore(self);
+                scratch.rescore(&self.codes);
             }
-            allowed => scratch.scan(self, allowed, ef, k),
+            allowed => scratch.scan(&self.codes, allowed, kept),
         }
-        match search.vectors {
-            Some(vectors) => scratch.measure(self, query, vectors, k),
-            None => scratch.convert(self, k),
-        }
-        &scratch.results
     }
 
     /// [`Index::search`] for many queries, one after the other in `queries`, of which each gets its
@@ -140,7 +156,7 @@ impl Index {
     }
 
     /// The width of a walk.
-    fn ef(&self, effort: Effort, k: usize) -> usize {
+    pub(super) fn ef(&self, effort: Effort, k: usize) -> usize {
         let ef = match effort {
             Effort::Ef(ef) => ef,
             Effort::Recall(recall) => self.calibration.ef(recall, k, self.len()),
@@ -151,19 +167,26 @@ impl Index {
 }
 
 impl Scratch {
-    pub(super) fn prepare(&mut self, index: &Index, query: &[f32]) {
-        let codes = &index.codes;
-        let shape = index.shape();
-        if self.queries.as_ref().is_none_or(|queries| queries.shape != shape) {
-            self.queries = Some(Queries {
-                shape,
-                placed: Placed::new(codes.space.placed_dims()),
-                norm: 0.0,
-                short: codes.short.query(),
-                scalar: codes.scalar.query(),
-            });
+    /// Prepares a query, as the first of `queries`, for these codes.
+    pub(super) fn prepare(&mut self, codes: &Codes, query: &[f32]) {
+        let shape = codes.shape();
+        match self.queries.iter().position(|queries| queries.shape == shape) {
+            Some(at) => self.queries[..=at].rotate_right(1),
+            None => {
+                self.queries.truncate(SHAPES - 1);
+                self.queries.insert(
+                    0,
+                    Queries {
+                        shape,
+                        placed: Placed::new(codes.space.placed_dims()),
+                        norm: 0.0,
+                        short: codes.short.query(),
+                        scalar: codes.scalar.query(),
+                    },
+                );
+            }
         }
-        let Some(Queries { placed, norm, short, scalar, .. }) = &mut self.queries else { return };
+        let Queries { placed, norm, short, scalar, .. } = &mut self.queries[0];
         *norm = codes.space.place_query(query, &mut placed.values);
         placed.split();
         codes.short.prepare(placed, short);
@@ -173,7 +196,7 @@ impl Scratch {
     /// Walks from the entries closest to the query; leaves what it kept in the walk's pool.
     fn walk(&mut self, index: &Index, allowed: Option<&RowSet>, ef: usize) {
         let codes = &index.codes;
-        let query = self.queries.as_ref().expect("prepared first").short.view();
+        let query = self.queries[0].short.view();
         self.scores.resize(index.entries.len(), 0.0);
         codes.short.scores_of_run(query, &index.entry_lines, &mut self.scores);
         self.starts.reset(STARTS);
@@ -196,7 +219,7 @@ impl Scratch {
     /// The rows of each cluster, those whose centroid is closest to the query first.
     pub(super) fn rank_clusters(&mut self, index: &Index) -> Vec<Range<u32>> {
         let clusters = &index.clusters;
-        let query = self.queries.as_ref().expect("prepared first").short.view();
+        let query = self.queries[0].short.view();
         self.scores.resize(clusters.len(), 0.0);
         index.codes.short.scores_of_run(query, &clusters.centroids, &mut self.scores);
         self.keys.clear();
@@ -211,61 +234,84 @@ impl Scratch {
     /// A walk finds the closest of them where those near the query are allowed about as often as
     /// any, or more often. Where hardly any is, the closest allowed ones lie in all directions, and
     /// only a scan finds them.
-    fn walk_or_scan(&mut self, index: &Index, allowed: &RowSet, ef: usize, k: usize) {
+    fn walk_or_scan(&mut self, index: &Index, allowed: &RowSet, kept: Kept) {
+        let Kept { ef, .. } = kept;
         self.walk(index, None, PROBED);
         let probed = self.walk.pool.keys();
         let near = probed.iter().filter(|key| allowed.contains(key.row())).count();
         let expected = probed.len() * allowed.len() / index.len();
         if near * 2 < expected {
-            return self.scan(index, Some(allowed), ef, k);
+            return self.scan(&index.codes, Some(allowed), kept);
         }
         self.walk(index, Some(allowed), ef);
         // Where the allowed rows hang together badly, a walk ends before it has seen enough.
         if self.walk.pool.keys().len() < ef.min(allowed.len()) {
-            return self.scan(index, Some(allowed), ef, k);
+            return self.scan(&index.codes, Some(allowed), kept);
         }
-        self.rescore(index);
+        self.rescore(&index.codes);
     }
 
     /// Scores the rows of the walk's pool by the 8-bit codes into `keys`, sorted.
-    fn rescore(&mut self, index: &Index) {
+    fn rescore(&mut self, codes: &Codes) {
         self.rows.clear();
         self.rows.extend(self.walk.pool.keys().iter().map(|key| key.row()));
         self.keys.clear();
-        self.add_keys(index);
+        self.add_keys(codes);
         self.keys.sort_unstable();
     }
 
     /// Scores `rows` by the 8-bit codes and adds them to `keys`.
-    pub(super) fn add_keys(&mut self, index: &Index) {
-        self.score_exactly(index);
+    pub(super) fn add_keys(&mut self, codes: &Codes) {
+        self.score_exactly(codes);
         let scored = self.rows.iter().zip(&self.scores);
         self.keys.extend(scored.map(|(&row, &score)| Key::new(score, row)));
     }
 
     /// Scores `rows` by the 8-bit codes into `scores`.
-    pub(super) fn score_exactly(&mut self, index: &Index) {
-        let codes = &index.codes;
+    pub(super) fn score_exactly(&mut self, codes: &Codes) {
         let coded = Coded { code: &codes.scalar, lines: &codes.scalar_lines };
         for &row in &self.rows {
             prefetch(coded.row(row));
         }
         self.scores.resize(self.rows.len(), 0.0);
-        let query = &self.queries.as_ref().expect("prepared first").scalar;
+        let query = &self.queries[0].scalar;
         codes.scalar.scores(query, coded.lines, &self.rows, &mut self.scores);
     }
 
-    /// Results from scores.
-    fn convert(&mut self, index: &Index, k: usize) {
-        for at in 0..k.min(self.keys.len()) {
-            self.results.push(self.coded(index, at));
+    /// Turns the best of `keys` into results.
+    pub(super) fn finish(
+        &mut self,
+        codes: &Codes,
+        query: &[f32],
+        vectors: Option<&dyn Vectors>,
+        k: usize,
+    ) {
+        let Some(vectors) = vectors else {
+            for at in 0..k.min(self.keys.len()) {
+                self.results.push(self.coded(codes, at));
+            }
+            return;
+        };
+        self.found.clear();
+        self.find(codes, 0);
+        self.measure(codes.space.metric, query, &[(codes, vectors)], k);
+        let results = self.found.iter();
+        self.results
+            .extend(results.map(|&Found { row, distance, .. }| Neighbour { row, distance }));
+    }
+
+    /// Adds the rows of `keys`, with their distances by the codes, to what was found.
+    pub(super) fn find(&mut self, codes: &Codes, part: u32) {
+        for at in 0..self.keys.len() {
+            let Neighbour { row, distance } = self.coded(codes, at);
+            self.found.push(Found { part, row, distance });
         }
     }
 
     /// Row and distance of key `at` by its 8-bit code.
-    pub(super) fn coded(&self, index: &Index, at: usize) -> Neighbour {
+    fn coded(&self, codes: &Codes, at: usize) -> Neighbour {
         let key = self.keys[at];
-        let norm = self.queries.as_ref().expect("prepared first").norm;
-        Neighbour { row: key.row(), distance: index.codes.space.distance(key.score(), norm) }
+        let norm = self.queries[0].norm;
+        Neighbour { row: key.row(), distance: codes.space.distance(key.score(), norm) }
     }
 }

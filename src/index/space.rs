@@ -122,6 +122,23 @@ impl Space {
         }
     }
 
+    /// The score of a distance from a query of L2 norm `norm`: what [`Space::distance`] undoes, but for
+    /// what it cuts.
+    pub(super) fn score(&self, distance: f32, norm: f64) -> f32 {
+        let (distance, scale) = (f64::from(distance), f64::from(self.scale));
+        let score = match self.metric {
+            Metric::Cosine => distance,
+            Metric::Euclidean => 0.5 * (distance * scale).powi(2),
+            // Every row is equally far.
+            Metric::Dot if norm == 0.0 || self.radius == 0.0 => f64::INFINITY,
+            Metric::Dot => {
+                let radius = f64::from(self.radius);
+                (distance * scale / norm + radius) * radius
+            }
+        };
+        score as f32
+    }
+
     /// The dimensions of placed vectors.
     pub(super) fn placed_dims(&self) -> usize {
         self.dims + usize::from(self.metric == Metric::Dot)

@@ -17,10 +17,12 @@
 //! themselves (what is far from a query is too much alike for 8 bits).
 
 use kernel_bench::index::{
-    Effort, Index, IndexParams, Metric, RowSet, Scratch, Search, Threads, Vectors,
+    Effort, Flat, Index, IndexParams, Metric, Part, RowSet, Rows, Scratch, Search, Threads,
+    Vectors, search_parts,
 };
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
+use std::iter::repeat;
 use std::path::Path;
 use std::time::Instant;
 
@@ -34,6 +36,33 @@ struct Built {
     vectors: Vec<f32>,
 }
 
+/// Some of the rows, with a graph or without.
+enum Cut {
+    Index(Built),
+    Flat { flat: Flat, order: Vec<u32>, vectors: Vec<f32> },
+}
+
+impl Cut {
+    fn rows(&self) -> Rows<'_> {
+        match self {
+            Cut::Index(built) => Rows::Index(&built.index),
+            Cut::Flat { flat, .. } => Rows::Flat(flat),
+        }
+    }
+
+    fn order(&self) -> &[u32] {
+        match self {
+            Cut::Index(Built { order, .. }) | Cut::Flat { order, .. } => order,
+        }
+    }
+
+    fn vectors(&self) -> &[f32] {
+        match self {
+            Cut::Index(Built { vectors, .. }) | Cut::Flat { vectors, .. } => vectors,
+        }
+    }
+}
+
 struct Bench {
     metric: Metric,
     params: IndexParams,
@@ -43,6 +72,8 @@ struct Bench {
     queries: Vec<f32>,
     whole: Option<Built>,
     merged: Option<Built>,
+    /// Searched instead of the whole where there are any.
+    parts: Vec<Cut>,
     filters: Vec<Vec<u8>>,
     /// Whether the best results are measured again by the full-precision vectors.
     full_precision: bool,
@@ -94,6 +125,7 @@ impl Bench {
             queries,
             whole: None,
             merged: None,
+            parts: Vec::new(),
             filters: Vec::new(),
             full_precision: args.iter().any(|arg| arg == "--full-precision"),
             scratch: Scratch::default(),
@@ -110,7 +142,9 @@ impl Bench {
                     "buildSeconds": seconds, "bytesPerVector": bytes, "params": self.params,
                 }))
             }
-            "search" => self.search(request),
+            "search" if self.parts.is_empty() => self.search(request),
+            "search" => self.search_parts(request),
+            "parts" => self.cut(request),
             "filters" => {
                 self.filters = match request["path"].as_str() {
                     Some(path) => read_bytes(Path::new(path))?,
@@ -206,6 +240,64 @@ impl Bench {
             "clusters": sections.clusters.len() / 4 - 1,
             "bytes": sections.clusters.len() + sections.centroids.len() + sections.head.len(),
         }))
+    }
+
+    /// Builds an index of each of several parts of these sizes, of rows picked at random, and codes
+    /// only of others.
+    fn cut(&mut self, request: &Value) -> Outcome<Value> {
+        let sizes: Vec<usize> = serde_json::from_value(request["sizes"].clone())?;
+        let flat: Vec<usize> = serde_json::from_value(request["flat"].clone()).unwrap_or_default();
+        let mut rows: Vec<u32> = (0..(self.base.len() / self.dims) as u32).collect();
+        // A multiplicative hash, the same every time.
+        rows.sort_unstable_by_key(|row| u64::from(*row).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7);
+        let mut rest = &rows[..];
+        self.parts.clear();
+        let mut seconds = Vec::new();
+        for (size, has_graph) in
+            sizes.into_iter().zip(repeat(true)).chain(flat.into_iter().zip(repeat(false)))
+        {
+            let (now, later) = rest.split_at_checked(size).ok_or("sizes: more than all rows")?;
+            rest = later;
+            let vectors = self.ordered(&self.base, now);
+            let start = Instant::now();
+            if has_graph {
+                let (mut built, _) = self.build(&vectors);
+                seconds.push(start.elapsed().as_secs_f64());
+                for row in &mut built.order {
+                    *row = now[*row as usize];
+                }
+                self.parts.push(Cut::Index(built));
+            } else {
+                let flat = Flat::build(self.metric, self.dims, &vectors, Threads::One);
+                seconds.push(start.elapsed().as_secs_f64());
+                self.parts.push(Cut::Flat { flat, order: now.to_vec(), vectors });
+            }
+        }
+        Ok(json!({"buildSeconds": seconds}))
+    }
+
+    fn search_parts(&mut self, request: &Value) -> Outcome<Value> {
+        let Bench { dims, queries, parts, scratch, .. } = self;
+        let effort = request["ef"].as_u64().map_or(Effort::Default, |ef| Effort::Ef(ef as usize));
+        let k = request["k"].as_u64().unwrap_or(10) as usize;
+        let vectors: Vec<&[f32]> = parts.iter().map(Cut::vectors).collect();
+        let searched: Vec<Part<'_>> = parts
+            .iter()
+            .zip(&vectors)
+            .map(|(part, vectors)| Part { rows: part.rows(), allowed: None, vectors })
+            .collect();
+        let mut ids: Vec<Vec<u32>> = Vec::with_capacity(queries.len() / *dims);
+        let start = Instant::now();
+        let mut each = Vec::new();
+        for query in queries.chunks_exact(*dims) {
+            let one = Instant::now();
+            let found = search_parts(query, &searched, k, effort, scratch).iter();
+            ids.push(
+                found.map(|found| parts[found.part as usize].order()[found.row as usize]).collect(),
+            );
+            each.push(one.elapsed().as_nanos() as f64 / 1e9);
+        }
+        Ok(json!({"seconds": start.elapsed().as_secs_f64(), "ids": ids, "each": each}))
     }
 
     fn search(&mut self, request: &Value) -> Outcome<Value> {

@@ -14,7 +14,7 @@ use crate::index::isa::Isa;
 use crate::index::parallel::Threads;
 
 /// Most lines that a short row may take.
-const LINES_MAX: usize = 3;
+pub(in crate::index) const LINES_MAX: usize = 3;
 /// The squared error of a component of variance 1 in 4 bits, and in 7.
 const NARROW_ERROR: f32 = 0.0115;
 const WIDE_ERROR: f32 = NARROW_ERROR / 64.0;
@@ -27,27 +27,29 @@ const CLOSEST: usize = 10;
 /// whole set and easier to tell apart, so this is asked for more than walks need.
 const GOOD: f32 = 0.997;
 
-/// Fits the short format to a sample of placed rows; also says which share of the closest rows it
-/// found among twice as many.
+/// Fits the short format, of at most `most` lines a row, to a sample of placed rows; also says which
+/// share of the closest rows it found among twice as many.
 pub(in crate::index) fn fit_short(
     isa: Isa,
     dims: usize,
     sample: &[Placed],
+    most: usize,
     threads: Threads,
 ) -> (Short, f32) {
     let rows: Vec<f32> = sample.iter().flat_map(|placed| &placed.values).copied().collect();
     let closest = closest(isa, dims, &rows, sample, threads);
     // The last number of lines is hardly ever needed, and costs half of the axes.
-    for tried in [1..LINES_MAX, LINES_MAX..LINES_MAX + 1] {
-        let most = Shape::new(tried.end - 1, 0, dims).components;
-        let axes = Axes::fit(&rows, dims, most, threads);
+    let usual = most.min(LINES_MAX - 1);
+    for tried in [1..usual + 1, usual + 1..most + 1] {
+        let components = Shape::new(tried.end - 1, 0, dims).components;
+        let axes = Axes::fit(&rows, dims, components, threads);
         let projection = Projection::new(&axes.directions, dims);
         let projected = Projected::new(isa, &projection, sample, threads);
         for lines in tried {
             let shape = best_shape(lines, &axes.variances, dims);
             let short = Short::fit(isa, shape, &projection, &projected, threads);
             let quality = quality(&short, &projected, &closest, threads);
-            if lines == LINES_MAX || quality >= GOOD {
+            if lines == most || quality >= GOOD {
                 return (short, quality);
             }
         }

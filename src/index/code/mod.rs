@@ -15,7 +15,7 @@ mod queries;
 mod scalar;
 mod short;
 
-pub(super) use choose::fit_short;
+pub(super) use choose::{LINES_MAX, fit_short};
 pub(super) use queries::{RowQueries, RowQuery};
 pub(super) use scalar::{DIMS_MAX as SCALAR_DIMS_MAX, Scalar};
 pub(super) use short::{Shape, Short, ShortParts, ShortQuery};

@@ -199,13 +199,9 @@ impl Short {
     /// Prepares a query from its components.
     fn prepare_components(&self, square: f32, query: &mut ShortQuery) {
         let ShortQuery { components, .. } = query;
-        let mut constant = 0.0;
-        let mut largest = 0f32;
-        for ((value, low), step) in components.iter_mut().zip(&self.lows).zip(&self.steps) {
-            constant += *value * low;
-            *value *= step;
-            largest = largest.max(value.abs());
-        }
+        let constant = super::sum_of_products(components, &self.lows);
+        components.iter_mut().zip(&self.steps).for_each(|(value, step)| *value *= step);
+        let largest = super::largest_and_square(components).0;
         let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         let scale = if scale.is_finite() { scale } else { 0.0 };
         query.unit = if scale > 0.0 { scale.recip() } else { 0.0 };
@@ -224,9 +220,15 @@ impl Short {
 
 /// Writes scaled values, as signed bytes, from byte `first` on.
 fn spread(values: &[f32], scale: f32, first: usize, lines: &mut [Line]) {
-    for (at, value) in values.iter().enumerate() {
-        let at = first + at;
-        lines[at / Line::BYTES].0[at % Line::BYTES] = rounded(value * scale) as u8;
+    let skipped = first / Line::BYTES;
+    let start = (Line::BYTES - first % Line::BYTES).min(values.len());
+    let (head, rest) = values.split_at(start);
+    let parts = std::iter::once(head).chain(rest.chunks(Line::BYTES));
+    let firsts = std::iter::once(first % Line::BYTES).chain(std::iter::repeat(0));
+    for ((values, first), line) in parts.zip(firsts).zip(&mut lines[skipped..]) {
+        for (byte, value) in line.0[first..].iter_mut().zip(values) {
+            *byte = rounded(value * scale) as u8;
+        }
     }
 }
 

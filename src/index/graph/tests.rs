@@ -1,6 +1,7 @@
 //! What a builder promises, and what a walk finds, on sets small enough to be checked by hand.
 
 use super::*;
+use crate::index::code::LINES_MAX;
 use crate::index::codes::Codes;
 use crate::index::random::Random;
 use crate::index::vectors::Picked;
@@ -18,7 +19,7 @@ fn codes(random: &mut Random, count: usize) -> Codes {
         let noise = random.vector(DIMS, if row % 5 == 0 { 0.0 } else { 0.3 });
         vectors.extend(centres[row % 4].iter().zip(noise).map(|(centre, noise)| centre + noise));
     }
-    let (mut codes, _) = Codes::fit(Metric::Euclidean, DIMS, &vectors, Threads::One);
+    let (mut codes, _) = Codes::fit(Metric::Euclidean, DIMS, &vectors, LINES_MAX, Threads::One);
     let rows: Vec<u32> = (0..count as u32).collect();
     codes.append(Picked { vectors: &vectors, dims: DIMS, rows: &rows }, Threads::One);
     codes

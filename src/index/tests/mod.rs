@@ -5,6 +5,7 @@ mod conformance;
 mod data;
 mod filters;
 mod growth;
+mod parts;
 mod results;
 mod same;
 

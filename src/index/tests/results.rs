@@ -162,7 +162,7 @@ fn scratch_of_another_index_leaves_no_trace() {
     let built = sets.each_ref().map(|set| Built::of(Metric::Euclidean, set, Builder::Brainy));
     let lines = built.each_ref().map(|built| built.index.codes.short.lines());
     assert_eq!(lines[0], lines[1]);
-    assert_ne!(built[0].index.shape(), built[1].index.shape());
+    assert_ne!(built[0].index.codes.shape(), built[1].index.codes.shape());
     let mut scratch = Scratch::default();
     for at in 0..20 {
         for (set, built) in sets.iter().zip(&built) {

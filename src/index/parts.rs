@@ -1,0 +1,210 @@
+//! One search over rows that are in several parts, each with codes of its own.
+//!
+//! A part holds about its share of the results, and they need be found among the best of all rows, not
+//! of the part: so walks are narrower the smaller a part's share is. What was found is measured
+//! exactly at the end and together, as many rows as if there were one part. Where a part turns out to
+//! hold far more of the results than its share, as one does whose rows are all alike, it is looked
+//! through once more as if it were alone.
+
+use super::codes::Codes;
+use super::flat::Flat;
+use super::measure::measured_first;
+use super::scan::Kept;
+use super::search::EF_MAX;
+use super::{Effort, Index, RowSet, Scratch, Vectors};
+use std::cmp::Ordering;
+
+/// A walk over a share of all rows is as wide as one over all of them times this power of the share
+/// (measured: 4 and 16 equal parts of three sets).
+const NARROWING: f32 = 0.5;
+/// What is left of that where the width is one measured over the part alone, which has fewer rows.
+const NARROWING_OF_OWN: f32 = 0.18;
+/// A part of no more rows than these, for each row that a walk would keep, is scanned: that costs no
+/// more, and finds all.
+const SCANNED_PER_KEPT: usize = 100;
+/// A part holds more results than its share, by chance, by no more standard deviations than this, and
+/// one more.
+const DEVIATIONS: f32 = 3.0;
+
+/// Rows in an index or without one.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'a> {
+    /// In an index.
+    Index(&'a Index),
+    /// Without a graph.
+    Flat(&'a Flat),
+}
+
+/// Some of the rows that are searched.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    /// The rows.
+    pub rows: Rows<'a>,
+    /// Only these of them are results.
+    pub allowed: Option<&'a RowSet>,
+    /// Their full-precision vectors.
+    pub vectors: &'a dyn Vectors,
+}
+
+/// A result.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// The part that holds it.
+    pub part: u32,
+    /// The row of that part.
+    pub row: u32,
+    /// Its distance from the query; lower is closer.
+    pub distance: f32,
+}
+
+impl Found {
+    /// Closest first.
+    pub(super) fn order(&self, other: &Found) -> Ordering {
+        let rows = || (self.part, self.row).cmp(&(other.part, other.row));
+        self.distance.total_cmp(&other.distance).then_with(rows)
+    }
+}
+
+/// Where a row that was found can be measured.
+pub(super) trait Source {
+    fn codes(&self) -> &Codes;
+    fn vectors(&self) -> &dyn Vectors;
+}
+
+impl Source for (&Codes, &dyn Vectors) {
+    fn codes(&self) -> &Codes {
+        self.0
+    }
+
+    fn vectors(&self) -> &dyn Vectors {
+        self.1
+    }
+}
+
+impl Source for Part<'_> {
+    fn codes(&self) -> &Codes {
+        match self.rows {
+            Rows::Index(index) => &index.codes,
+            Rows::Flat(flat) => flat.codes(),
+        }
+    }
+
+    fn vectors(&self) -> &dyn Vectors {
+        self.vectors
+    }
+}
+
+impl Part<'_> {
+    /// Rows that may be results.
+    fn len(&self) -> usize {
+        let rows = self.codes().rows();
+        self.allowed.map_or(rows, |allowed| allowed.len().min(rows))
+    }
+
+    /// Looks for what it may hold of the best `k`, it being `share` of all rows; leaves it in `keys`.
+    fn look(&self, k: usize, effort: Effort, share: f32, bound: f32, scratch: &mut Scratch) {
+        let most = most(k, share);
+        match self.rows {
+            Rows::Flat(flat) => flat.look(self.allowed, most, bound, scratch),
+            Rows::Index(index) => {
+                let power = match effort {
+                    Effort::Ef(_) => NARROWING,
+                    Effort::Default | Effort::Recall(_) => NARROWING_OF_OWN,
+                };
+                let ef = index.ef(effort, k) as f32 * share.powf(power);
+                let kept = Kept { ef: (ef.ceil() as usize).max(most), k: most, bound };
+                if self.allowed.is_none() && index.len() <= kept.ef.saturating_mul(SCANNED_PER_KEPT)
+                {
+                    scratch.scan(&index.codes, None, kept);
+                } else {
+                    index.look(self.allowed, kept, scratch);
+                }
+            }
+        }
+    }
+}
+
+/// As many of the best `k` as a part is to be expected to hold at most that is `share` of all rows
+/// without being different from the others.
+fn most(k: usize, share: f32) -> usize {
+    let mean = k as f32 * share;
+    let deviation = (mean * (1.0 - share)).max(0.0).sqrt();
+    ((mean + DEVIATIONS * deviation).ceil() as usize + 1).min(k)
+}
+
+/// The closest rows of all parts to `query`, closest first, at exact distances. The effort is meant as
+/// if all rows were in one index.
+///
+/// # Panics
+///
+/// If the parts have different metrics, or `query` another number of dimensions: defects of the
+/// caller.
+pub fn search_parts<'s>(
+    query: &[f32],
+    parts: &[Part<'_>],
+    k: usize,
+    effort: Effort,
+    scratch: &'s mut Scratch,
+) -> &'s [Found] {
+    scratch.found.clear();
+    let Some(metric) = parts.first().map(|part| part.codes().space.metric) else {
+        return &scratch.found;
+    };
+    for part in parts {
+        let space = &part.codes().space;
+        assert_eq!((space.dims, space.metric), (query.len(), metric), "of another kind");
+    }
+    let k = k.clamp(1, EF_MAX);
+    let all: usize = parts.iter().map(Part::len).sum();
+    let share = |part: usize| parts[part].len() as f32 / all as f32;
+    // The largest first: it is the likeliest to hold what makes the others easier.
+    let mut order: Vec<usize> = (0..parts.len()).filter(|&part| parts[part].len() > 0).collect();
+    order.sort_by_key(|&part| std::cmp::Reverse(parts[part].len()));
+    for &part in &order {
+        scratch.look_into(query, parts, part, (k, effort, share(part)));
+    }
+    for part in scratch.crowded(k, parts.len(), share) {
+        scratch.found.retain(|found| found.part as usize != part);
+        scratch.look_into(query, parts, part, (k, effort, 1.0));
+    }
+    if !scratch.found.is_empty() {
+        scratch.measure(metric, query, parts, k);
+    }
+    &scratch.found
+}
+
+impl Scratch {
+    /// Adds to what was found what a part holds that may be among the best.
+    fn look_into(
+        &mut self,
+        query: &[f32],
+        parts: &[Part<'_>],
+        part: usize,
+        (k, effort, share): (usize, Effort, f32),
+    ) {
+        let codes = parts[part].codes();
+        self.prepare(codes, query);
+        let enough = measured_first(k);
+        let bound = match self.found.len() >= enough {
+            true => self.found.select_nth_unstable_by(enough - 1, Found::order).1.distance,
+            false => f32::INFINITY,
+        };
+        let bound = codes.space.score(bound, self.queries[0].norm);
+        parts[part].look(k, effort, share, bound, self);
+        self.find(codes, part as u32);
+    }
+
+    /// The parts that hold more of the best `k` than could be expected.
+    fn crowded(&mut self, k: usize, parts: usize, share: impl Fn(usize) -> f32) -> Vec<usize> {
+        if self.found.len() > k {
+            self.found.select_nth_unstable_by(k - 1, Found::order);
+        }
+        let best = &self.found[..k.min(self.found.len())];
+        let count = |part| best.iter().filter(|found| found.part as usize == part).count();
+        let is_crowded = |&part: &usize| {
+            let most = most(k, share(part));
+            most < k && count(part) >= most
+        };
+        (0..parts).filter(is_crowded).collect()
+    }
+}
