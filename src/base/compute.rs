@@ -35,6 +35,14 @@ impl Compute {
             .map_err(|error| Error::internal("could not start the compute pool").caused_by(error))
     }
 
+    /// How many pieces of work run at a time.
+    pub fn threads(&self) -> usize {
+        match self {
+            Compute::Inline => 1,
+            Compute::Pool(pool) => pool.current_num_threads(),
+        }
+    }
+
     /// Runs `work` to its end. A panic in it becomes an `internal` error.
     pub async fn run<R: Send + 'static>(
         &self,

@@ -1,6 +1,6 @@
 //! The facade that the HTTP layer, the command line and embedding programs use.
 
-use crate::base::ids::CollectionName;
+use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::{Role, Settings};
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::catalog::{self, PARTITIONS_MAX};
@@ -201,23 +201,15 @@ impl Brainy {
             ids.iter().try_for_each(|id| crate::base::ids::check_record_id(id))?;
         }
         let collection = self.0.collections.open(name).await?;
-        let snapshot = self.pin(&collection, &[Consistency::Strong]).await?;
-        let version = snapshot.version();
-        let found = self.0.context.env.compute.run(move || match target {
-            DeleteTarget::Filter(filter) => records::matching_ids(&snapshot, &filter),
-            DeleteTarget::Ids(mut ids) => {
-                ids.sort_unstable();
-                ids.dedup();
-                let mut there = Vec::with_capacity(ids.len());
-                for id in ids {
-                    if snapshot.find(&id)?.is_some() {
-                        there.push(id);
-                    }
-                }
-                Ok(there)
+        let (version, ids) = match target {
+            DeleteTarget::Ids(ids) => self.live_of(&collection, ids).await?,
+            DeleteTarget::Filter(filter) => {
+                let snapshot = self.pin(&collection, &[Consistency::Strong]).await?;
+                let version = snapshot.version();
+                let matching = move || records::matching_ids(&snapshot, &filter);
+                (version, self.0.context.env.compute.run(matching).await??)
             }
-        });
-        let ids = found.await??;
+        };
         let mut last = version;
         for ids in ids.chunks(RECORDS_PER_WRITE_MAX) {
             let mut builder = ChunkBuilder::new(0);
@@ -321,8 +313,9 @@ impl Brainy {
             }
         }
         let snapshot = asked.scope(self.pin(&collection, &wanted)).await?;
-        let run = move || search::run(&snapshot, settings.metric, &requests);
-        let mut responses = self.0.context.env.compute.run(run).await??;
+        let mut responses =
+            search::run_all(&self.0.context.env.compute, snapshot, settings.metric, requests)
+                .await?;
         let took = started.elapsed();
         responses.iter_mut().for_each(|response| response.stats.took = took);
         self.0.context.env.metrics.searches.inc_by(responses.len() as u64);
@@ -424,12 +417,7 @@ impl Brainy {
         }
     }
 
-    async fn write(
-        &self,
-        name: &CollectionName,
-        chunk: Bytes,
-        operations: u32,
-    ) -> Result<crate::base::ids::Seq> {
+    async fn write(&self, name: &CollectionName, chunk: Bytes, operations: u32) -> Result<Seq> {
         let collection = self.0.collections.open(name).await?;
         match collection.writer().write(chunk, operations).await {
             Ok(appended) => Ok(appended.seq),
@@ -442,6 +430,21 @@ impl Brainy {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Those of `ids` that there are, and when; without bringing segments into memory.
+    async fn live_of(
+        &self,
+        collection: &Collection,
+        mut ids: Vec<String>,
+    ) -> Result<(Seq, Vec<String>)> {
+        ids.sort_unstable();
+        ids.dedup();
+        let found = collection.present(&ids, self.wait_max()).await;
+        let (version, present) =
+            self.0.collections.forget_if_gone(&collection.manifest().name, found)?;
+        let present = ids.into_iter().zip(present).filter(|(_, present)| *present);
+        Ok((version, present.map(|(id, _)| id).collect()))
     }
 
     /// A snapshot that satisfies `wanted`, with its segments at hand.

@@ -1,6 +1,6 @@
 //! One collection as this instance uses it: its manifest, and its read and write paths once used.
 
-use crate::base::ids::{CollectionName, Seq};
+use crate::base::ids::{CollectionName, Seq, record_hash};
 use crate::base::settings::Role;
 use crate::base::{Code, Error, Result};
 use crate::engine::context::Context;
@@ -113,6 +113,32 @@ impl Collection {
                     return Ok(snapshot);
                 }
                 follower.at_least(own, Instant::now() + wait_max).await
+            }
+        }
+    }
+
+    /// Whether there is a record with each of these ids, and when; without bringing segments into memory.
+    pub async fn present(&self, ids: &[String], wait_max: Duration) -> Result<(Seq, Vec<bool>)> {
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let mut last_gone = None;
+        loop {
+            let Snapshot { tail, set } = self.snapshot(Consistency::Strong, wait_max).await?;
+            let shown = set.manifest().stamp.version;
+            match self.context.shelf.places(&set, &ids).await {
+                Err(error) if error.code() == Code::Corrupt && last_gone != Some(shown) => {
+                    last_gone = Some(shown);
+                    self.follower().await?.renew().await?;
+                }
+                Err(error) => return Err(error),
+                Ok(places) => {
+                    let is_present = |(id, place): (&&str, Option<_>)| {
+                        let hash = record_hash(id);
+                        tail.find(hash, id).is_some()
+                            || (place.is_some() && !tail.shadows(hash, id))
+                    };
+                    let present = ids.iter().zip(places).map(is_present).collect();
+                    return Ok((tail.version, present));
+                }
             }
         }
     }

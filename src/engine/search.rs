@@ -8,6 +8,7 @@
 mod sources;
 mod tail;
 
+use crate::base::compute::Compute;
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{Hit, K_MAX, Metric, Query, SearchRequest, SearchResponse, SearchStats};
 use crate::engine::snapshot::{Found, OpenSnapshot, Payloads};
@@ -21,6 +22,9 @@ use std::cell::RefCell;
 const SPARE: usize = 2;
 /// How many times as many rows are asked for where too few are left.
 const MORE: usize = 4;
+
+/// Searches that are too few to be spread over threads.
+const SEARCHES_PER_THREAD: usize = 4;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -101,8 +105,11 @@ impl<'a> Search<'a> {
         let mut asked = wanted + SPARE + (SPARE as f64 * dead * wanted as f64) as usize;
         loop {
             let vectors: Vec<&[f32]> = sources.iter().map(Source::vectors).collect();
-            let parts: Vec<Part<'_>> =
-                sources.iter().zip(&vectors).map(|(source, vectors)| source.part(vectors)).collect();
+            let parts: Vec<Part<'_>> = sources
+                .iter()
+                .zip(&vectors)
+                .map(|(source, vectors)| source.part(vectors))
+                .collect();
             let (kept, found) = SCRATCH.with_borrow_mut(|scratch| {
                 let found = search_parts(self.vector, &parts, asked, Effort::Default, scratch);
                 let mut kept = Vec::with_capacity(found.len());
@@ -132,12 +139,7 @@ impl<'a> Search<'a> {
         Ok(SearchResponse { version, hits: hits.collect::<Result<_>>()?, stats })
     }
 
-    fn hit(
-        &self,
-        distance: f32,
-        found: Found<'a>,
-        payloads: &mut Payloads<'a>,
-    ) -> Result<Hit> {
+    fn hit(&self, distance: f32, found: Found<'a>, payloads: &mut Payloads<'a>) -> Result<Hit> {
         let payload = match self.request.include_metadata {
             true => Some(payloads.of(found.place)?),
             false => None,
@@ -153,8 +155,30 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Answers searches on one snapshot. CPU-heavy: runs on the compute pool.
-pub fn run(
+/// Answers searches on one snapshot, many of them on all threads of the compute pool.
+pub async fn run_all(
+    compute: &Compute,
+    snapshot: OpenSnapshot,
+    metric: Metric,
+    mut requests: Vec<SearchRequest>,
+) -> Result<Vec<SearchResponse>> {
+    let at_a_time = requests.len().div_ceil(compute.threads()).max(SEARCHES_PER_THREAD);
+    let mut shares = Vec::new();
+    while !requests.is_empty() {
+        let rest = requests.split_off(requests.len().min(at_a_time));
+        let (share, snapshot) = (std::mem::replace(&mut requests, rest), snapshot.clone());
+        shares.push(compute.run(move || run(&snapshot, metric, &share)));
+    }
+    let answers = futures::future::try_join_all(shares).await?;
+    let mut responses = Vec::new();
+    for answers in answers {
+        responses.extend(answers?);
+    }
+    Ok(responses)
+}
+
+/// Answers searches on one snapshot. CPU-heavy.
+fn run(
     snapshot: &OpenSnapshot,
     metric: Metric,
     requests: &[SearchRequest],

@@ -15,8 +15,7 @@ pub(super) fn search<'a>(search: &Search<'a>, closest: &mut TopK<Found<'a>>) -> 
     let mut distances = [0.0; TILE_ROWS];
     let mut query = None;
     for block in tail.blocks().iter().filter(|block| block.flat().is_none()) {
-        let query =
-            query.get_or_insert_with(|| PreparedQuery::new(search.metric, search.vector));
+        let query = query.get_or_insert_with(|| PreparedQuery::new(search.metric, search.vector));
         let dimensions = block.vectors().len() / block.rows().max(1);
         for first in (block.first_after(tail.base)..block.rows()).step_by(TILE_ROWS) {
             let last = (first + TILE_ROWS).min(block.rows());

@@ -5,6 +5,7 @@
 //! dead; an [`OpenSet`] is one whose segments are at hand. Sets never change: whoever has one keeps
 //! seeing what it shows.
 
+mod places;
 mod set;
 mod shelf;
 

@@ -38,6 +38,11 @@ impl Shelf {
         Shelf { store, env, cache: Cache::new(bytes), ranged }
     }
 
+    /// Where segments come from.
+    pub fn store(&self) -> &DynStore {
+        &self.store
+    }
+
     /// Bytes and segments held.
     pub async fn held(&self) -> (u64, u64) {
         self.cache.held().await

@@ -1,8 +1,8 @@
 //! One immutable run of rows in columns; only the mark that ends a row is ever set.
 
+use crate::base::Result;
 use crate::base::ids::Seq;
 use crate::base::strings::Strings;
-use crate::base::Result;
 use crate::filter::index::{FilterIndex, FilterIndexBuilder};
 use crate::index::{Flat, Metric, Threads, inverse_norm};
 use crate::log::vectors::StoredVector;

@@ -4,9 +4,9 @@
 //! those of [`UpkeepLimits::segment_max_rows`](crate::engine::context::UpkeepLimits) at a time, and
 //! whatever it has done to an id kills that id's row in the segments below.
 
+use super::Passed;
 use super::commit::{Commit, commit};
 use super::objects::{NewSegment, Objects};
-use super::{Passed, older};
 use crate::base::defect::Defect;
 use crate::base::ids::record_hash;
 use crate::base::{Error, Result};
@@ -176,7 +176,12 @@ impl Commit for IndexPass<'_> {
     }
 
     async fn dead(&self, context: &Context, set: &SegmentSet) -> Result<Deletions> {
-        older::rows(context, set, &self.ids).await
+        let ids: Vec<&str> = self.ids.iter().map(String::as_str).collect();
+        let mut dead = Deletions::default();
+        for (segment, row) in context.shelf.places(set, &ids).await?.into_iter().flatten() {
+            dead.insert(segment, row);
+        }
+        Ok(dead)
     }
 
     fn apply(&self, manifest: &mut Manifest) -> Result<()> {

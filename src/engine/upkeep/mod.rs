@@ -2,7 +2,7 @@
 //!
 //! Two tasks of every instance that writes. One indexes: it takes what the tail holds, builds
 //! segments of it by partition, finds the older rows of the same ids and names both in the manifest
-//! (`index.rs`, `older.rs`). The other merges segments and splits partitions (`compact.rs`, as
+//! (`index.rs`). The other merges segments and splits partitions (`compact.rs`, as
 //! `plan.rs` says). Guarantees:
 //!
 //! 1. Leases keep each to one instance at a time, for economy. What makes it safe is the manifest's
@@ -16,7 +16,6 @@ mod commit;
 mod compact;
 mod index;
 mod objects;
-mod older;
 mod plan;
 
 pub use compact::{compact_all, reshard};
