@@ -70,9 +70,11 @@ pub struct Block {
 }
 
 impl Block {
-    /// Makes it ready to be searched by codes.
-    pub fn code(&mut self, metric: Metric) {
-        self.flat = Some(Flat::build(metric, self.dimensions, &self.vectors, Threads::One));
+    /// Makes it ready to be searched by codes, in the formats of `like` where they suit.
+    pub fn code(&mut self, metric: Metric, like: Option<&Flat>) {
+        let beside = like.and_then(|like| like.beside(&self.vectors, Threads::One));
+        let fitted = || Flat::build(metric, self.dimensions, &self.vectors, Threads::One);
+        self.flat = Some(beside.unwrap_or_else(fitted));
     }
 
     /// Codes to search it by, where it has them.

@@ -214,13 +214,18 @@ impl Work {
     /// Gives large blocks their codes.
     fn code(&mut self) {
         let Some(metric) = self.shape.metric else { return };
-        for block in &mut self.state.blocks {
+        let blocks = &mut self.state.blocks;
+        // What fits the most rows fits the others too, and costs nothing to find.
+        let coded = blocks.iter().filter(|block| block.flat().is_some());
+        let like = coded.max_by_key(|block| block.rows()).cloned();
+        for block in blocks {
             if block.rows() >= CODED_ROWS_MIN
                 && block.flat().is_none()
                 // No view has it yet, or it would have its codes.
                 && let Some(own) = Arc::get_mut(block)
             {
-                own.code(metric);
+                let like = like.as_deref().filter(|like| like.rows() * 2 >= own.rows());
+                own.code(metric, like.and_then(Block::flat));
             }
         }
     }

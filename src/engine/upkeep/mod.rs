@@ -36,6 +36,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a pass waits for the reader of the log to have come as far as this instance has written.
+const READ_WAIT: Duration = Duration::from_secs(30);
 /// How often all collections of the store are looked at, not only those that this instance has open.
 const ALL_EVERY: Duration = Duration::from_secs(60);
 
@@ -187,7 +189,7 @@ impl Upkeep {
     }
 
     async fn index(&mut self, collection: &Collection) -> Result<Passed> {
-        let snapshot = collection.snapshot(Consistency::Eventual, Duration::ZERO).await?;
+        let snapshot = collection.snapshot(Consistency::Eventual, READ_WAIT).await?;
         let (tail, manifest) = (&snapshot.tail, collection.manifest());
         // Until newer segments are taken up, what the tail holds may be indexed already.
         if tail.is_empty() || tail.base != manifest.wal_indexed {
