@@ -2,7 +2,7 @@
 """Build time, memory and searches per second at equal recall: Brainy's index against its peers.
 
     benches/kernel.py --data DIR --metric euclidean|cosine|dot [--engines a,b,...] [--rounds 7]
-        [--threads 2] [--filters] [--merge] [--json FILE] [--picture FILE.png]
+        [--threads 2] [--filters] [--merge] [--parts 1,4,16] [--json FILE] [--picture FILE.png]
 
 DIR holds base.npy, queries.npy (u8, f16 or f32 rows) and ground_truth.npy (row numbers, best first).
 Every engine builds once with --threads threads, one after another, and searches with one thread
@@ -81,6 +81,8 @@ def options():
     parser.add_argument("--merge", action="store_true", help="also merge two halves")
     parser.add_argument("--clusters", action="store_true",
                         help="also say what the clusters nearest to a query hold")
+    parser.add_argument("--parts", type=positives, metavar="N,...",
+                        help="also search the rows in so many parts, and without a graph")
     parser.add_argument("--json", type=Path, help="write every point")
     parser.add_argument("--picture", type=Path, help="draw recall against searches per second")
     return parser.parse_args()
@@ -93,11 +95,15 @@ def positive(text):
     return number
 
 
+def positives(text):
+    return [positive(number) for number in text.split(",")]
+
+
 def main():
     args = options()
     inside_kernel_python()
     sys.stdout.reconfigure(line_buffering=True)
-    from kernel_py import clusters, data, engines, filters, measure, merge, report
+    from kernel_py import clusters, data, engines, filters, measure, merge, parts, report
 
     try:
         rows = data.load(args.data, args.metric)
@@ -118,6 +124,8 @@ def main():
             merge.run(runs, rows, args)
         if args.clusters:
             clusters.run(runs, rows)
+        if args.parts:
+            parts.run(rows, args)
     finally:
         for engine in chosen:
             engine.close()

@@ -11,7 +11,7 @@ struct Cut {
 
 enum Kind {
     Index(Box<Index>),
-    Flat(Flat),
+    Flat(Box<Flat>),
 }
 
 /// Cuts a set into parts of these sizes, each of the rows that follow those of the one before in
@@ -25,7 +25,11 @@ fn cut(metric: Metric, set: &Set, order: &[u32], sizes: &[usize], graphs: usize)
         let vectors = gather(&set.rows, set.dims, numbers);
         if at >= graphs {
             let flat = Flat::build(metric, set.dims, &vectors, Threads::One);
-            parts.push(Cut { rows: Kind::Flat(flat), vectors, numbers: numbers.to_vec() });
+            parts.push(Cut {
+                rows: Kind::Flat(Box::new(flat)),
+                vectors,
+                numbers: numbers.to_vec(),
+            });
             continue;
         }
         let part = Set { dims: set.dims, rows: vectors, queries: vec![] };
@@ -249,7 +253,7 @@ fn more_rows_without_a_graph() {
         assert_eq!(grown.len(), 3_000);
         let numbers: Vec<u32> = (0..3_000).collect();
         let part = |rows, numbers: &[u32]| Cut {
-            rows: Kind::Flat(rows),
+            rows: Kind::Flat(Box::new(rows)),
             vectors: gather(&set.rows, 20, numbers),
             numbers: numbers.to_vec(),
         };
