@@ -4,7 +4,7 @@ use crate::base::ids::CollectionName;
 use crate::base::settings::{Role, Settings};
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::catalog::{self, PARTITIONS_MAX};
-use crate::engine::collection::{Collection, check_role};
+use crate::engine::collection::{Collection, check_role, described};
 use crate::engine::collections::Collections;
 use crate::engine::collector::{Collector, unnamed};
 use crate::engine::context::Context;
@@ -113,6 +113,11 @@ impl Brainy {
     /// Creates a collection; `false` where it was there with the same settings.
     pub async fn create_collection(&self, spec: CollectionSpec) -> Result<(CollectionInfo, bool)> {
         check_role(self.0.context.role, true)?;
+        catalog::check_spec(&spec)?;
+        if let Some(partitioner) = &spec.partitioner {
+            // Nothing is created that cannot be used here.
+            partitioner.resolve(&self.0.context.partitioners)?;
+        }
         let (_, created) =
             catalog::create(&self.0.context.store, &self.0.context.env, &spec).await?;
         if created {
@@ -136,6 +141,10 @@ impl Brainy {
             match self.collection(&manifest.name).await {
                 Ok(info) => collections.push(info),
                 Err(error) if error.code() == Code::CollectionNotFound => {}
+                // That its partitioner is not here keeps nobody from the others.
+                Err(error) if error.code() == Code::SettingsConflict => {
+                    collections.push(described(&manifest));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -440,11 +449,7 @@ impl Brainy {
     }
 
     /// A snapshot that satisfies `wanted`, with its segments at hand.
-    async fn pin(
-        &self,
-        collection: &Collection,
-        wanted: &[Consistency],
-    ) -> Result<OpenSnapshot> {
+    async fn pin(&self, collection: &Collection, wanted: &[Consistency]) -> Result<OpenSnapshot> {
         let pinned = collection.open_snapshot(wanted, self.wait_max()).await;
         self.0.collections.forget_if_gone(&collection.manifest().name, pinned)
     }
