@@ -362,7 +362,7 @@ impl Brainy {
         check_role(self.0.context.role, true)?;
         let collection = self.0.collections.open(name).await?;
         upkeep::index_all(&self.0.context, &collection).await?;
-        upkeep::compact_all(&self.0.context, &collection).await
+        upkeep::compact_all(&self.0.context, &collection).await.map(|count| count as u64)
     }
 
     /// The objects beside a collection's segments that its manifest does not name: what is being made,

@@ -15,14 +15,14 @@ use crate::engine::collection::Collection;
 use crate::engine::context::Context;
 use crate::engine::segments::{Member, Resident, SegmentSet};
 use crate::index::Threads;
-use crate::manifest::{Manifest, Partition};
+use crate::manifest::{Manifest, Partition, SegmentMeta};
 use crate::partition::HashRange;
 use crate::segment::Deletions;
 use crate::segment::{Segment, SegmentBuilder};
 use async_trait::async_trait;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -247,21 +247,27 @@ impl Commit for Rewrite {
     }
 }
 
-/// Merges all segments of each partition into one, however large they are.
-pub async fn compact_all(context: &Context, collection: &Collection) -> Result<u64> {
-    let mut done = 0;
+/// Merges the segments that each partition has now into one, however large they are; how many partitions
+/// that were. Segments that are made meanwhile are left out, or it would never end in a collection that
+/// is written to all the time.
+pub async fn compact_all(context: &Context, collection: &Collection) -> Result<usize> {
+    let start = collection.view().look_now().await?.manifest;
+    let names = start.names();
+    let mut done = BTreeSet::new();
     loop {
         let manifest = collection.view().look_now().await?.manifest;
-        let job = manifest.partitions.iter().find_map(|partition| {
-            let dirty = partition.segments.iter().any(|segment| segment.dead > 0);
-            (partition.segments.len() > 1 || dirty).then(|| Job::Merge {
-                partition: partition.number,
-                segments: partition.segments.iter().map(|segment| segment.id).collect(),
-            })
+        let next = manifest.partitions.iter().find_map(|partition| {
+            let segments = partition.segments.iter();
+            let old: Vec<&SegmentMeta> =
+                segments.filter(|segment| segment.written.1 <= start.wal_indexed).collect();
+            let dirty = old.iter().any(|segment| segment.dead > 0 && names.contains(&segment.id));
+            let segments = || old.iter().map(|segment| segment.id).collect();
+            (old.len() > 1 || dirty).then(|| (partition.number, segments()))
         });
-        let Some(job) = job else { return Ok(done) };
+        let Some((partition, segments)) = next else { return Ok(done.len()) };
+        let job = Job::Merge { partition, segments };
         if run(context, collection, manifest, job).await? == Passed::Done {
-            done += 1;
+            done.insert(partition);
         }
     }
 }
