@@ -59,20 +59,28 @@ pub(super) async fn run(
             let wanted = |member: &Member| segments.contains(&member.meta.id);
             let inputs = inputs(context, &set, wanted, INPUTS_MAX).await?;
             let file = merge(context, &manifest, &inputs, None).await?;
-            let outputs = output(&mut objects, partition, file).await?;
-            Rewrite { inputs, outputs: outputs.into_iter().collect(), split: None }
+            let outputs = match file {
+                Some(file) => vec![output(&mut objects, partition, file).await?],
+                None => Vec::new(),
+            };
+            Rewrite { inputs, outputs, split: None }
         }
         Job::Split { partition, ranges } => {
             let split = Split::new(&manifest, partition, ranges)?;
             let wanted = |member: &Member| member.partition == partition;
             let inputs = inputs(context, &set, wanted, usize::MAX).await?;
-            let mut outputs = Vec::new();
+            let mut files = Vec::new();
             for input in &inputs {
                 for target in &split.targets {
                     let input = std::slice::from_ref(input);
                     let file = merge(context, &manifest, input, Some(target.hashes)).await?;
-                    outputs.extend(output(&mut objects, target.number, file).await?);
+                    files.extend(file.map(|file| (target.number, file)));
                 }
+            }
+            // Put when all are made: the collector takes what nothing names for a grace period.
+            let mut outputs = Vec::with_capacity(files.len());
+            for (partition, file) in files {
+                outputs.push(output(&mut objects, partition, file).await?);
             }
             Rewrite { inputs, outputs, split: Some(split) }
         }
@@ -144,14 +152,9 @@ async fn merge(
     context.env.background.run(merge).await?
 }
 
-async fn output(
-    objects: &mut Objects<'_>,
-    partition: u32,
-    file: Option<Bytes>,
-) -> Result<Option<Output>> {
-    let Some(file) = file else { return Ok(None) };
+async fn output(objects: &mut Objects<'_>, partition: u32, file: Bytes) -> Result<Output> {
     let made = objects.segment(partition, file.clone()).await?;
-    Ok(Some(Output { made, segment: Segment::from_bytes(file)? }))
+    Ok(Output { made, segment: Segment::from_bytes(file)? })
 }
 
 /// A partition and those that take its place.
