@@ -35,6 +35,12 @@ pub enum Command {
     Collections(CollectionsCommand),
     /// Show counts and sizes of a collection
     Stats(StatsArgs),
+    /// Show the partitions of a collection and their segments
+    Segments(SegmentsArgs),
+    /// Index what is in the log and make one segment of each partition
+    Compact(CompactArgs),
+    /// Split the partitions of a collection
+    Reshard(ReshardArgs),
     /// Find out whether a store is safe to use, and how fast it is
     Doctor(DoctorArgs),
     /// Show or check settings
@@ -278,9 +284,21 @@ pub struct CreateArgs {
     /// Number of hash ranges to begin with
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub partition_count: Option<u32>,
+    /// Keep ids that start with PREFIX in partitions of their own; may be repeated, and the longest
+    /// prefix counts
+    #[arg(long, value_name = "PREFIX=GROUP", value_parser = prefix_group)]
+    pub prefix_group: Vec<(String, String)>,
     /// Free text for people
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
+}
+
+/// A prefix may hold `=`, so the last one counts.
+fn prefix_group(text: &str) -> Result<(String, String), String> {
+    let parts =
+        text.rsplit_once('=').filter(|(prefix, group)| !(prefix.is_empty() || group.is_empty()));
+    let (prefix, group) = parts.ok_or("write PREFIX=GROUP, for example eu-=europe")?;
+    Ok((prefix.to_owned(), group.to_owned()))
 }
 
 /// One collection, by its name.
@@ -312,6 +330,36 @@ pub struct StatsArgs {
     /// Which collection
     #[command(flatten)]
     pub data: DataArgs,
+}
+
+/// `brainy segments`
+#[derive(Debug, Args)]
+pub struct SegmentsArgs {
+    /// Which collection
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// List the objects beside the segments that are not part of the collection
+    #[arg(long)]
+    pub unnamed: bool,
+}
+
+/// `brainy compact`
+#[derive(Debug, Args)]
+pub struct CompactArgs {
+    /// Which collection
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// `brainy reshard`
+#[derive(Debug, Args)]
+pub struct ReshardArgs {
+    /// Which collection
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How many partitions there are to be; never fewer than there are
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub partitions: u32,
 }
 
 /// `brainy doctor`

@@ -89,6 +89,40 @@ pub fn cell(value: &Value) -> String {
     }
 }
 
+/// A count with its thousands apart.
+pub fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count and its noun, which takes an `s` where there is not one.
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// A size in powers of 1,000.
+pub fn size(bytes: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB", "PB"];
+    let mut size = bytes as f64;
+    let mut unit = "B";
+    for larger in units {
+        // What would be rounded up to 1000.0 belongs to the next unit.
+        if size < 999.95 {
+            break;
+        }
+        size /= 1_000.0;
+        unit = larger;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
+}
+
 /// The beginning of a text, on one line.
 pub fn excerpt(text: &str, characters_max: usize) -> String {
     let line: Vec<&str> = text.split_whitespace().collect();
@@ -103,6 +137,15 @@ pub fn excerpt(text: &str, characters_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_and_sizes_are_readable() {
+        let counts = [0, 999, 1_000, 1_234_567].map(count);
+        assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([counted(1, "row"), counted(2, "row")], ["1 row", "2 rows"]);
+        let sizes = [0, 999, 1_000, 999_949, 999_950, 83_200_000].map(size);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "83.2 MB"]);
+    }
 
     #[test]
     fn excerpts_are_one_line_and_cut_between_characters() {

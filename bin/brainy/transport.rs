@@ -27,6 +27,8 @@ use url::Url;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent; longer than its own time limit for a request.
 const READ_TIMEOUT: Duration = Duration::from_secs(150);
+/// How often a machine is asked whether it is still there, where an answer takes long.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long a request is repeated while the server asks to come back later.
 const RETRY_TIME_MAX: Duration = Duration::from_secs(600);
 /// How long to wait before a repetition where the server does not say.
@@ -43,6 +45,8 @@ pub enum Access {
     Read,
     /// It writes.
     Write,
+    /// It writes, and a server may be silent for hours before it answers.
+    Rework,
 }
 
 /// The way to the data.
@@ -75,7 +79,7 @@ impl Transport {
     /// The way that the command line names.
     pub async fn open(target: &TargetArgs, access: Access) -> Result<Self> {
         if let Some(url) = &target.url {
-            return http(url);
+            return http(url, access);
         }
         let effective = instance::load(target.settings.config.as_deref(), target.settings.flags())?;
         if effective.source("store") == &Source::Default {
@@ -85,7 +89,7 @@ impl Transport {
         }
         let role = match access {
             Access::Read => Role::Reader,
-            Access::Write => Role::Writer,
+            Access::Write | Access::Rework => Role::Writer,
         };
         instance::log(&effective, "warn")?;
         let brainy = instance::start(&effective.settings, role).await?;
@@ -184,7 +188,7 @@ pub fn collection_path(name: &str) -> Result<String> {
     Ok(format!("/v1/collections/{name}"))
 }
 
-fn http(url: &str) -> Result<Transport> {
+fn http(url: &str, access: Access) -> Result<Transport> {
     let invalid = || {
         Failure::usage(format!(
             "--url {url:?} is not a server's URL: use for example http://127.0.0.1:3000"
@@ -196,8 +200,12 @@ fn http(url: &str) -> Result<Transport> {
     }
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
         .user_agent(concat!("brainy/", env!("CARGO_PKG_VERSION")));
+    builder = match access {
+        Access::Read | Access::Write => builder.read_timeout(READ_TIMEOUT),
+        // That the machine is gone is found out below HTTP.
+        Access::Rework => builder.tcp_keepalive(KEEPALIVE),
+    };
     // A proxy never reaches this machine.
     let local = parsed.host_str().is_some_and(|host| {
         let host = host.trim_matches(['[', ']']);

@@ -90,15 +90,21 @@ fn may_answer(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bo
     }
     let writes = *method == HttpMethod::Delete
         || (*method == HttpMethod::Post
-            && ["/collections", "/vectors", "/vectors/delete", "/import"]
+            && ["/collections", "/vectors", "/vectors/delete", "/import", "/compact", "/reshard"]
                 .iter()
                 .any(|end| path.ends_with(end)));
+    let reworks = path.ends_with("/compact") || path.ends_with("/reshard");
     let upserts = writes && path.ends_with("/vectors");
     let in_collection = path.contains("{collection}");
     match code {
         Code::RouteNotFound | Code::MethodNotAllowed | Code::InvalidSettings => false,
-        Code::SettingsConflict => path.ends_with("/collections") && writes,
-        Code::ReadOnlyInstance | Code::Backpressure => writes,
+        // Also where an instance does not have the collection's partitioner.
+        Code::SettingsConflict => match *method {
+            HttpMethod::Delete => false,
+            _ => in_collection || writes,
+        },
+        Code::ReadOnlyInstance => writes,
+        Code::Backpressure => writes && !reworks,
         Code::WriteOnlyInstance => !writes || path.ends_with("/vectors/delete"),
         Code::VersionTimeout => path.contains("/search"),
         Code::PayloadTooLarge => has_body && !path.ends_with("/import"),
@@ -146,6 +152,9 @@ mod tests {
             ("get", "/v1/collections/{collection}", "404"),
             ("delete", "/v1/collections/{collection}", "403"),
             ("get", "/v1/collections/{collection}/stats", "404"),
+            ("get", "/v1/collections/{collection}/unnamed", "409"),
+            ("post", "/v1/collections/{collection}/compact", "403"),
+            ("post", "/v1/collections/{collection}/reshard", "415"),
             ("post", "/v1/collections/{collection}/vectors", "429"),
             ("get", "/v1/collections/{collection}/vectors", "403"),
             ("get", "/v1/collections/{collection}/vectors/{id}", "404"),

@@ -4,7 +4,7 @@ use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::{Role, Settings};
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::catalog::{self, PARTITIONS_MAX};
-use crate::engine::collection::{Collection, check_role};
+use crate::engine::collection::{Collection, check_role, described};
 use crate::engine::collections::Collections;
 use crate::engine::collector::{Collector, unnamed};
 use crate::engine::context::Context;
@@ -113,6 +113,11 @@ impl Brainy {
     /// Creates a collection; `false` where it was there with the same settings.
     pub async fn create_collection(&self, spec: CollectionSpec) -> Result<(CollectionInfo, bool)> {
         check_role(self.0.context.role, true)?;
+        catalog::check_spec(&spec)?;
+        if let Some(partitioner) = &spec.partitioner {
+            // Nothing is created that cannot be used here.
+            partitioner.resolve(&self.0.context.partitioners)?;
+        }
         let (_, created) =
             catalog::create(&self.0.context.store, &self.0.context.env, &spec).await?;
         if created {
@@ -136,6 +141,10 @@ impl Brainy {
             match self.collection(&manifest.name).await {
                 Ok(info) => collections.push(info),
                 Err(error) if error.code() == Code::CollectionNotFound => {}
+                // That its partitioner is not here keeps nobody from the others.
+                Err(error) if error.code() == Code::SettingsConflict => {
+                    collections.push(described(&manifest));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -352,7 +361,7 @@ impl Brainy {
     pub async fn compact(&self, name: &CollectionName) -> Result<u64> {
         self.index(name).await?;
         let collection = self.0.collections.open(name).await?;
-        upkeep::compact_all(&self.0.context, &collection).await
+        upkeep::compact_all(&self.0.context, &collection).await.map(|count| count as u64)
     }
 
     /// The objects beside a collection's segments that its manifest does not name: what is being made,

@@ -175,15 +175,9 @@ impl Collection {
         let written = self.writer.get().map_or(Seq(0), Writer::last_version);
         let applied = snapshot.map_or(Seq(0), Snapshot::version);
         CollectionInfo {
-            name: manifest.name.clone(),
-            dimensions: manifest.settings.dimensions,
-            metric: manifest.settings.metric,
-            partition_count: manifest.partitions.len() as u32,
-            description: manifest.settings.description.clone(),
             vector_count: snapshot.map(Snapshot::live),
             version: applied.max(written).max(manifest.wal_indexed),
-            indexed_version: manifest.wal_indexed,
-            created_at: manifest.created_at,
+            ..described(&manifest)
         }
     }
 
@@ -206,6 +200,21 @@ impl Collection {
             cache_segments,
             info,
         }
+    }
+}
+
+/// What a manifest says of its collection.
+pub fn described(manifest: &Manifest) -> CollectionInfo {
+    CollectionInfo {
+        name: manifest.name.clone(),
+        dimensions: manifest.settings.dimensions,
+        metric: manifest.settings.metric,
+        partition_count: manifest.partitions.len() as u32,
+        description: manifest.settings.description.clone(),
+        vector_count: None,
+        version: manifest.wal_indexed,
+        indexed_version: manifest.wal_indexed,
+        created_at: manifest.created_at,
     }
 }
 

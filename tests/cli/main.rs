@@ -3,6 +3,7 @@
 mod data;
 mod serving;
 mod settings;
+mod upkeep;
 
 use serde_json::Value;
 use std::path::Path;

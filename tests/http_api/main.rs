@@ -7,3 +7,4 @@ mod pages;
 mod server;
 mod streams;
 mod support;
+mod upkeep;

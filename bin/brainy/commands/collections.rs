@@ -53,6 +53,11 @@ async fn create(args: &CreateArgs, json: bool) -> Result<()> {
     if let Some(count) = args.partition_count {
         body["partitionCount"] = count.into();
     }
+    if !args.prefix_group.is_empty() {
+        let rules = args.prefix_group.iter();
+        let rules = rules.map(|(prefix, group)| json!({"prefix": prefix, "group": group}));
+        body["partitioner"] = json!({"kind": "prefix", "rules": rules.collect::<Vec<_>>()});
+    }
     if let Some(description) = &args.description {
         body["description"] = description.as_str().into();
     }

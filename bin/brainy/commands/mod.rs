@@ -1,13 +1,16 @@
 //! The commands, one file each.
 
 mod collections;
+mod compact;
 mod completions;
 mod config;
 mod demo;
 mod doctor;
 mod export;
 mod import;
+mod reshard;
 mod search;
+mod segments;
 mod serve;
 mod stats;
 
@@ -25,6 +28,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Search(args) => search::run(&args, json).await,
         Command::Collections(command) => collections::run(&command, json).await,
         Command::Stats(args) => stats::run(&args, json).await,
+        Command::Segments(args) => segments::run(&args, json).await,
+        Command::Compact(args) => compact::run(&args, json).await,
+        Command::Reshard(args) => reshard::run(&args, json).await,
         Command::Doctor(args) => doctor::run(&args, json).await,
         Command::Config(command) => config::run(&command, json),
         Command::Completions { shell } => completions::run(shell),

@@ -15,14 +15,14 @@ use crate::engine::collection::Collection;
 use crate::engine::context::Context;
 use crate::engine::segments::{Member, Resident, SegmentSet};
 use crate::index::Threads;
-use crate::manifest::{Manifest, Partition};
+use crate::manifest::{Manifest, Partition, SegmentMeta};
 use crate::partition::HashRange;
 use crate::segment::Deletions;
 use crate::segment::{Segment, SegmentBuilder};
 use async_trait::async_trait;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -59,20 +59,28 @@ pub(super) async fn run(
             let wanted = |member: &Member| segments.contains(&member.meta.id);
             let inputs = inputs(context, &set, wanted, INPUTS_MAX).await?;
             let file = merge(context, &manifest, &inputs, None).await?;
-            let outputs = output(&mut objects, partition, file).await?;
-            Rewrite { inputs, outputs: outputs.into_iter().collect(), split: None }
+            let outputs = match file {
+                Some(file) => vec![output(&mut objects, partition, file).await?],
+                None => Vec::new(),
+            };
+            Rewrite { inputs, outputs, split: None }
         }
         Job::Split { partition, ranges } => {
             let split = Split::new(&manifest, partition, ranges)?;
             let wanted = |member: &Member| member.partition == partition;
             let inputs = inputs(context, &set, wanted, usize::MAX).await?;
-            let mut outputs = Vec::new();
+            let mut files = Vec::new();
             for input in &inputs {
                 for target in &split.targets {
                     let input = std::slice::from_ref(input);
                     let file = merge(context, &manifest, input, Some(target.hashes)).await?;
-                    outputs.extend(output(&mut objects, target.number, file).await?);
+                    files.extend(file.map(|file| (target.number, file)));
                 }
+            }
+            // Put when all are made: the collector takes what nothing names for a grace period.
+            let mut outputs = Vec::with_capacity(files.len());
+            for (partition, file) in files {
+                outputs.push(output(&mut objects, partition, file).await?);
             }
             Rewrite { inputs, outputs, split: Some(split) }
         }
@@ -144,14 +152,9 @@ async fn merge(
     context.env.background.run(merge).await?
 }
 
-async fn output(
-    objects: &mut Objects<'_>,
-    partition: u32,
-    file: Option<Bytes>,
-) -> Result<Option<Output>> {
-    let Some(file) = file else { return Ok(None) };
+async fn output(objects: &mut Objects<'_>, partition: u32, file: Bytes) -> Result<Output> {
     let made = objects.segment(partition, file.clone()).await?;
-    Ok(Some(Output { made, segment: Segment::from_bytes(file)? }))
+    Ok(Output { made, segment: Segment::from_bytes(file)? })
 }
 
 /// A partition and those that take its place.
@@ -247,21 +250,27 @@ impl Commit for Rewrite {
     }
 }
 
-/// Merges all segments of each partition into one, however large they are.
-pub async fn compact_all(context: &Context, collection: &Collection) -> Result<u64> {
-    let mut done = 0;
+/// Merges the segments that each partition has now into one, however large they are; how many partitions
+/// that were. Segments that are made meanwhile are left out, or it would never end in a collection that
+/// is written to all the time.
+pub async fn compact_all(context: &Context, collection: &Collection) -> Result<usize> {
+    let start = collection.view().look_now().await?.manifest;
+    let names = start.names();
+    let mut done = BTreeSet::new();
     loop {
         let manifest = collection.view().look_now().await?.manifest;
-        let job = manifest.partitions.iter().find_map(|partition| {
-            let dirty = partition.segments.iter().any(|segment| segment.dead > 0);
-            (partition.segments.len() > 1 || dirty).then(|| Job::Merge {
-                partition: partition.number,
-                segments: partition.segments.iter().map(|segment| segment.id).collect(),
-            })
+        let next = manifest.partitions.iter().find_map(|partition| {
+            let segments = partition.segments.iter();
+            let old: Vec<&SegmentMeta> =
+                segments.filter(|segment| segment.written.1 <= start.wal_indexed).collect();
+            let dirty = old.iter().any(|segment| segment.dead > 0 && names.contains(&segment.id));
+            let segments = || old.iter().map(|segment| segment.id).collect();
+            (old.len() > 1 || dirty).then(|| (partition.number, segments()))
         });
-        let Some(job) = job else { return Ok(done) };
+        let Some((partition, segments)) = next else { return Ok(done.len()) };
+        let job = Job::Merge { partition, segments };
         if run(context, collection, manifest, job).await? == Passed::Done {
-            done += 1;
+            done.insert(partition);
         }
     }
 }

@@ -51,13 +51,17 @@ pub(super) async fn pass(
         let group = move || Grouped::of(&tail, &manifest, &*partitioner);
         context.env.background.run(group).await?
     };
-    let mut objects = Objects::new(context, &manifest);
-    let mut added = Vec::new();
+    // Put when all are made: the collector takes what nothing names for a grace period.
+    let mut files = Vec::new();
     for (partition, rows) in grouped.rows {
         for rows in rows.chunks(context.upkeep.segment_max_rows) {
-            let file = build(context, &manifest, rows.to_vec()).await?;
-            added.push(objects.segment(partition, file.into()).await?);
+            files.push((partition, build(context, &manifest, rows.to_vec()).await?));
         }
+    }
+    let mut objects = Objects::new(context, &manifest);
+    let mut added = Vec::with_capacity(files.len());
+    for (partition, file) in files {
+        added.push(objects.segment(partition, file.into()).await?);
     }
     let rows: u64 = added.iter().map(|segment| u64::from(segment.meta.rows)).sum();
     let plan = IndexPass { tail: &tail, added, opened: grouped.opened, ids: grouped.touched };
