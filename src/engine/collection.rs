@@ -93,9 +93,12 @@ impl Collection {
         self.follower.get().is_some_and(Follower::has_ended)
     }
 
-    /// What has been applied so far, where the read path is in use.
+    /// What has been applied so far, where the read path is in use and this instance has written nothing
+    /// newer.
     pub fn applied(&self) -> Option<Snapshot> {
-        self.follower.get().map(Follower::applied)
+        let applied = self.follower.get().map(Follower::applied)?;
+        let own = self.writer.get().map_or(Seq(0), Writer::last_version);
+        (own <= applied.version()).then_some(applied)
     }
 
     /// A snapshot that shows what `consistency` asks for, and always this instance's own writes.

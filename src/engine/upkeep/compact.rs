@@ -288,7 +288,7 @@ pub async fn reshard(context: &Context, collection: &Collection, count: u32) -> 
                     let inside: Vec<HashRange> =
                         wanted.iter().filter_map(|range| range.common(&partition.hashes)).collect();
                     (inside.len() > 1)
-                        .then(|| Job::Split { partition: partition.number, ranges: inside })
+                        .then_some(Job::Split { partition: partition.number, ranges: inside })
                 },
             );
         let Some(job) = job else { return Ok(done) };

@@ -29,6 +29,7 @@ use crate::engine::collection::Collection;
 use crate::engine::collections::Collections;
 use crate::engine::context::Context;
 use crate::engine::model::Consistency;
+use crate::engine::snapshot::Snapshot;
 use crate::manifest::{self, Manifest};
 use crate::store::{ByteRange, Fetched, GetOptions, paths};
 use std::collections::BTreeMap;
@@ -76,6 +77,8 @@ struct Known {
     lease: Lease,
     /// The base and since when the tail over it has not been empty, or the manifest has not changed.
     since: Option<(u64, Mark)>,
+    /// When the log was last looked at for its own sake.
+    looked: Option<Mark>,
 }
 
 /// Indexes or compacts, over all collections, as long as the instance runs.
@@ -189,7 +192,7 @@ impl Upkeep {
     }
 
     async fn index(&mut self, collection: &Collection) -> Result<Passed> {
-        let snapshot = collection.snapshot(Consistency::Eventual, READ_WAIT).await?;
+        let snapshot = self.tail_of(collection).await?;
         let (tail, manifest) = (&snapshot.tail, collection.manifest());
         // Until newer segments are taken up, what the tail holds may be indexed already.
         if tail.is_empty() || tail.base != manifest.wal_indexed {
@@ -206,6 +209,21 @@ impl Upkeep {
         }
         let context = self.context.clone();
         self.working(&manifest.name, index::pass(&context, collection, snapshot)).await
+    }
+
+    /// What this instance knows of the log. A collection that nobody uses here is looked at rarely: those
+    /// who write to it index it.
+    async fn tail_of(&mut self, collection: &Collection) -> Result<Snapshot> {
+        let clock = self.context.env.clock.clone();
+        let known = self.known(&collection.manifest().name);
+        let looked = known.looked.is_some_and(|looked| clock.since(looked) < ALL_EVERY);
+        match collection.applied() {
+            Some(applied) if looked => Ok(applied),
+            _ => {
+                known.looked = Some(clock.mark());
+                collection.snapshot(Consistency::Eventual, READ_WAIT).await
+            }
+        }
     }
 
     async fn compact(&mut self, collection: &Collection) -> Result<Passed> {
@@ -228,7 +246,8 @@ impl Upkeep {
         self.known.entry(name.clone()).or_insert_with(|| {
             let key = paths::upkeep_lease(self.task.name(), name);
             let (store, env, holder) = (store.clone(), env.clone(), instance_id.to_string());
-            Known { lease: Lease::new(store, env, key, holder, upkeep.lease_ttl), since: None }
+            let lease = Lease::new(store, env, key, holder, upkeep.lease_ttl);
+            Known { lease, since: None, looked: None }
         })
     }
 
@@ -258,13 +277,16 @@ impl Upkeep {
     ) -> Result<Passed> {
         let pause = self.context.upkeep.lease_ttl / 3;
         let lease = &mut self.known(name).lease;
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                passed = &mut work => return passed,
-                () = tokio::time::sleep(pause) => drop(lease.hold().await),
+        let renewals = async {
+            loop {
+                tokio::time::sleep(pause).await;
+                drop(lease.hold().await);
             }
+        };
+        tokio::select! {
+            biased;
+            passed = work => passed,
+            () = renewals => Ok(Passed::Idle),
         }
     }
 }
