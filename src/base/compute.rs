@@ -6,6 +6,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// How far background threads stand back: beside busy threads they get about a tenth of a core's time,
+/// so that indexing goes on, if slowly, on a machine that is never idle.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
 /// Where CPU-heavy work runs.
 #[derive(Debug, Clone)]
 pub enum Compute {
@@ -64,11 +69,11 @@ impl Compute {
     }
 }
 
-/// Lets the calling thread run when no other wants to.
+/// Lets other threads go before the calling one.
 fn give_way() {
     // On Linux a priority is a thread's own; elsewhere it would be the whole process's.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, 19) {
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::debug!(%error, "background threads keep their priority");
     }
 }
