@@ -1,7 +1,8 @@
 //! What happens between a request and the bucket?
 //!
 //! A write: [`brainy`] checks the role, [`validate`] the records, [`writer`] makes them durable. A
-//! search: [`brainy`] pins a snapshot that [`follower`] published, [`search`] scans its [`tail`].
+//! search: [`brainy`] pins a [`snapshot`] that [`follower`] published, [`search`] asks its [`segments`] and
+//! its [`tail`]. [`upkeep`] turns the log into segments and keeps them few.
 //! [`catalog`] creates and deletes collections, [`collector`] removes what nothing names any more.
 
 pub mod brainy;
