@@ -4,7 +4,7 @@ use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::{Role, Settings};
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::catalog::{self, PARTITIONS_MAX};
-use crate::engine::collection::{Collection, check_role, described};
+use crate::engine::collection::{Collection, described};
 use crate::engine::collections::Collections;
 use crate::engine::collector::{Collector, unnamed};
 use crate::engine::context::Context;
@@ -71,11 +71,7 @@ impl Brainy {
         let context = Context::new(&settings, role, &instance_id, store, env, partitioners.into());
         let collections = Arc::new(Collections::new(context.clone()));
         let env = &context.env;
-        if role.writes() {
-            let collector =
-                Collector::new(context.store.clone(), env.clone(), context.limits.grace);
-            env.tasks.spawn("collector", collector.run());
-        }
+        env.tasks.spawn("collector", Collector::new(context.clone()).run());
         if context.upkeep.enabled {
             for task in [Task::Index, Task::Compact] {
                 let upkeep = Upkeep::new(context.clone(), collections.clone(), task);
@@ -87,7 +83,7 @@ impl Brainy {
 
     /// This instance's role.
     pub fn role(&self) -> Role {
-        self.0.context.role
+        self.0.context.duty.role()
     }
 
     /// This instance's name.
@@ -112,7 +108,7 @@ impl Brainy {
 
     /// Creates a collection; `false` where it was there with the same settings.
     pub async fn create_collection(&self, spec: CollectionSpec) -> Result<(CollectionInfo, bool)> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         catalog::check_spec(&spec)?;
         if let Some(partitioner) = &spec.partitioner {
             // Nothing is created that cannot be used here.
@@ -165,7 +161,7 @@ impl Brainy {
 
     /// Deletes a collection and, a grace period later, its log.
     pub async fn delete_collection(&self, name: &CollectionName) -> Result<()> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         let grace = self.0.context.limits.grace;
         let result = catalog::delete(&self.0.context.store, &self.0.context.env, name, grace).await;
         self.0.collections.forget(name);
@@ -175,7 +171,7 @@ impl Brainy {
     /// Stores records (1..=10,000); returns when they are durable. Of several records with one id
     /// in one request the last one stays.
     pub async fn upsert(&self, name: &CollectionName, records: Vec<NewRecord>) -> Result<Upserted> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         validate::check_count("vectors", records.len(), RECORDS_PER_WRITE_MAX)?;
         let records = Arc::new(records);
         let mut may_recreate = true;
@@ -204,7 +200,7 @@ impl Brainy {
 
     /// Deletes records; returns when that is durable.
     pub async fn delete(&self, name: &CollectionName, target: DeleteTarget) -> Result<Deleted> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         if let DeleteTarget::Ids(ids) = &target {
             validate::check_count("ids", ids.len(), PAGE_MAX)?;
             ids.iter().try_for_each(|id| crate::base::ids::check_record_id(id))?;
@@ -303,7 +299,7 @@ impl Brainy {
         name: &CollectionName,
         requests: Vec<SearchRequest>,
     ) -> Result<Vec<SearchResponse>> {
-        check_role(self.0.context.role, false)?;
+        self.0.context.duty.check_read()?;
         validate::check_count("searches", requests.len(), SEARCHES_PER_BATCH_MAX)?;
         let started = Instant::now();
         let collection = self.0.collections.open(name).await?;
@@ -346,13 +342,13 @@ impl Brainy {
         name: &CollectionName,
         body: BoxStream<'static, Result<Bytes>>,
     ) -> Result<ImportReport> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         transfer::import(self, name, body).await
     }
 
     /// Puts what is in the log into segments.
     pub async fn index(&self, name: &CollectionName) -> Result<()> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         let collection = self.0.collections.open(name).await?;
         upkeep::index_all(&self.0.context, &collection).await
     }
@@ -467,7 +463,7 @@ impl Brainy {
     }
 
     async fn read(&self, name: &CollectionName) -> Result<OpenSnapshot> {
-        check_role(self.0.context.role, false)?;
+        self.0.context.duty.check_read()?;
         let collection = self.0.collections.open(name).await?;
         self.pin(&collection, &[]).await
     }
@@ -475,7 +471,7 @@ impl Brainy {
     /// A collection, and a snapshot where this instance reads.
     async fn look(&self, name: &CollectionName) -> Result<(Arc<Collection>, Option<Snapshot>)> {
         let collection = self.0.collections.open(name).await?;
-        if !self.0.context.role.reads() {
+        if !self.0.context.duty.role().reads() {
             return Ok((collection, None));
         }
         let snapshot = collection.snapshot(Consistency::Eventual, self.wait_max()).await;

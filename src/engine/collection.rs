@@ -1,7 +1,6 @@
 //! One collection as this instance uses it: its manifest, and its read and write paths once used.
 
 use crate::base::ids::{CollectionName, Seq, record_hash};
-use crate::base::settings::Role;
 use crate::base::{Code, Error, Result};
 use crate::engine::context::Context;
 use crate::engine::follower::{Follower, Reading};
@@ -72,11 +71,11 @@ impl Collection {
     }
 
     async fn follower(&self) -> Result<&Follower> {
-        let Context { store, env, shelf, role, poll, limits, .. } = &self.context;
+        let Context { store, env, shelf, duty, poll, limits, .. } = &self.context;
         let reading = || Reading {
             shelf: shelf.clone(),
             partitioner: self.partitioner.clone(),
-            serves: role.reads(),
+            serves: duty.role().reads(),
             poll: *poll,
             grace: limits.grace,
         };
@@ -219,26 +218,4 @@ pub fn described(manifest: &Manifest) -> CollectionInfo {
         indexed_version: manifest.wal_indexed,
         created_at: manifest.created_at,
     }
-}
-
-/// The error for a call that this instance's role does not serve.
-pub fn check_role(role: Role, writes: bool) -> Result<()> {
-    let (allowed, code, verb, other, key) = if writes {
-        (role.writes(), Code::ReadOnlyInstance, "writes", "writer or hybrid", "writers")
-    } else {
-        (role.reads(), Code::WriteOnlyInstance, "reads", "reader or hybrid", "readers")
-    };
-    if allowed {
-        return Ok(());
-    }
-    // Which instances those are is known once they register in the shared config.
-    Err(Error::new(
-        code,
-        format!(
-            "this instance is a {} and does not serve {verb}; send them to a {other}",
-            role.name()
-        ),
-    )
-    .with("role", role.name())
-    .with(key, Vec::<String>::new()))
 }

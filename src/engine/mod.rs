@@ -1,6 +1,6 @@
 //! What happens between a request and the bucket?
 //!
-//! A write: [`brainy`] checks the role, [`validate`] the records, [`writer`] makes them durable. A
+//! A write: [`duty`] admits it, [`validate`] checks the records, [`writer`] makes them durable. A
 //! search: [`brainy`] pins a [`snapshot`] that [`follower`] published, [`search`] asks its [`segments`] and
 //! its [`tail`]. [`upkeep`] turns the log into segments and keeps them few.
 //! [`catalog`] creates and deletes collections, [`collector`] removes what nothing names any more.
@@ -11,6 +11,7 @@ pub mod collection;
 pub mod collections;
 pub mod collector;
 pub mod context;
+pub mod duty;
 pub mod follower;
 pub mod model;
 pub mod records;
