@@ -4,7 +4,6 @@
 //! an unreachable store. `ready` asks the store as well: a load balancer leaves out what is not
 //! ready. The store is asked at most once every few seconds, however many ask for health.
 
-use crate::api::process::Sampler;
 use crate::api::types::health::{HealthBody, HealthMetrics, HealthStatus, LiveBody};
 use crate::api::{App, Reply, Shared, json};
 use crate::base::{Error, Timestamp};
@@ -27,7 +26,6 @@ const FAILURE_REQUESTS_MIN: u64 = 20;
 #[derive(Debug)]
 pub struct Health {
     started: Timestamp,
-    sampler: Sampler,
     /// When the store was asked last, and what was wrong with it. Who holds the lock asks; others
     /// that come meanwhile wait for the same answer.
     store: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
@@ -36,7 +34,7 @@ pub struct Health {
 impl Health {
     /// Health of an instance that started at `started`.
     pub fn new(started: Timestamp) -> Self {
-        Health { started, sampler: Sampler::default(), store: tokio::sync::Mutex::new(None) }
+        Health { started, store: tokio::sync::Mutex::new(None) }
     }
 
     /// What is wrong with the store, by an answer that is a few seconds old at most.
@@ -138,13 +136,14 @@ pub async fn report(State(app): State<Shared>) -> Reply {
     } else {
         (StatusCode::OK, HealthStatus::Healthy)
     };
-    let traffic = app.traffic.summary();
+    let env = app.brainy.env();
+    let traffic = env.metrics.traffic.summary();
     if traffic.requests >= FAILURE_REQUESTS_MIN && traffic.failure_share >= FAILURE_SHARE_WARNING {
         let percent = traffic.failure_share * 100.0;
         warnings.push(format!("{percent:.1} % of the requests of the last minute failed"));
     }
-    let env = app.brainy.env();
-    let usage = app.health.sampler.usage();
+    tracing::debug!(target: "brainy::health", status = code.as_u16(), ?warnings, "health checked");
+    let usage = env.metrics.process.usage();
     let uptime_ms = env.clock.now().0.saturating_sub(app.health.started.0);
     let body = HealthBody {
         status,
@@ -153,7 +152,7 @@ pub async fn report(State(app): State<Shared>) -> Reply {
         uptime: uptime_ms as f64 / 1_000.0,
         metrics: HealthMetrics {
             vector_count: u64::try_from(env.metrics.vector_count.get()).unwrap_or(0),
-            cache_hit_rate: None,
+            cache_hit_rate: env.metrics.cache_hit_rate(),
             memory_usage_mb: usage.memory_bytes as f64 / 1e6,
             cpu_usage_percent: usage.cpu_percent,
             requests_per_second: traffic.per_second,

@@ -11,10 +11,8 @@ mod extract;
 mod health;
 mod middleware;
 mod openapi;
-mod process;
 mod records;
 mod search;
-mod traffic;
 mod transfer;
 mod types;
 
@@ -40,7 +38,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 struct App {
     brainy: Brainy,
     limits: types::Limits,
-    traffic: Arc<traffic::Traffic>,
     health: health::Health,
     /// Cancelled when the server stops taking requests.
     stopping: CancellationToken,
@@ -144,10 +141,8 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
 fn build(brainy: Brainy, stopping: CancellationToken) -> Router {
     let settings = brainy.settings().clone();
     let env = brainy.env().clone();
-    let traffic = Arc::new(traffic::Traffic::default());
     let app = Arc::new(App {
         limits: types::Limits::from(&settings),
-        traffic: traffic.clone(),
         health: health::Health::new(env.clock.now()),
         stopping,
         brainy,
@@ -161,5 +156,5 @@ fn build(brainy: Brainy, stopping: CancellationToken) -> Router {
         .merge(Router::from(routes.operations))
         .with_state(app)
         .merge(openapi::pages(description));
-    middleware::outer(router, middleware::Observer::new(env, traffic, settings.request_timeout_ms))
+    middleware::outer(router, middleware::Observer::new(env, settings.request_timeout_ms))
 }

@@ -14,12 +14,14 @@ use tokio_util::sync::CancellationToken;
 pub async fn run(args: &InstanceArgs) -> Result<()> {
     let effective = instance::load(args.settings.config.as_deref(), args.flags())?;
     let (role, source) = resolve_role(&effective)?;
-    instance::log(&effective, &effective.settings.log_level)?;
+    let _telemetry = instance::log_and_export(&effective, &effective.settings.log_level)?;
+    for notice in effective.notices() {
+        tracing::warn!("{notice}");
+    }
+    tracing::info!(target: "brainy::role", role = role.name(), source = %source, "role detected");
     let mut signals = Signals::listen()?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        role = role.name(),
-        source = %source,
         settings = changed(&effective),
         "starting"
     );

@@ -23,6 +23,7 @@ pub use index::index_all;
 
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
+use crate::base::metrics::{Metrics, TaskLabels};
 use crate::base::{Code, Result};
 use crate::cluster::lease::Lease;
 use crate::engine::collection::Collection;
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a pass waits for the reader of the log to have come as far as this instance has written.
 const READ_WAIT: Duration = Duration::from_secs(30);
@@ -79,6 +81,29 @@ struct Known {
     since: Option<(u64, Mark)>,
     /// When the log was last looked at for its own sake.
     looked: Option<Mark>,
+}
+
+/// Work under way, as the metrics show it until it is dropped.
+struct Running {
+    metrics: Arc<Metrics>,
+    labels: TaskLabels,
+    started: Instant,
+}
+
+impl Running {
+    fn start(metrics: &Arc<Metrics>, task: Task) -> Running {
+        let labels = TaskLabels { task: task.name() };
+        metrics.upkeep_running.get_or_create(&labels).inc();
+        Running { metrics: metrics.clone(), labels, started: Instant::now() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.metrics.upkeep_running.get_or_create(&self.labels).dec();
+        let took = self.started.elapsed().as_secs_f64();
+        self.metrics.upkeep_seconds.get_or_create(&self.labels).observe(took);
+    }
 }
 
 /// Indexes or compacts, over all collections, as long as the instance runs.
@@ -283,6 +308,7 @@ impl Upkeep {
         name: &CollectionName,
         work: impl Future<Output = Result<Passed>>,
     ) -> Result<Passed> {
+        let _running = Running::start(&self.context.env.metrics, self.task);
         let pause = self.context.upkeep.lease_ttl / 3;
         let lease = &mut self.known(name).lease;
         let renewals = async {
