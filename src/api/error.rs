@@ -27,7 +27,7 @@ pub fn status(code: Code) -> StatusCode {
             StatusCode::NOT_FOUND
         }
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Code::SettingsConflict => StatusCode::CONFLICT,
+        Code::SettingsConflict | Code::NotAMember => StatusCode::CONFLICT,
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::Backpressure => StatusCode::TOO_MANY_REQUESTS,
@@ -38,7 +38,9 @@ pub fn status(code: Code) -> StatusCode {
         | Code::StoreNotFound
         | Code::StoreUnsafe
         | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
-        Code::VersionTimeout | Code::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Code::VersionTimeout | Code::RequestTimeout | Code::ReplicationTimeout => {
+            StatusCode::GATEWAY_TIMEOUT
+        },
         Code::NewerFormat | Code::Corrupt | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

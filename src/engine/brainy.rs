@@ -6,7 +6,9 @@ use crate::base::{Code, Env, Error, Result};
 use crate::engine::catalog::{self, PARTITIONS_MAX};
 use crate::engine::collection::{Collection, described};
 use crate::engine::collections::Collections;
+use crate::engine::cluster::Cluster;
 use crate::engine::collector::{Collector, unnamed};
+use crate::engine::condition::Condition;
 use crate::engine::context::Context;
 use crate::engine::model::*;
 use crate::engine::snapshot::{OpenSnapshot, Payloads, Snapshot};
@@ -35,6 +37,7 @@ struct Inner {
     settings: Settings,
     context: Context,
     collections: Arc<Collections>,
+    cluster: Cluster,
 }
 
 /// One instance: a writer, a reader or both, on one store. Cloning shares it.
@@ -78,12 +81,18 @@ impl Brainy {
                 env.tasks.spawn("upkeep", upkeep.run());
             }
         }
-        Ok(Brainy(Arc::new(Inner { settings, context, collections })))
+        let cluster = Cluster::new(context.clone(), collections.clone(), settings.clone());
+        Ok(Brainy(Arc::new(Inner { settings, context, collections, cluster })))
     }
 
     /// This instance's role.
     pub fn role(&self) -> Role {
-        self.0.context.duty.role()
+        self.0.context.duty.station().role
+    }
+
+    /// This instance among the others.
+    pub fn cluster(&self) -> &Cluster {
+        &self.0.cluster
     }
 
     /// This instance's name.
@@ -99,6 +108,20 @@ impl Brainy {
     /// The surroundings: clock, tasks, metrics.
     pub fn env(&self) -> &Env {
         &self.0.context.env
+    }
+
+    /// Whether this instance is as it should be, without asking the store.
+    pub fn condition(&self) -> Condition {
+        self.0.cluster.condition()
+    }
+
+    /// What this instance shows of a collection, once that is what `wanted` says.
+    pub async fn applied(&self, name: &CollectionName, wanted: Consistency) -> Result<Seq> {
+        self.0.context.duty.check_read()?;
+        let collection = self.0.collections.open(name).await?;
+        let snapshot = collection.snapshot(wanted, self.wait_max()).await;
+        let snapshot = self.0.collections.forget_if_gone(name, snapshot)?;
+        Ok(snapshot.version())
     }
 
     /// Asks the store one cheap question, to find out whether it answers.
@@ -383,11 +406,15 @@ impl Brainy {
     /// Finishes what is in flight within the settings' bound and stops; whether all ended in time.
     pub async fn shutdown(&self) -> bool {
         let bound = Duration::from_millis(self.0.settings.shutdown_timeout_ms);
-        self.0.context.env.tasks.shutdown(bound).await
+        let started = Instant::now();
+        // Writes in flight end before the tasks that they wait for; the membership leaves with those.
+        let drained = tokio::time::timeout(bound, self.0.context.duty.drained()).await.is_ok();
+        let rest = bound.saturating_sub(started.elapsed());
+        self.0.context.env.tasks.shutdown(rest).await && drained
     }
 
     /// The settings of a collection that is about to be written; where there is none and it may be
-    /// created, it is, with the dimensions of `example` and cosine.
+    /// created, it is, as the cluster's settings say, with the dimensions of `example`.
     pub(super) async fn settings_for_write(
         &self,
         name: &CollectionName,
@@ -401,14 +428,7 @@ impl Brainy {
         if !self.0.settings.create_collections && name.as_str() != DEFAULT_COLLECTION {
             return Err(missing);
         }
-        let spec = CollectionSpec {
-            name: name.clone(),
-            dimensions: u32::try_from(example.len()).unwrap_or(u32::MAX),
-            metric: Metric::Cosine,
-            partition_count: None,
-            partitioner: None,
-            description: None,
-        };
+        let spec = self.0.cluster.new_collection(name, example.len())?;
         match catalog::create(&self.0.context.store, &self.0.context.env, &spec).await {
             Ok((manifest, _)) => {
                 self.0.collections.forget(name);
@@ -425,7 +445,10 @@ impl Brainy {
     async fn write(&self, name: &CollectionName, chunk: Bytes, operations: u32) -> Result<Seq> {
         let collection = self.0.collections.open(name).await?;
         match collection.writer().write(chunk, operations).await {
-            Ok(appended) => Ok(appended.seq),
+            Ok(appended) => {
+                self.0.cluster.replicated(name, appended.seq).await?;
+                Ok(appended.seq)
+            }
             Err(error) if error.code() == Code::CollectionNotFound => {
                 self.0.collections.forget(name);
                 let grace = self.0.context.limits.grace;
@@ -471,7 +494,7 @@ impl Brainy {
     /// A collection, and a snapshot where this instance reads.
     async fn look(&self, name: &CollectionName) -> Result<(Arc<Collection>, Option<Snapshot>)> {
         let collection = self.0.collections.open(name).await?;
-        if !self.0.context.duty.role().reads() {
+        if !self.0.context.duty.station().role.reads() {
             return Ok((collection, None));
         }
         let snapshot = collection.snapshot(Consistency::Eventual, self.wait_max()).await;

@@ -75,7 +75,7 @@ impl Collection {
         let reading = || Reading {
             shelf: shelf.clone(),
             partitioner: self.partitioner.clone(),
-            serves: duty.role().reads(),
+            serves: duty.station().role.reads(),
             poll: *poll,
             grace: limits.grace,
         };
@@ -98,6 +98,32 @@ impl Collection {
         let applied = self.follower.get().map(Follower::applied)?;
         let own = self.writer.get().map_or(Seq(0), Writer::last_version);
         (own <= applied.version()).then_some(applied)
+    }
+
+    /// The newest version that this instance knows of: what it shows, or has written.
+    pub fn known_version(&self) -> Option<Seq> {
+        let applied = self.follower.get().map(|follower| follower.applied().version());
+        applied.max(self.writer.get().map(Writer::last_version))
+    }
+
+    /// Bytes of log that are not indexed, as far as this instance knows.
+    pub fn unindexed_bytes(&self) -> u64 {
+        let read = self.follower.get().map_or(0, |follower| follower.applied().tail.totals.bytes);
+        let written = self.writer.get().map_or(0, Writer::log_bytes);
+        read.max(written).saturating_sub(self.manifest().indexed.bytes)
+    }
+
+    /// How long ago the read path last found nothing newer in the log, where it is in use.
+    pub fn lag(&self) -> Option<Duration> {
+        self.follower.get().map(Follower::lag)
+    }
+
+    /// Has the read path look at the log where nobody has read for so long that it no longer does.
+    pub async fn keep_current(&self) -> Result<()> {
+        match self.follower.get() {
+            Some(follower) if !follower.has_ended() => follower.keep_current().await,
+            _ => Ok(()),
+        }
     }
 
     /// A snapshot that shows what `consistency` asks for, and always this instance's own writes.

@@ -68,7 +68,7 @@ impl Collector {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            if self.duty.role().writes()
+            if self.duty.station().takes_writes()
                 && let Err(error) = self.pass().await
             {
                 tracing::warn!(%error, "collecting failed; trying again later");

@@ -2,7 +2,7 @@
 
 use crate::base::Env;
 use crate::base::settings::{IndexBuilder, Role, Settings};
-use crate::engine::duty::Duty;
+use crate::engine::duty::{Duty, Station};
 use crate::engine::segments::Shelf;
 use crate::engine::writer::Limits;
 use crate::index::{Builder, IndexParams};
@@ -72,7 +72,7 @@ impl Context {
         let millis = Duration::from_millis;
         Context {
             instance_id: instance_id.into(),
-            duty: Duty::new(role),
+            duty: Duty::new(Station { role, standby: settings.standby && role.writes() }),
             limits: Limits {
                 batch_max_bytes: settings.batch_max_bytes,
                 batch_max_records: settings.batch_max_records,

@@ -1,8 +1,8 @@
-//! What this instance does at the moment: a role that may change while it runs.
+//! What this instance does at the moment: its role, which may change while it runs.
 //!
-//! 1. A write is admitted by [`Duty::admit_write`] and holds its guard until it is answered. Once the role
-//!    no longer writes, none is admitted, and [`Duty::drained`] waits for those that were.
-//! 2. Whoever works for a role in the background looks at [`Duty::role`] before each round.
+//! 1. A write is admitted by [`Duty::admit_write`] and holds its guard until it is answered. Once the station
+//!    takes no writes, none is admitted, and [`Duty::drained`] waits for those that were.
+//! 2. Whoever works for a role in the background looks at [`Duty::station`] before each round.
 
 use crate::base::settings::Role;
 use crate::base::{Code, Error, Result};
@@ -15,13 +15,29 @@ pub trait Others: std::fmt::Debug + Send + Sync {
     fn endpoints(&self, writes: bool) -> Vec<String>;
 }
 
-/// The role in force. Cloning shares it.
+/// What an instance is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Station {
+    /// Its role.
+    pub role: Role,
+    /// Whether it waits to write until nobody else does.
+    pub standby: bool,
+}
+
+impl Station {
+    /// Whether it takes writes.
+    pub fn takes_writes(self) -> bool {
+        self.role.writes() && !self.standby
+    }
+}
+
+/// The station in force. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Duty(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    role: watch::Sender<Role>,
+    station: watch::Sender<Station>,
     writes_in_flight: watch::Sender<usize>,
     others: Mutex<Option<Arc<dyn Others>>>,
 }
@@ -37,28 +53,23 @@ impl Drop for Admitted {
 }
 
 impl Duty {
-    /// A role to begin with.
-    pub fn new(role: Role) -> Duty {
+    /// A station to begin with.
+    pub fn new(station: Station) -> Duty {
         Duty(Arc::new(Inner {
-            role: watch::Sender::new(role),
+            station: watch::Sender::new(station),
             writes_in_flight: watch::Sender::new(0),
             others: Mutex::default(),
         }))
     }
 
-    /// The role in force.
-    pub fn role(&self) -> Role {
-        *self.0.role.borrow()
+    /// The station in force.
+    pub fn station(&self) -> Station {
+        *self.0.station.borrow()
     }
 
-    /// Tells of changes.
-    pub fn changes(&self) -> watch::Receiver<Role> {
-        self.0.role.subscribe()
-    }
-
-    /// From now on this is the role.
-    pub fn set(&self, role: Role) {
-        self.0.role.send_replace(role);
+    /// From now on this is the station.
+    pub fn set(&self, station: Station) {
+        self.0.station.send_replace(station);
     }
 
     /// Where errors learn who serves what this instance does not.
@@ -87,22 +98,22 @@ impl Duty {
     }
 
     fn check(&self, writes: bool) -> Result<()> {
-        let role = self.role();
+        let station = self.station();
         let (allowed, code, verb, other, key) = if writes {
-            (role.writes(), Code::ReadOnlyInstance, "writes", "writer or hybrid", "writers")
+            let code = Code::ReadOnlyInstance;
+            (station.takes_writes(), code, "writes", "writer or hybrid", "writers")
         } else {
-            (role.reads(), Code::WriteOnlyInstance, "reads", "reader or hybrid", "readers")
+            (station.role.reads(), Code::WriteOnlyInstance, "reads", "reader or hybrid", "readers")
         };
         if allowed {
             return Ok(());
         }
         let others = self.0.others.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         let endpoints = others.map(|others| others.endpoints(writes)).unwrap_or_default();
-        let message = format!(
-            "this instance is a {} and does not serve {verb}; send them to a {other}",
-            role.name()
-        );
-        Err(Error::new(code, message).with("role", role.name()).with(key, endpoints))
+        let (role, standby) = (station.role.name(), if station.standby { " on standby" } else { "" });
+        let message =
+            format!("this instance is a {role}{standby} and does not serve {verb}; send them to a {other}");
+        Err(Error::new(code, message).with("role", role).with(key, endpoints))
     }
 }
 
@@ -119,12 +130,16 @@ mod tests {
         }
     }
 
+    fn active(role: Role) -> Station {
+        Station { role, standby: false }
+    }
+
     #[tokio::test]
     async fn a_demoted_instance_admits_no_write_and_waits_for_those_in_flight() {
-        let duty = Duty::new(Role::Hybrid);
+        let duty = Duty::new(active(Role::Hybrid));
         duty.refer_to(Arc::new(One));
         let admitted = duty.admit_write().unwrap();
-        duty.set(Role::Reader);
+        duty.set(active(Role::Reader));
         let refused = duty.admit_write().unwrap_err();
         assert_eq!(refused.code(), Code::ReadOnlyInstance);
         assert!(format!("{:?}", refused.details()).contains("http://other?writes=true"));
@@ -133,8 +148,10 @@ mod tests {
         drop(admitted);
         drained.await;
         duty.check_read().unwrap();
-        duty.set(Role::Writer);
+        duty.set(active(Role::Writer));
         assert_eq!(duty.check_read().unwrap_err().code(), Code::WriteOnlyInstance);
         duty.admit_write().unwrap();
+        duty.set(Station { role: Role::Writer, standby: true });
+        assert!(duty.admit_write().unwrap_err().message().contains("on standby"));
     }
 }

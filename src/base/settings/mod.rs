@@ -102,6 +102,15 @@ pub enum PartitionStrategy {
     Hash,
 }
 
+impl PartitionStrategy {
+    /// The name in settings and in the shared config.
+    pub fn name(self) -> &'static str {
+        match self {
+            PartitionStrategy::Hash => "hash",
+        }
+    }
+}
+
 /// How distance is measured, as instances agree on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -112,6 +121,17 @@ pub enum DistanceMetric {
     Euclidean,
     /// Minus the inner product.
     Dot,
+}
+
+impl DistanceMetric {
+    /// The name in settings and in the shared config.
+    pub fn name(self) -> &'static str {
+        match self {
+            DistanceMetric::Cosine => "cosine",
+            DistanceMetric::Euclidean => "euclidean",
+            DistanceMetric::Dot => "dot",
+        }
+    }
 }
 
 /// Declares the struct with each default beside its setting.

@@ -152,7 +152,7 @@ impl Upkeep {
     }
 
     async fn round(&mut self) {
-        if !self.context.duty.role().writes() {
+        if !self.context.duty.station().takes_writes() {
             return self.let_go().await;
         }
         let names = match self.names().await {
