@@ -20,6 +20,13 @@ pub struct StoreLabels {
     pub outcome: &'static str,
 }
 
+/// Labels of a conditional PUT of the shared config.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClusterLabels {
+    /// `won`, `lost`, `ambiguous` or `failed`.
+    pub outcome: &'static str,
+}
+
 /// Labels of an HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpLabels {
@@ -68,6 +75,16 @@ pub struct Metrics {
     pub upkeep_lost: Counter,
     /// Segments and deletions that nothing named any more and that were deleted.
     pub objects_collected: Counter,
+    /// Conditional PUTs of the shared config.
+    pub cluster_writes: Family<ClusterLabels, Counter>,
+    /// Heartbeats written, into the shared config or beside it.
+    pub heartbeats: Counter,
+    /// Heartbeats that were left in an object of their own.
+    pub heartbeats_overflowed: Counter,
+    /// Leaders that this instance has seen come to power.
+    pub cluster_leader_elections: Counter,
+    /// Changes by other instances of the shared config that this instance has taken up.
+    pub cluster_state_replications: Counter,
     /// Searches answered.
     pub searches: Counter,
     /// Seconds that searches took inside the engine.
@@ -110,6 +127,11 @@ impl Default for Metrics {
             compaction_rows: Counter::default(),
             upkeep_lost: Counter::default(),
             objects_collected: Counter::default(),
+            cluster_writes: Family::default(),
+            heartbeats: Counter::default(),
+            heartbeats_overflowed: Counter::default(),
+            cluster_leader_elections: Counter::default(),
+            cluster_state_replications: Counter::default(),
             searches: Counter::default(),
             search_seconds: seconds(),
             http_requests: Family::default(),
@@ -131,6 +153,8 @@ impl Metrics {
         let (store, http) = (self.store_requests.clone(), self.http_requests.clone());
         registry.register("store_requests", "Requests to the object store", store);
         registry.register("http_requests", "HTTP requests answered", http);
+        let writes = self.cluster_writes.clone();
+        registry.register("cluster_writes", "Conditional PUTs of the shared config", writes);
         let (vectors, tail) = (self.vector_count.clone(), self.tail_bytes.clone());
         registry.register("vector_count", "Live records over all open collections", vectors);
         registry.register("tail_bytes", "Bytes of the log tails held in memory", tail);
@@ -144,7 +168,7 @@ impl Metrics {
     }
 
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 16] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 20] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -173,6 +197,22 @@ impl Metrics {
             ("compaction_rows", "Rows that compactions put into segments", &self.compaction_rows),
             ("upkeep_lost", "Passes whose outcome was thrown away", &self.upkeep_lost),
             ("objects_collected", "Segments and deletions deleted", &self.objects_collected),
+            ("heartbeats", "Heartbeats written", &self.heartbeats),
+            (
+                "heartbeats_overflowed",
+                "Heartbeats left in an object of their own",
+                &self.heartbeats_overflowed,
+            ),
+            (
+                "cluster_leader_elections",
+                "Leaders seen coming to power",
+                &self.cluster_leader_elections,
+            ),
+            (
+                "cluster_state_replications",
+                "Changes of the shared config by others that were taken up",
+                &self.cluster_state_replications,
+            ),
             ("searches", "Searches answered", &self.searches),
         ]
     }

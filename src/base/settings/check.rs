@@ -51,6 +51,10 @@ const LIMITS: &[Limit] = limits! {
     partition_max_vectors: 1_000, 1_000_000_000;
     lease_ttl_ms: 1_000, HOUR_MS;
     cache_max_bytes: 1, BYTES_MAX;
+    heartbeat_interval_ms: 100, HOUR_MS;
+    instance_timeout_ms: 200, 24 * HOUR_MS;
+    instance_remove_ms: 0, 30 * 24 * HOUR_MS;
+    leader_lease_ms: 1_000, HOUR_MS;
     store_concurrency: 1, 65_536;
     store_timeout_ms: 1, HOUR_MS;
     store_cas_timeout_ms: 1, HOUR_MS;
@@ -120,6 +124,8 @@ fn faults(settings: &Settings) -> Faults {
     check("log_level", log_level_fault(&settings.log_level));
     check("batch_max_bytes", batch_fault(settings));
     check("store_cas_timeout_ms", cas_timeout_fault(settings));
+    check("config_path", config_path_fault(&settings.config_path));
+    check("instance_timeout_ms", instance_timeout_fault(settings));
     faults
 }
 
@@ -134,6 +140,24 @@ fn cas_timeout_fault(settings: &Settings) -> Option<String> {
     let value = settings.store_cas_timeout_ms;
     (settings.store_is_s3() && value < S3_CAS_TIMEOUT_MS_MIN).then(|| {
         format!("is {value}: use at least {S3_CAS_TIMEOUT_MS_MIN} on S3, where a conditional PUT may wait that long")
+    })
+}
+
+fn config_path_fault(path: &str) -> Option<String> {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
+    let valid = path.ends_with(".json")
+        && path.len() <= 512
+        && path.bytes().all(letter)
+        && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    (!valid).then(|| {
+        format!("is {path:?}: use a key below the store's root, for example _brainy/config.json")
+    })
+}
+
+fn instance_timeout_fault(settings: &Settings) -> Option<String> {
+    let (timeout, interval) = (settings.instance_timeout_ms, settings.heartbeat_interval_ms);
+    (timeout < interval.saturating_mul(2)).then(|| {
+        format!("is {timeout}: use at least twice heartbeat_interval_ms ({interval}), or one late heartbeat makes an instance dead")
     })
 }
 

@@ -156,6 +156,21 @@ pub struct Settings {
     /// Memory for segments, in bytes; those in use may take more; at least 1.
     pub cache_max_bytes: u64,
 
+    /// Where the shared config stands in the store: a relative key that ends in `.json`.
+    pub config_path: String,
+    /// How often this instance says in the shared config that it lives, in milliseconds
+    /// (100..=3,600,000).
+    pub heartbeat_interval_ms: u64,
+    /// After how long without a heartbeat an instance counts as dead, in milliseconds
+    /// (200..=86,400,000); at least twice `heartbeat_interval_ms`.
+    pub instance_timeout_ms: u64,
+    /// How long a dead instance stays in the shared config, in milliseconds (0..=2,592,000,000).
+    pub instance_remove_ms: u64,
+    /// How long the leader leads without renewing its lease, in milliseconds (1,000..=3,600,000).
+    pub leader_lease_ms: u64,
+    /// Whether this instance, if it writes, waits until no other instance does.
+    pub standby: bool,
+
     /// Requests to the store in flight at a time (1..=65,536).
     pub store_concurrency: usize,
     /// Time limit of one store request, in milliseconds (1..=3,600,000).
@@ -220,6 +235,12 @@ impl Default for Settings {
             partition_max_vectors: 2_000_000,
             lease_ttl_ms: 30_000,
             cache_max_bytes: 8 << 30,
+            config_path: "_brainy/config.json".to_owned(),
+            heartbeat_interval_ms: 30_000,
+            instance_timeout_ms: 60_000,
+            instance_remove_ms: 600_000,
+            leader_lease_ms: 15_000,
+            standby: false,
             store_concurrency: 64,
             store_timeout_ms: 30_000,
             store_cas_timeout_ms: 30_000,
