@@ -23,17 +23,25 @@ pub fn status(code: Code) -> StatusCode {
         | Code::InvalidCollectionName
         | Code::InvalidSettings => StatusCode::BAD_REQUEST,
         Code::ReadOnlyInstance | Code::WriteOnlyInstance => StatusCode::FORBIDDEN,
-        Code::CollectionNotFound | Code::VectorNotFound | Code::RouteNotFound => {
-            StatusCode::NOT_FOUND
-        }
+        Code::CollectionNotFound
+        | Code::VectorNotFound
+        | Code::RouteNotFound
+        | Code::InstanceNotFound
+        | Code::StateNotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Code::SettingsConflict | Code::NotAMember => StatusCode::CONFLICT,
+        Code::SettingsConflict
+        | Code::NotAMember
+        | Code::InstanceIdInUse
+        | Code::InstanceAlive
+        | Code::InstanceSuperseded => StatusCode::CONFLICT,
+        Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::Backpressure => StatusCode::TOO_MANY_REQUESTS,
         Code::Overloaded
         | Code::ShuttingDown
         | Code::StoreUnavailable
+        | Code::SharedConfigInvalid
         | Code::StoreDenied
         | Code::StoreNotFound
         | Code::StoreUnsafe

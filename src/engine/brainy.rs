@@ -126,7 +126,9 @@ impl Brainy {
 
     /// Asks the store one cheap question, to find out whether it answers.
     pub async fn check_store(&self) -> Result<()> {
-        store::get(&*self.0.context.store, &store::paths::config()).await.map(drop)
+        store::get(&*self.0.context.store, &store::paths::config(&self.0.settings.config_path))
+            .await
+            .map(drop)
     }
 
     /// Creates a collection; `false` where it was there with the same settings.
@@ -391,7 +393,7 @@ impl Brainy {
         let manifest = collection.view().look_now().await?.manifest;
         let found = unnamed(&self.0.context.store, &manifest).await?;
         let objects = found.into_iter().map(|(object, _)| object);
-        Ok(objects.map(|Listed { key, size }| UnnamedObject { key, bytes: size }).collect())
+        Ok(objects.map(|Listed { key, size, .. }| UnnamedObject { key, bytes: size }).collect())
     }
 
     /// Splits partitions until the group of most records has `count` (1..=4,096) even ranges of the
