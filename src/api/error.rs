@@ -48,7 +48,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
         Code::VersionTimeout | Code::RequestTimeout | Code::ReplicationTimeout => {
             StatusCode::GATEWAY_TIMEOUT
-        },
+        }
         Code::NewerFormat | Code::Corrupt | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -35,8 +35,8 @@ impl HttpPeers {
             .no_proxy()
             .user_agent(concat!("brainy/", env!("CARGO_PKG_VERSION")))
             .build();
-        let client = client
-            .map_err(|error| Error::internal("HTTP could not be set up").caused_by(error))?;
+        let client =
+            client.map_err(|error| Error::internal("HTTP could not be set up").caused_by(error))?;
         Ok(HttpPeers(client))
     }
 }

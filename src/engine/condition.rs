@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn bounds_are_those_of_the_settings_and_zero_is_none() {
-        let mut settings = Settings { memory_max_bytes: 100, lag_max_ms: 5_000, ..Default::default() };
+        let mut settings =
+            Settings { memory_max_bytes: 100, lag_max_ms: 5_000, ..Default::default() };
         let mut condition = Condition::default();
         condition.of_memory(&settings, 100);
         condition.of_lag(&settings, 5.0);

@@ -110,9 +110,11 @@ impl Duty {
         }
         let others = self.0.others.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         let endpoints = others.map(|others| others.endpoints(writes)).unwrap_or_default();
-        let (role, standby) = (station.role.name(), if station.standby { " on standby" } else { "" });
-        let message =
-            format!("this instance is a {role}{standby} and does not serve {verb}; send them to a {other}");
+        let (role, standby) =
+            (station.role.name(), if station.standby { " on standby" } else { "" });
+        let message = format!(
+            "this instance is a {role}{standby} and does not serve {verb}; send them to a {other}"
+        );
         Err(Error::new(code, message).with("role", role).with(key, endpoints))
     }
 }

@@ -278,7 +278,6 @@ impl Appender {
         self.stale = false;
         Ok(())
     }
-
 }
 
 impl Tail {

@@ -209,7 +209,10 @@ pub async fn set_role(
     operation_id = "removeNode",
     params(NodeId),
     responses((status = 200, body = RemovedBody)))]
-pub async fn remove(State(app): State<Shared>, NodeId(id): NodeId) -> Result<axum::response::Response, ApiError> {
+pub async fn remove(
+    State(app): State<Shared>,
+    NodeId(id): NodeId,
+) -> Result<axum::response::Response, ApiError> {
     app.brainy.cluster().membership()?.remove(&id).await?;
     tracing::info!(target: "brainy::cluster", %id, "a dead instance was removed");
     json(StatusCode::OK, &RemovedBody { removed: true })

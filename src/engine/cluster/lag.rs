@@ -60,7 +60,8 @@ fn living<'a>(
     view: &'a ClusterView,
     own: &'a InstanceMetrics,
 ) -> impl Iterator<Item = (Node<'a>, &'a InstanceMetrics)> {
-    let metrics = move |node: &Node<'a>| if *node.id == *view.id { own } else { &node.entry.metrics };
+    let metrics =
+        move |node: &Node<'a>| if *node.id == *view.id { own } else { &node.entry.metrics };
     view.nodes().filter(|node| node.alive).map(move |node| (node, metrics(&node)))
 }
 
@@ -92,7 +93,9 @@ pub(super) async fn replication(
     }
     let reads = wanted.into_iter().take(HEADERS_MAX).map(|(collection, version)| async move {
         let bytes = match CollectionName::new(&collection) {
-            Ok(name) => header_at(store, &name, Seq(version)).await?.map(|header| header.totals.bytes),
+            Ok(name) => {
+                header_at(store, &name, Seq(version)).await?.map(|header| header.totals.bytes)
+            }
             Err(_) => None,
         };
         Ok::<_, crate::base::Error>(((collection, version), bytes))

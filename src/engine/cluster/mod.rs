@@ -18,8 +18,8 @@ use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::{ReplicationMode, Role, Settings};
 use crate::base::{Code, Error, Result};
 use crate::cluster::{
-    ClusterSettings, ClusterView, InstanceMetrics, MemberOptions, Membership, ParsedConfigs, SharedState, Standing,
-    Status, Timing, Vitals,
+    ClusterSettings, ClusterView, InstanceMetrics, MemberOptions, Membership, ParsedConfigs,
+    SharedState, Standing, Status, Timing, Vitals,
 };
 use crate::engine::collections::Collections;
 use crate::engine::condition::Condition;
@@ -66,7 +66,11 @@ struct Inner {
 
 impl Cluster {
     /// Of an instance that has not joined.
-    pub(super) fn new(context: Context, collections: Arc<Collections>, settings: Settings) -> Cluster {
+    pub(super) fn new(
+        context: Context,
+        collections: Arc<Collections>,
+        settings: Settings,
+    ) -> Cluster {
         Cluster(Arc::new(Inner {
             state: SharedState::new(context.store.clone(), context.env.clone()),
             vitals: Arc::new(vitals::Sampled::new(context.clone(), collections.clone())),
