@@ -376,8 +376,10 @@ mod tests {
         let metrics = Metrics::default();
         let text = metrics.encode();
         // Families without members do not appear as lines, but have their help.
-        let mut served: Vec<&str> =
-            text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+        let mut served: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())
+            .collect();
         let page = include_str!("../../docs/metrics.md");
         let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
         let mut listed: Vec<&str> = rows.map(|name| name.trim_end_matches("_total")).collect();

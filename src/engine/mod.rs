@@ -12,6 +12,7 @@ pub mod collections;
 pub mod collector;
 pub mod context;
 pub mod follower;
+pub mod identity;
 pub mod model;
 pub mod records;
 pub mod search;

@@ -20,11 +20,7 @@ pub async fn run(args: &InstanceArgs) -> Result<()> {
     }
     tracing::info!(target: "brainy::role", role = role.name(), source = %source, "role detected");
     let mut signals = Signals::listen()?;
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        settings = changed(&effective),
-        "starting"
-    );
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = changed(&effective), "starting");
     // A store that hangs must not make the process deaf.
     let brainy = tokio::select! {
         biased;

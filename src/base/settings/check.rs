@@ -243,6 +243,14 @@ fn instance_fault(id: &str) -> Option<String> {
     })
 }
 
+/// Checks an instance's name.
+pub fn check_instance_id(id: &str) -> Result<()> {
+    match instance_fault(id) {
+        Some(fault) => Err(invalid("instance_id", &Source::Default, &fault)),
+        None => Ok(()),
+    }
+}
+
 fn log_level_fault(level: &str) -> Option<String> {
     EnvFilter::try_new(level)
         .err()

@@ -224,7 +224,8 @@ impl Layers {
         for flag in flags.iter().filter(|flag| Meaning::of_flag(&flag.key).is_none()) {
             let key = known(&flag.key).ok_or_else(|| {
                 let aliases = aliases::names().map(|name| format!("{SECTION}.{name}"));
-                let nearest = nearest(&flag.key, keys().iter().map(|key| (*key).to_owned()).chain(aliases));
+                let nearest =
+                    nearest(&flag.key, keys().iter().map(|key| (*key).to_owned()).chain(aliases));
                 let what = format!("setting {:?} in {}", flag.key, flag.flag);
                 unknown(&what, &flag.key, &nearest)
             })?;

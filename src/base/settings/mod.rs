@@ -16,7 +16,7 @@ mod role;
 mod value;
 
 pub use aliases::{ALIASES, Alias, NOT_NEEDED, NotNeeded, Notice};
-pub use check::range;
+pub use check::{check_instance_id, range};
 pub use layers::{Effective, FlagValue, Source, load};
 pub use redact::{is_secret, redact};
 pub use role::{RoleSource, resolve_role};
