@@ -82,8 +82,7 @@ async fn spans_and_log_lines_reach_a_collector() {
     let sent = |path: &str, text: &str| {
         inbox.iter().any(|got| got.path == path && contains(&got.body, text))
     };
-    for text in
-        ["GET /v1/collections/{collection}", "service.name", "n-17", "collection_not_found"]
+    for text in ["GET /v1/collections/{collection}", "service.name", "n-17", "collection_not_found"]
     {
         assert!(sent("/v1/traces", text), "{text} is in no span");
     }

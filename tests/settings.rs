@@ -213,7 +213,7 @@ fn settings_that_contradict_each_other_are_refused_and_all_faults_are_named() {
     refused(from_env(&small), &["batch_max_bytes", "(1000)", "gc_grace_ms", "10000"]);
     refused(
         from_env(&[("BRAINY_HEARTBEAT_INTERVAL_MS", "60000")]),
-        &["instance_timeout_ms is 60000", "more than heartbeat_interval_ms (60000)"],
+        &["instance_timeout_ms is 60000", "at least twice heartbeat_interval_ms (60000)"],
     );
     let timeout = ("BRAINY_STORE_CAS_TIMEOUT_MS", "29999");
     from_env(&[timeout]).unwrap();

@@ -5,12 +5,14 @@
 //! one call of the engine's facade, and a reply. Every failure, also of a layer, has the JSON form
 //! of [`error`].
 
+mod cluster;
 mod collections;
 mod error;
 mod extract;
 mod health;
 mod middleware;
 mod openapi;
+mod peers;
 mod records;
 mod search;
 mod transfer;
@@ -31,6 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use error::status;
+pub use peers::HttpPeers;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -101,7 +104,7 @@ struct Routes {
     data: OpenApiRouter<Shared>,
     /// Bounded in number only: they last as long as the client sends or takes, or the work is long.
     streams: OpenApiRouter<Shared>,
-    /// Answered also by an instance that sheds load.
+    /// Answered also by an instance that sheds load; bounded by the store's own limits.
     operations: OpenApiRouter<Shared>,
 }
 
@@ -128,7 +131,19 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
             .routes(routes!(health::report))
             .routes(routes!(health::live))
             .routes(routes!(health::ready))
-            .routes(routes!(health::metrics)),
+            .routes(routes!(health::metrics))
+            .routes(routes!(cluster::status))
+            .routes(routes!(cluster::nodes))
+            .routes(routes!(cluster::node, cluster::remove))
+            .routes(routes!(cluster::set_role))
+            .routes(routes!(cluster::health))
+            .routes(routes!(cluster::config))
+            .routes(routes!(cluster::replication))
+            .routes(routes!(cluster::applied))
+            .routes(routes!(cluster::join))
+            .routes(routes!(cluster::leave))
+            .routes(routes!(cluster::state::list))
+            .routes(routes!(cluster::state::get, cluster::state::put, cluster::state::delete)),
     };
     let mut description = openapi::base();
     for part in [&mut routes.data, &mut routes.streams, &mut routes.operations] {

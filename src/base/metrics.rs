@@ -51,6 +51,13 @@ pub type FloatCounter = Counter<f64, AtomicU64>;
 /// A histogram for each value of the labels.
 pub type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
+/// Labels of a conditional PUT of the shared config.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClusterLabels {
+    /// `won`, `lost`, `ambiguous` or `failed`.
+    pub outcome: &'static str,
+}
+
 /// Labels of an HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpLabels {
@@ -109,6 +116,16 @@ pub struct Metrics {
     pub upkeep_seconds: Histograms<TaskLabels>,
     /// Segments and deletions that nothing named any more and that were deleted.
     pub objects_collected: Counter,
+    /// Conditional PUTs of the shared config.
+    pub cluster_writes: Family<ClusterLabels, Counter>,
+    /// Heartbeats written, into the shared config or beside it.
+    pub heartbeats: Counter,
+    /// Heartbeats that were left in an object of their own.
+    pub heartbeats_overflowed: Counter,
+    /// Leaders that this instance has seen come to power.
+    pub cluster_leader_elections: Counter,
+    /// Changes by other instances of the shared config that this instance has taken up.
+    pub cluster_state_replications: Counter,
     /// Searches answered.
     pub searches: Counter,
     /// Seconds that searches took inside the engine.
@@ -125,10 +142,6 @@ pub struct Metrics {
     pub cluster_nodes: Gauge,
     /// Instances of the cluster that are alive.
     pub cluster_healthy_nodes: Gauge,
-    /// Times that this instance saw another leader take over.
-    pub cluster_leader_elections: Counter,
-    /// Changes of the shared config that this instance has taken up.
-    pub cluster_state_replications: Counter,
     /// Seconds that each instance lags behind the log.
     pub replication_lag_seconds: Family<NodeLabels, FloatGauge>,
     /// Requests of the last minute.
@@ -172,6 +185,11 @@ impl Default for Metrics {
             upkeep_running: Family::default(),
             upkeep_seconds: Family::new_with_constructor(long_seconds),
             objects_collected: Counter::default(),
+            cluster_writes: Family::default(),
+            heartbeats: Counter::default(),
+            heartbeats_overflowed: Counter::default(),
+            cluster_leader_elections: Counter::default(),
+            cluster_state_replications: Counter::default(),
             searches: Counter::default(),
             search_seconds: seconds(),
             http_requests: Family::default(),
@@ -180,8 +198,6 @@ impl Default for Metrics {
             tail_bytes: Gauge::default(),
             cluster_nodes: Gauge::default(),
             cluster_healthy_nodes: Gauge::default(),
-            cluster_leader_elections: Counter::default(),
-            cluster_state_replications: Counter::default(),
             replication_lag_seconds: Family::default(),
             traffic: Traffic::default(),
             process: Sampler::default(),
@@ -248,6 +264,8 @@ impl Metrics {
         registry.register_with_unit("store_request", help, seconds.clone(), store);
         let (help, upkeep) = ("Time that passes and compactions took", self.upkeep_seconds.clone());
         registry.register_with_unit("upkeep", help, seconds.clone(), upkeep);
+        let writes = self.cluster_writes.clone();
+        registry.register("cluster_writes", "Conditional PUTs of the shared config", writes);
         for (name, help, histogram) in [
             ("search", "Time that searches took inside the engine", &self.search_seconds),
             ("http_request", "Time that HTTP requests took", &self.http_seconds),
@@ -273,7 +291,7 @@ impl Metrics {
     }
 
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 21] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 23] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -312,6 +330,12 @@ impl Metrics {
             ("compaction_rows", "Rows that compactions put into segments", &self.compaction_rows),
             ("upkeep_lost", "Passes whose outcome was thrown away", &self.upkeep_lost),
             ("objects_collected", "Segments and deletions deleted", &self.objects_collected),
+            ("heartbeats", "Heartbeats written", &self.heartbeats),
+            (
+                "heartbeats_overflowed",
+                "Heartbeats left in an object of their own",
+                &self.heartbeats_overflowed,
+            ),
             ("searches", "Searches answered", &self.searches),
         ]
     }

@@ -85,6 +85,11 @@ impl<V: Weighed + Send + Sync + 'static> Cache<V> {
         self.values.invalidate(&name).await;
     }
 
+    /// Values held, about: what is under way is not counted yet.
+    pub fn count(&self) -> u64 {
+        self.values.entry_count()
+    }
+
     /// Bytes held and values held, once everything under way is accounted for.
     pub async fn held(&self) -> (u64, u64) {
         self.values.run_pending_tasks().await;

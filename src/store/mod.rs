@@ -125,6 +125,9 @@ pub struct Listed {
     pub key: Key,
     /// Its size in bytes.
     pub size: u64,
+    /// Changes whenever the object does. A read takes it as `if_none_match`, but no conditional PUT
+    /// takes it: a store may list other names than it answers reads with.
+    pub etag: Option<Etag>,
 }
 
 /// One page of a listing.

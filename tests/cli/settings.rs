@@ -39,8 +39,7 @@ fn config_show_says_where_every_value_came_from_without_secrets() {
 
 #[test]
 fn names_from_elsewhere_are_taken_and_named() {
-    let args =
-        ["config", "show", "--json", "--cluster-mode", "replica", "--store", "s3://bucket"];
+    let args = ["config", "show", "--json", "--cluster-mode", "replica", "--store", "s3://bucket"];
     let mut command = brainy(&args);
     let ran = Ran::from(
         command.env("CLUSTER_NODE_ID", "n1").env("CLUSTER_PEERS", "n2:1").output().unwrap(),

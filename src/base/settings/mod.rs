@@ -102,6 +102,15 @@ pub enum PartitionStrategy {
     Hash,
 }
 
+impl PartitionStrategy {
+    /// The name in settings and in the shared config.
+    pub fn name(self) -> &'static str {
+        match self {
+            PartitionStrategy::Hash => "hash",
+        }
+    }
+}
+
 /// How distance is measured, as instances agree on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -112,6 +121,17 @@ pub enum DistanceMetric {
     Euclidean,
     /// Minus the inner product.
     Dot,
+}
+
+impl DistanceMetric {
+    /// The name in settings and in the shared config.
+    pub fn name(self) -> &'static str {
+        match self {
+            DistanceMetric::Cosine => "cosine",
+            DistanceMetric::Euclidean => "euclidean",
+            DistanceMetric::Dot => "dot",
+        }
+    }
 }
 
 /// Declares the struct with each default beside its setting.
@@ -168,7 +188,7 @@ settings! {
         /// How often this instance says that it is alive, in milliseconds (100..=3,600,000).
         pub heartbeat_interval_ms: u64 = 30_000,
         /// An instance that has not been heard of for so long counts as dead, in milliseconds
-        /// (200..=86,400,000); more than `heartbeat_interval_ms`.
+        /// (200..=86,400,000); at least twice `heartbeat_interval_ms`.
         pub instance_timeout_ms: u64 = 60_000,
         /// How long a dead instance stays listed, in milliseconds (0..=2,592,000,000).
         pub instance_remove_ms: u64 = 600_000,

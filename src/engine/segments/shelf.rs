@@ -51,6 +51,11 @@ impl Shelf {
         self.cache.held().await
     }
 
+    /// Segments held, about.
+    pub fn segments(&self) -> u64 {
+        self.cache.count()
+    }
+
     /// A segment, where it is in memory.
     pub async fn resident(&self, id: Ulid) -> Option<Arc<Resident>> {
         self.cache.get(id).await

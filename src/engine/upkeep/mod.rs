@@ -122,7 +122,7 @@ impl Upkeep {
         Upkeep { context, collections, task, known: BTreeMap::new(), looked_at_all: None }
     }
 
-    /// Runs until the instance stops.
+    /// Works while this instance writes, until it stops.
     pub async fn run(mut self) {
         let stop = self.context.env.tasks.stopping().clone();
         loop {
@@ -139,6 +139,11 @@ impl Upkeep {
                 () = self.round() => {}
             }
         }
+        self.let_go().await;
+    }
+
+    /// Gives all leases back, so that others need not wait.
+    async fn let_go(&mut self) {
         for known in self.known.values_mut() {
             if let Err(error) = known.lease.release().await {
                 tracing::debug!(%error, "a lease could not be given back; it will expire");
@@ -147,6 +152,9 @@ impl Upkeep {
     }
 
     async fn round(&mut self) {
+        if !self.context.duty.station().takes_writes() {
+            return self.let_go().await;
+        }
         let names = match self.names().await {
             Ok(names) => names,
             Err(error) => return tracing::warn!(%error, "collections could not be listed"),
