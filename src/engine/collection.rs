@@ -1,7 +1,7 @@
 //! One collection as this instance uses it: its manifest, and its read and write paths once used.
 
 use crate::base::ids::{CollectionName, Seq, record_hash};
-use crate::base::{Code, Error, Result};
+use crate::base::{Code, Result};
 use crate::engine::context::Context;
 use crate::engine::follower::{Follower, Reading};
 use crate::engine::model::{CollectionInfo, CollectionStats, Consistency};

@@ -8,7 +8,7 @@ use crate::log::pace::Pace;
 use crate::log::read::header_at;
 use crate::log::{Bounds, BoundsSource};
 use crate::store::cas::{self, Created};
-use crate::store::{DynStore, Fetched, Precondition, paths};
+use crate::store::{DynStore, Precondition, paths};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -60,7 +60,8 @@ fn living<'a>(
     view: &'a ClusterView,
     own: &'a InstanceMetrics,
 ) -> impl Iterator<Item = (Node<'a>, &'a InstanceMetrics)> {
-    let metrics = |node: &Node<'a>| if *node.id == *view.id { own } else { &node.entry.metrics };
+    let metrics =
+        move |node: &Node<'a>| if *node.id == *view.id { own } else { &node.entry.metrics };
     view.nodes().filter(|node| node.alive).map(move |node| (node, metrics(&node)))
 }
 
