@@ -30,6 +30,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::StateNotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::SettingsConflict
+        | Code::NotAMember
         | Code::InstanceIdInUse
         | Code::InstanceAlive
         | Code::InstanceSuperseded => StatusCode::CONFLICT,
@@ -45,7 +46,9 @@ pub fn status(code: Code) -> StatusCode {
         | Code::StoreNotFound
         | Code::StoreUnsafe
         | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
-        Code::VersionTimeout | Code::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Code::VersionTimeout | Code::RequestTimeout | Code::ReplicationTimeout => {
+            StatusCode::GATEWAY_TIMEOUT
+        }
         Code::NewerFormat | Code::Corrupt | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

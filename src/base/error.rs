@@ -76,6 +76,10 @@ codes! {
     WriteOnlyInstance = "write_only_instance",
     /// The asked-for version was not applied within the deadline.
     VersionTimeout = "version_timeout",
+    /// The write is durable, but live readers did not show it in time.
+    ReplicationTimeout = "replication_timeout",
+    /// This instance has not joined the cluster, or has left it.
+    NotAMember = "not_a_member",
     /// The unindexed tail or the write queue is full; retry later.
     Backpressure = "backpressure",
     /// More requests are in flight than this instance takes; retry later.

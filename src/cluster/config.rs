@@ -187,6 +187,8 @@ pub struct InstanceMetrics {
     pub applied_versions: BTreeMap<String, u64>,
     /// Segments in its memory.
     pub resident_segments: u64,
+    /// Seconds since it last found nothing newer in the log of the collection that it is behind in most.
+    pub lag_seconds: f64,
     /// What a newer version wrote.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -200,6 +202,7 @@ impl InstanceMetrics {
         self.requests_per_second = brief(self.requests_per_second);
         self.average_latency_ms = brief(self.average_latency_ms);
         self.error_rate = brief(self.error_rate);
+        self.lag_seconds = brief(self.lag_seconds);
         while self.applied_versions.len() > APPLIED_VERSIONS_MAX {
             self.applied_versions.pop_last();
         }

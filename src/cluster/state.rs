@@ -165,10 +165,10 @@ impl SharedState {
         let store = &self.store;
         let keys = page.objects.iter().filter_map(|object| paths::parse_state(&object.key));
         let keys: Vec<String> = keys.map(str::to_owned).collect();
-        let reads = keys.iter().map(|key| async move {
-            let place = paths::state(key);
+        let reads = keys.clone().into_iter().map(|key| async move {
+            let place = paths::state(&key);
             match get(&**store, &place).await? {
-                Fetched::Found(object) => Ok(entry(key, cas::parse(&place, &object.bytes)?)),
+                Fetched::Found(object) => Ok(entry(&key, cas::parse(&place, &object.bytes)?)),
                 _ => Ok(None),
             }
         });

@@ -124,9 +124,9 @@ pub struct Node<'a> {
     pub alive: bool,
 }
 
-impl Node<'_> {
+impl<'a> Node<'a> {
     /// Its status: what it says itself while it lives.
-    pub fn status(&self) -> &str {
+    pub fn status(&self) -> &'a str {
         if self.alive { self.entry.status.name() } else { Status::Dead.name() }
     }
 
