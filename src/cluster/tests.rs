@@ -98,7 +98,8 @@ async fn keys_and_values_have_limits() {
 
 fn instance(session: &str, beat: u64, status: Status) -> Instance {
     let mut instance: Instance =
-        serde_json::from_value(json!({"role": "reader", "session": session, "beat": beat})).unwrap();
+        serde_json::from_value(json!({"role": "reader", "session": session, "beat": beat}))
+            .unwrap();
     instance.status = status;
     instance
 }
@@ -132,9 +133,10 @@ async fn a_heartbeat_replaces_only_the_life_that_it_may() {
     store.put(&paths::heartbeat("broken"), "{".into()).await.unwrap();
     overflow.collect().await.unwrap();
     assert!(overflow.fold(&mut config));
-    let told = config.instances.iter().map(|(id, entry)| {
-        (id.as_str(), entry.session.as_deref().unwrap_or(""), entry.beat)
-    });
+    let told = config
+        .instances
+        .iter()
+        .map(|(id, entry)| (id.as_str(), entry.session.as_deref().unwrap_or(""), entry.beat));
     assert_eq!(
         told.collect::<Vec<_>>(),
         [

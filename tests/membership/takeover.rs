@@ -3,6 +3,7 @@
 use crate::support::{Line, Node, Says, World, secs, until};
 use brainy::base::Code;
 use brainy::base::settings::Role;
+use brainy::cluster::lease::Lease;
 use brainy::cluster::{LeaderState, Presence, Standing};
 use brainy::store::{Store, paths};
 use std::collections::BTreeMap;
@@ -193,9 +194,8 @@ async fn one_standby_steps_in_for_the_last_writer() {
     sleep(secs(120)).await;
     assert_eq!(promoted(), 1);
     let config = world.bucket.config().await;
-    let active = config.instances.iter().filter(|(id, entry)| {
-        entry.is_active_writer() && *id != "writer"
-    });
+    let active =
+        config.instances.iter().filter(|(id, entry)| entry.is_active_writer() && *id != "writer");
     assert_eq!(active.count(), 1);
     assert!(config.failover.count >= 1);
 }
@@ -210,4 +210,23 @@ async fn a_standby_that_comes_first_leaves_the_writer_time_to_come() {
     sleep(secs(300)).await;
     assert!(standby.member.orders().borrow().standby);
     assert!(!standby.view().failover.in_progress);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_that_died_while_stepping_in_holds_nobody_up() {
+    let mut world = World::new();
+    world.timing.heartbeat_interval = secs(5);
+    world.timing.instance_timeout = secs(15);
+    let writer = world.start("writer", Role::Writer).await;
+    let waiting = world.start_with("s", Role::Writer, |options| options.standby = true);
+    let waiting = waiting.await.unwrap();
+    sleep(secs(60)).await;
+    // Another standby took the lease and died with it in its hands.
+    let (options, _line) = world.options("lost", Role::Writer);
+    let (key, ttl) = (paths::cluster_lease("writer"), world.timing.leader_lease);
+    let mut lease = Lease::new(options.store, options.env, key, "lost/1".to_owned(), ttl);
+    writer.kill();
+    sleep(secs(10)).await;
+    assert!(lease.hold().await.unwrap().is_some());
+    until("stepped in", secs(40), || !waiting.member.orders().borrow().standby).await;
 }
