@@ -5,7 +5,8 @@
 //! its [`tail`]. [`upkeep`] turns the log into segments and keeps them few.
 //! [`catalog`] creates and deletes collections, [`collector`] removes what nothing names any more.
 
-pub mod brainy;
+pub mod allowed;
+mod brainy;
 pub mod catalog;
 pub mod collection;
 pub mod collections;
