@@ -2,6 +2,7 @@
 
 use crate::base::Env;
 use crate::base::settings::{IndexBuilder, Role, Settings};
+use crate::engine::duty::{Duty, Station};
 use crate::engine::segments::Shelf;
 use crate::engine::writer::Limits;
 use crate::index::{Builder, IndexParams};
@@ -19,8 +20,8 @@ pub struct Context {
     pub env: Env,
     /// This instance's name.
     pub instance_id: Arc<str>,
-    /// What it does.
-    pub role: Role,
+    /// What it does at the moment.
+    pub duty: Duty,
     /// The write path's limits.
     pub limits: Limits,
     /// How often a reader looks for new log entries.
@@ -36,7 +37,7 @@ pub struct Context {
 /// The limits of indexing and compaction; see the settings of the same names.
 #[derive(Debug, Clone, Copy)]
 pub struct UpkeepLimits {
-    /// Whether this instance does it at all.
+    /// Whether this instance does it at all, when its role writes.
     pub enabled: bool,
     /// How often it looks for something to do.
     pub interval: Duration,
@@ -71,7 +72,7 @@ impl Context {
         let millis = Duration::from_millis;
         Context {
             instance_id: instance_id.into(),
-            role,
+            duty: Duty::new(Station { role, standby: settings.standby && role.writes() }),
             limits: Limits {
                 batch_max_bytes: settings.batch_max_bytes,
                 batch_max_records: settings.batch_max_records,
@@ -88,7 +89,7 @@ impl Context {
             env,
             partitioners,
             upkeep: UpkeepLimits {
-                enabled: settings.index_enabled && role.writes(),
+                enabled: settings.index_enabled,
                 interval: millis(settings.index_interval_ms),
                 index_after_bytes: settings.index_after_bytes,
                 index_after: millis(settings.index_after_ms),

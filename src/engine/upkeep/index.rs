@@ -51,6 +51,10 @@ pub(super) async fn pass(
         let group = move || Grouped::of(&tail, &manifest, &*partitioner);
         context.env.background.run(group).await?
     };
+    for (partition, rows) in &grouped.rows {
+        let (collection, rows) = (&manifest.name, rows.len());
+        tracing::debug!(target: "brainy::partitions", %collection, partition, rows, "rows assigned");
+    }
     // Put when all are made: the collector takes what nothing names for a grace period.
     let mut files = Vec::new();
     for (partition, rows) in grouped.rows {

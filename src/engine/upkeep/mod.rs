@@ -23,6 +23,7 @@ pub use index::index_all;
 
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
+use crate::base::metrics::{Metrics, TaskLabels};
 use crate::base::{Code, Result};
 use crate::cluster::lease::Lease;
 use crate::engine::collection::Collection;
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a pass waits for the reader of the log to have come as far as this instance has written.
 const READ_WAIT: Duration = Duration::from_secs(30);
@@ -81,6 +83,29 @@ struct Known {
     looked: Option<Mark>,
 }
 
+/// Work under way, as the metrics show it until it is dropped.
+struct Running {
+    metrics: Arc<Metrics>,
+    labels: TaskLabels,
+    started: Instant,
+}
+
+impl Running {
+    fn start(metrics: &Arc<Metrics>, task: Task) -> Running {
+        let labels = TaskLabels { task: task.name() };
+        metrics.upkeep_running.get_or_create(&labels).inc();
+        Running { metrics: metrics.clone(), labels, started: Instant::now() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.metrics.upkeep_running.get_or_create(&self.labels).dec();
+        let took = self.started.elapsed().as_secs_f64();
+        self.metrics.upkeep_seconds.get_or_create(&self.labels).observe(took);
+    }
+}
+
 /// Indexes or compacts, over all collections, as long as the instance runs.
 #[derive(Debug)]
 pub struct Upkeep {
@@ -97,7 +122,7 @@ impl Upkeep {
         Upkeep { context, collections, task, known: BTreeMap::new(), looked_at_all: None }
     }
 
-    /// Runs until the instance stops.
+    /// Works while this instance writes, until it stops.
     pub async fn run(mut self) {
         let stop = self.context.env.tasks.stopping().clone();
         loop {
@@ -114,6 +139,11 @@ impl Upkeep {
                 () = self.round() => {}
             }
         }
+        self.let_go().await;
+    }
+
+    /// Gives all leases back, so that others need not wait.
+    async fn let_go(&mut self) {
         for known in self.known.values_mut() {
             if let Err(error) = known.lease.release().await {
                 tracing::debug!(%error, "a lease could not be given back; it will expire");
@@ -122,6 +152,9 @@ impl Upkeep {
     }
 
     async fn round(&mut self) {
+        if !self.context.duty.station().takes_writes() {
+            return self.let_go().await;
+        }
         let names = match self.names().await {
             Ok(names) => names,
             Err(error) => return tracing::warn!(%error, "collections could not be listed"),
@@ -275,6 +308,7 @@ impl Upkeep {
         name: &CollectionName,
         work: impl Future<Output = Result<Passed>>,
     ) -> Result<Passed> {
+        let _running = Running::start(&self.context.env.metrics, self.task);
         let pause = self.context.upkeep.lease_ttl / 3;
         let lease = &mut self.known(name).lease;
         let renewals = async {
