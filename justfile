@@ -16,11 +16,12 @@ test *ARGS:
 fmt:
     cargo fmt
 
-# Formatting and clippy, warnings are errors, with and without the broken builds
+# Formatting and clippy, warnings are errors, with and without the broken builds and the export
 lint:
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings
     cargo clippy --all-targets --features defects -- -D warnings
+    cargo clippy --all-targets --features otlp -- -D warnings
 
 # API documentation, warnings are errors
 docs:
@@ -33,6 +34,10 @@ deny:
 # The engine under faults, one seed after another: just sim --seeds 200
 sim *ARGS:
     cargo test --test simulation -- {{ARGS}}
+
+# The membership of 1,000 instances for an hour, and of thousands of readers for minutes
+sim-membership *ARGS:
+    cargo test --release --test membership -- --ignored --nocapture {{ARGS}}
 
 # Every fuzz target for so many seconds (nightly toolchain)
 fuzz SECONDS="60":
