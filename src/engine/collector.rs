@@ -1,5 +1,5 @@
 //! Removes what nothing can name any more: log entries below the floor and their data objects, and
-//! segments and deletions that the manifest does not name.
+//! segments and deletions that the manifest does not name, and manifests from long ago.
 //!
 //! Log: two steps a grace period apart close the forgotten-id hazard: first the floor is advanced in
 //! the manifest, then, once this instance has seen that floor for a whole grace period by its own
@@ -11,6 +11,7 @@
 //!
 //! Several collectors at once repeat work and break nothing.
 
+mod history;
 mod sweep;
 
 pub use sweep::unnamed;
@@ -36,6 +37,7 @@ pub struct Collector {
     grace: Duration,
     floors: HashMap<CollectionName, Floor>,
     sweeper: sweep::Sweeper,
+    historian: history::Historian,
 }
 
 /// What is known of one collection's floor.
@@ -47,10 +49,11 @@ struct Floor {
 }
 
 impl Collector {
-    /// A collector; see [`Collector::run`].
-    pub fn new(store: DynStore, env: Env, grace: Duration) -> Self {
+    /// A collector, which leaves earlier manifests for `history`; see [`Collector::run`].
+    pub fn new(store: DynStore, env: Env, grace: Duration, history: Duration) -> Self {
         let sweeper = sweep::Sweeper::new(store.clone(), env.clone(), grace);
-        Collector { store, env, grace, floors: HashMap::new(), sweeper }
+        let historian = history::Historian::new(store.clone(), env.clone(), history);
+        Collector { store, env, grace, floors: HashMap::new(), sweeper, historian }
     }
 
     /// Collects every half grace period until the instance stops.
@@ -102,7 +105,8 @@ impl Collector {
         if self.floors[name].is_clean || manifest.wal_floor == Seq(1) {
             self.advance(name, &manifest).await?;
         }
-        Ok(deleted + self.sweeper.sweep(&manifest).await?)
+        deleted += self.sweeper.sweep(&manifest).await?;
+        Ok(deleted + self.historian.collect(&manifest).await?)
     }
 
     async fn advance(&self, name: &CollectionName, seen: &Manifest) -> Result<()> {
