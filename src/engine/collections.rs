@@ -29,6 +29,11 @@ impl Collections {
         self.lock().keys().cloned().collect()
     }
 
+    /// Those that are open, in the order of their names.
+    pub fn all(&self) -> Vec<Arc<Collection>> {
+        self.lock().values().cloned().collect()
+    }
+
     /// Lets go of one; the next use opens it anew.
     pub fn forget(&self, name: &CollectionName) {
         self.lock().remove(name);

@@ -58,6 +58,32 @@ pub struct UpkeepLimits {
     pub index: IndexParams,
 }
 
+impl UpkeepLimits {
+    /// Those of an instance with these settings, which `writes` or does not.
+    pub fn new(settings: &Settings, writes: bool) -> UpkeepLimits {
+        let millis = Duration::from_millis;
+        UpkeepLimits {
+            enabled: settings.index_enabled && writes,
+            interval: millis(settings.index_interval_ms),
+            index_after_bytes: settings.index_after_bytes,
+            index_after: millis(settings.index_after_ms),
+            segment_max_rows: settings.segment_max_rows,
+            compaction_fanout: settings.compaction_fanout,
+            compaction_dead_share: settings.compaction_dead_percent as f64 / 100.0,
+            partition_max_vectors: settings.partition_max_vectors,
+            lease_ttl: millis(settings.lease_ttl_ms),
+            index: IndexParams {
+                m: settings.index_m,
+                ef_construction: settings.index_ef_construction,
+                builder: match settings.index_builder {
+                    IndexBuilder::Brainy => Builder::Brainy,
+                    IndexBuilder::HnswRs => Builder::HnswRs,
+                },
+            },
+        }
+    }
+}
+
 impl Context {
     /// Of an instance with these settings.
     pub fn new(
@@ -87,25 +113,7 @@ impl Context {
             store,
             env,
             partitioners,
-            upkeep: UpkeepLimits {
-                enabled: settings.index_enabled && role.writes(),
-                interval: millis(settings.index_interval_ms),
-                index_after_bytes: settings.index_after_bytes,
-                index_after: millis(settings.index_after_ms),
-                segment_max_rows: settings.segment_max_rows,
-                compaction_fanout: settings.compaction_fanout,
-                compaction_dead_share: settings.compaction_dead_percent as f64 / 100.0,
-                partition_max_vectors: settings.partition_max_vectors,
-                lease_ttl: millis(settings.lease_ttl_ms),
-                index: IndexParams {
-                    m: settings.index_m,
-                    ef_construction: settings.index_ef_construction,
-                    builder: match settings.index_builder {
-                        IndexBuilder::Brainy => Builder::Brainy,
-                        IndexBuilder::HnswRs => Builder::HnswRs,
-                    },
-                },
-            },
+            upkeep: UpkeepLimits::new(settings, role.writes()),
         }
     }
 }
