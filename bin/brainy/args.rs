@@ -82,6 +82,12 @@ pub struct InstanceArgs {
     /// This instance's name in the cluster
     #[arg(long, value_name = "ID")]
     pub instance_id: Option<String>,
+    /// As it is said elsewhere: none, primary (both are --role hybrid) or replica (--role reader)
+    #[arg(long, value_name = "MODE", value_parser = ["none", "primary", "replica"])]
+    pub cluster_mode: Option<String>,
+    /// As it is said elsewhere: --instance-id
+    #[arg(long, value_name = "ID")]
+    pub node_id: Option<String>,
 }
 
 impl SettingsArgs {
@@ -105,6 +111,8 @@ impl InstanceArgs {
             ("--role", "role", &self.role),
             ("--listen", "listen", &self.listen),
             ("--instance-id", "instance_id", &self.instance_id),
+            ("--cluster-mode", "cluster.mode", &self.cluster_mode),
+            ("--node-id", "cluster.node_id", &self.node_id),
         ] {
             flags.extend(value.iter().map(|value| flag(name, key, value)));
         }

@@ -1,6 +1,7 @@
 //! From the command line to an instance: the one place that reads the environment.
 
 use crate::failure::{Failure, Result};
+use crate::telemetry::{self, Telemetry};
 use brainy::base::Env;
 use brainy::base::settings::{self, Effective, FlagValue, LogFormat, Role, Settings, Source};
 use brainy::engine::Brainy;
@@ -8,7 +9,9 @@ use brainy::store::open::open;
 use brainy::store::probe::{Effort, probe, readable, require_safe};
 use std::io::IsTerminal;
 use std::path::Path;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 /// Settings from all layers. `flags` is what the command line says, or what could not be read.
 pub fn load(file: Option<&Path>, flags: Result<Vec<FlagValue>, String>) -> Result<Effective> {
@@ -26,22 +29,41 @@ pub fn load(file: Option<&Path>, flags: Result<Vec<FlagValue>, String>) -> Resul
 
 /// Starts logging to standard error, at `level` where the settings do not say.
 pub fn log(effective: &Effective, level: &str) -> Result<()> {
+    start_log(effective, level, |_, _| Ok(()))
+}
+
+/// The same for an instance that serves: also to a collector where the settings say so, for as long as
+/// the value lives.
+pub fn log_and_export(effective: &Effective, level: &str) -> Result<Telemetry> {
+    start_log(effective, level, |filter, layers| {
+        telemetry::start(&effective.settings, filter, layers)
+    })
+}
+
+fn start_log<T>(
+    effective: &Effective,
+    level: &str,
+    add: impl FnOnce(&str, &mut telemetry::Layers) -> Result<T>,
+) -> Result<T> {
     let settings = &effective.settings;
     let level = match effective.source("log_level") {
         Source::Default => level,
         _ => &settings.log_level,
     };
-    let filter = EnvFilter::try_new(level)
+    let level = settings.log_filter(level);
+    let filter = EnvFilter::try_new(&level)
         .map_err(|error| Failure::usage(format!("log_level {level:?}: {error}")))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    let result = match settings.log_format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let lines =
+        fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let lines = match settings.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    result.map_err(|error| Failure::usage(format!("could not start logging: {error}")))
+    let mut layers: telemetry::Layers = vec![lines.with_filter(filter).boxed()];
+    let added = add(&level, &mut layers)?;
+    let result = tracing_subscriber::registry().with(layers).try_init();
+    result.map_err(|error| Failure::usage(format!("could not start logging: {error}")))?;
+    Ok(added)
 }
 
 /// Opens the store, proves that it is safe for this role, and starts an instance on it.

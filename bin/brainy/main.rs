@@ -8,6 +8,7 @@ mod commands;
 mod failure;
 mod instance;
 mod output;
+mod telemetry;
 mod transport;
 
 use args::Cli;

@@ -23,22 +23,32 @@ pub fn status(code: Code) -> StatusCode {
         | Code::InvalidCollectionName
         | Code::InvalidSettings => StatusCode::BAD_REQUEST,
         Code::ReadOnlyInstance | Code::WriteOnlyInstance => StatusCode::FORBIDDEN,
-        Code::CollectionNotFound | Code::VectorNotFound | Code::RouteNotFound => {
-            StatusCode::NOT_FOUND
-        }
+        Code::CollectionNotFound
+        | Code::VectorNotFound
+        | Code::RouteNotFound
+        | Code::InstanceNotFound
+        | Code::StateNotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Code::SettingsConflict => StatusCode::CONFLICT,
+        Code::SettingsConflict
+        | Code::NotAMember
+        | Code::InstanceIdInUse
+        | Code::InstanceAlive
+        | Code::InstanceSuperseded => StatusCode::CONFLICT,
+        Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::Backpressure => StatusCode::TOO_MANY_REQUESTS,
         Code::Overloaded
         | Code::ShuttingDown
         | Code::StoreUnavailable
+        | Code::SharedConfigInvalid
         | Code::StoreDenied
         | Code::StoreNotFound
         | Code::StoreUnsafe
         | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
-        Code::VersionTimeout | Code::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Code::VersionTimeout | Code::RequestTimeout | Code::ReplicationTimeout => {
+            StatusCode::GATEWAY_TIMEOUT
+        }
         Code::NewerFormat | Code::Corrupt | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -250,6 +250,40 @@ impl FromRequestParts<Shared> for RecordId {
     }
 }
 
+/// The instance that a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path, names("id"))]
+pub struct NodeId(
+    /// The instance's id.
+    #[param(min_length = 1, max_length = 128, example = "reader-01")]
+    pub String,
+);
+
+impl FromRequestParts<Shared> for NodeId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+        Ok(NodeId(parameter(parts, app, "id").await?))
+    }
+}
+
+/// The entry of the shared state that a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path, names("key"))]
+pub struct StateKey(
+    /// The entry's key, percent-encoded (`/` as `%2F`).
+    #[param(pattern = "^[A-Za-z0-9._/-]{1,256}$", example = "jobs%2Fnightly")]
+    pub String,
+);
+
+impl FromRequestParts<Shared> for StateKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+        Ok(StateKey(parameter(parts, app, "key").await?))
+    }
+}
+
 async fn parameter(parts: &mut Parts, app: &Shared, name: &str) -> Result<String> {
     let all = RawPathParams::from_request_parts(parts, app).await.map_err(|_| {
         Error::invalid("the path is not UTF-8; percent-encode the bytes of its UTF-8 form")

@@ -4,10 +4,11 @@
 //! an unreachable store. `ready` asks the store as well: a load balancer leaves out what is not
 //! ready. The store is asked at most once every few seconds, however many ask for health.
 
-use crate::api::process::Sampler;
 use crate::api::types::health::{HealthBody, HealthMetrics, HealthStatus, LiveBody};
 use crate::api::{App, Reply, Shared, json};
 use crate::base::{Error, Timestamp};
+use crate::engine::Brainy;
+use crate::engine::condition::Condition;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -27,7 +28,6 @@ const FAILURE_REQUESTS_MIN: u64 = 20;
 #[derive(Debug)]
 pub struct Health {
     started: Timestamp,
-    sampler: Sampler,
     /// When the store was asked last, and what was wrong with it. Who holds the lock asks; others
     /// that come meanwhile wait for the same answer.
     store: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
@@ -36,7 +36,13 @@ pub struct Health {
 impl Health {
     /// Health of an instance that started at `started`.
     pub fn new(started: Timestamp) -> Self {
-        Health { started, sampler: Sampler::default(), store: tokio::sync::Mutex::new(None) }
+        Health { started, store: tokio::sync::Mutex::new(None) }
+    }
+
+    /// Since when and for how many seconds the instance has been running.
+    pub fn running(&self, brainy: &Brainy) -> (Timestamp, f64) {
+        let uptime_ms = brainy.env().clock.now().0.saturating_sub(self.started.0);
+        (self.started, uptime_ms as f64 / 1_000.0)
     }
 
     /// What is wrong with the store, by an answer that is a few seconds old at most.
@@ -64,10 +70,6 @@ impl Health {
 }
 
 impl App {
-    fn alive(&self) -> bool {
-        !self.brainy.env().tasks.has_panicked()
-    }
-
     fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled() || self.brainy.env().tasks.stopping().is_cancelled()
     }
@@ -81,47 +83,48 @@ impl App {
         faults.extend(self.health.store_fault(|| self.brainy.check_store()).await);
         faults
     }
-}
 
-fn panicked_warning() -> String {
-    "a background task panicked; restart this instance and report the log".to_owned()
+    fn live_body(&self, good: &'static str, bad: &'static str, warnings: Vec<String>) -> Reply {
+        let (code, status) = match warnings.is_empty() {
+            true => (StatusCode::OK, good),
+            false => (StatusCode::SERVICE_UNAVAILABLE, bad),
+        };
+        let member = self.brainy.cluster().member();
+        let session = member.as_ref().map(|member| &**member.session());
+        let instance_id = self.brainy.instance_id();
+        json(code, &LiveBody { status, instance_id, session, warnings })
+    }
 }
 
 /// Whether the process runs
 ///
-/// 503 once a background task has panicked: restart the instance.
+/// 503 once a background task has panicked, or another process took over the instance's name: restart
+/// the instance.
 #[utoipa::path(get, path = "/health/live", tag = "operations",
     operation_id = "getLiveness",
     responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
 pub async fn live(State(app): State<Shared>) -> Reply {
-    if app.alive() {
-        return json(StatusCode::OK, &LiveBody { status: "alive", warnings: Vec::new() });
-    }
-    let warnings = vec![panicked_warning()];
-    json(StatusCode::SERVICE_UNAVAILABLE, &LiveBody { status: "failed", warnings })
+    app.live_body("alive", "failed", app.brainy.condition().fatal)
 }
 
 /// Whether the instance should get requests
 ///
-/// 503 while the store does not answer and once the instance is shutting down.
+/// 503 while the store does not answer and once the instance is shutting down. An instance that is
+/// only degraded is ready: half an answer is better than none.
 #[utoipa::path(get, path = "/health/ready", tag = "operations",
     operation_id = "getReadiness",
     responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
 pub async fn ready(State(app): State<Shared>) -> Reply {
     let mut warnings = app.not_ready().await;
-    if !app.alive() {
-        warnings.push(panicked_warning());
-    }
-    if warnings.is_empty() {
-        return json(StatusCode::OK, &LiveBody { status: "ready", warnings });
-    }
-    json(StatusCode::SERVICE_UNAVAILABLE, &LiveBody { status: "not ready", warnings })
+    warnings.extend(app.brainy.condition().fatal);
+    app.live_body("ready", "not ready", warnings)
 }
 
 /// Health, with figures for people
 ///
-/// 200 healthy; 503 degraded: the store does not answer, or the instance is shutting down;
-/// 500 unhealthy: a background task has panicked.
+/// 200 healthy; 503 degraded: the store does not answer, the instance is shutting down, lags, holds too
+/// much that is not indexed, is over its memory budget, or its heartbeats do not get through; 500
+/// unhealthy: a background task has panicked, or another process took over its name.
 #[utoipa::path(get, path = "/health", tag = "operations",
     operation_id = "getHealth",
     responses(
@@ -129,31 +132,34 @@ pub async fn ready(State(app): State<Shared>) -> Reply {
         (status = 503, description = "Degraded", body = HealthBody),
         (status = 500, description = "Unhealthy", body = HealthBody)))]
 pub async fn report(State(app): State<Shared>) -> Reply {
-    let mut warnings = app.not_ready().await;
-    let (code, status) = if !app.alive() {
-        warnings.push(panicked_warning());
+    let Condition { fatal, degraded, warnings } = app.brainy.condition();
+    let degraded = [app.not_ready().await, degraded].concat();
+    let (code, status) = if !fatal.is_empty() {
         (StatusCode::INTERNAL_SERVER_ERROR, HealthStatus::Unhealthy)
-    } else if !warnings.is_empty() {
+    } else if !degraded.is_empty() {
         (StatusCode::SERVICE_UNAVAILABLE, HealthStatus::Degraded)
     } else {
         (StatusCode::OK, HealthStatus::Healthy)
     };
-    let traffic = app.traffic.summary();
+    let mut warnings = [fatal, degraded, warnings].concat();
+    let env = app.brainy.env();
+    let traffic = env.metrics.traffic.summary();
     if traffic.requests >= FAILURE_REQUESTS_MIN && traffic.failure_share >= FAILURE_SHARE_WARNING {
         let percent = traffic.failure_share * 100.0;
         warnings.push(format!("{percent:.1} % of the requests of the last minute failed"));
     }
-    let env = app.brainy.env();
-    let usage = app.health.sampler.usage();
-    let uptime_ms = env.clock.now().0.saturating_sub(app.health.started.0);
+    tracing::debug!(target: "brainy::health", status = code.as_u16(), ?warnings, "health checked");
+    let usage = env.metrics.process.usage();
+    let (_, uptime) = app.health.running(&app.brainy);
     let body = HealthBody {
         status,
         instance_id: app.brainy.instance_id(),
         role: app.brainy.role().name(),
-        uptime: uptime_ms as f64 / 1_000.0,
+        standby: app.brainy.cluster().is_standby(),
+        uptime,
         metrics: HealthMetrics {
             vector_count: u64::try_from(env.metrics.vector_count.get()).unwrap_or(0),
-            cache_hit_rate: None,
+            cache_hit_rate: env.metrics.cache_hit_rate(),
             memory_usage_mb: usage.memory_bytes as f64 / 1e6,
             cpu_usage_percent: usage.cpu_percent,
             requests_per_second: traffic.per_second,
@@ -172,5 +178,6 @@ pub async fn report(State(app): State<Shared>) -> Reply {
 pub async fn metrics(State(app): State<Shared>) -> Response {
     const TEXT: HeaderValue =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    app.brainy.cluster().measure();
     ([(header::CONTENT_TYPE, TEXT)], app.brainy.env().metrics.encode()).into_response()
 }

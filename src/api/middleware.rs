@@ -6,7 +6,6 @@
 //! extractor's, because it counts what decompression yields.
 
 use crate::api::error::{ApiError, Told};
-use crate::api::traffic::Traffic;
 use crate::base::env::Env;
 use crate::base::metrics::HttpLabels;
 use crate::base::{Code, Error};
@@ -37,6 +36,7 @@ use tower_http::request_id::{
 };
 use tower_http::timeout::TimeoutLayer;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 /// Answers of at least this many bytes are compressed where the client accepts it.
 const COMPRESS_BYTES_MIN: u64 = 1_024;
@@ -49,14 +49,13 @@ pub struct Observer(Arc<Observed>);
 
 struct Observed {
     env: Env,
-    traffic: Arc<Traffic>,
     timeout_ms: u64,
 }
 
 impl Observer {
-    /// Observes into `traffic` and the metrics of `env`.
-    pub fn new(env: Env, traffic: Arc<Traffic>, timeout_ms: u64) -> Self {
-        Observer(Arc::new(Observed { env, traffic, timeout_ms }))
+    /// Observes into the metrics of `env`.
+    pub fn new(env: Env, timeout_ms: u64) -> Self {
+        Observer(Arc::new(Observed { env, timeout_ms }))
     }
 }
 
@@ -149,10 +148,15 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
     let path = matched.is_none().then(|| request.uri().path().to_owned());
     let id = request.extensions().get::<RequestId>().cloned();
     let id = id.as_ref().and_then(|id| id.header_value().to_str().ok()).unwrap_or_default();
-    let span = tracing::debug_span!("request", id, method = method.as_str(), route);
+    // The fields with `otel` are what OpenTelemetry calls and colours the span by.
+    let span = tracing::debug_span!(
+        "request", id, method = method.as_str(), route, status = Empty,
+        otel.name = %format_args!("{method} {route}"), otel.kind = "server", otel.status_code = Empty
+    );
 
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
+    span.record("status", status.as_u16());
     let mut failed = status.is_server_error();
     if failed || status.is_client_error() {
         // Answers of our own are JSON already: errors, and health that is not good.
@@ -167,9 +171,10 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
         let (code, status) = (code.map(Code::name), status.as_u16());
         let (method, took_ms) = (method.as_str(), start.elapsed().as_millis());
         if failed {
-            tracing::warn!(id, method, route, status, code, took_ms, "failed");
+            span.record("otel.status_code", "ERROR");
+            tracing::warn!(parent: &span, id, method, route, status, code, took_ms, "failed");
         } else {
-            tracing::debug!(id, method, route, status, code, took_ms, "refused");
+            tracing::debug!(parent: &span, id, method, route, status, code, took_ms, "refused");
         }
     }
     let took = start.elapsed();
@@ -182,7 +187,7 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
     metrics.http_requests.get_or_create(&labels).inc();
     metrics.http_seconds.observe(took.as_secs_f64());
     if route.starts_with("/v1/") {
-        observer.0.traffic.record(took, failed);
+        metrics.traffic.record(took, failed);
     }
     response
 }

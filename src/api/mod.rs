@@ -5,16 +5,16 @@
 //! one call of the engine's facade, and a reply. Every failure, also of a layer, has the JSON form
 //! of [`error`].
 
+mod cluster;
 mod collections;
 mod error;
 mod extract;
 mod health;
 mod middleware;
 mod openapi;
-mod process;
+mod peers;
 mod records;
 mod search;
-mod traffic;
 mod transfer;
 mod types;
 
@@ -33,6 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use error::status;
+pub use peers::HttpPeers;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -40,7 +41,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 struct App {
     brainy: Brainy,
     limits: types::Limits,
-    traffic: Arc<traffic::Traffic>,
     health: health::Health,
     /// Cancelled when the server stops taking requests.
     stopping: CancellationToken,
@@ -104,7 +104,7 @@ struct Routes {
     data: OpenApiRouter<Shared>,
     /// Bounded in number only: they last as long as the client sends or takes, or the work is long.
     streams: OpenApiRouter<Shared>,
-    /// Answered also by an instance that sheds load.
+    /// Answered also by an instance that sheds load; bounded by the store's own limits.
     operations: OpenApiRouter<Shared>,
 }
 
@@ -131,7 +131,19 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
             .routes(routes!(health::report))
             .routes(routes!(health::live))
             .routes(routes!(health::ready))
-            .routes(routes!(health::metrics)),
+            .routes(routes!(health::metrics))
+            .routes(routes!(cluster::status))
+            .routes(routes!(cluster::nodes))
+            .routes(routes!(cluster::node, cluster::remove))
+            .routes(routes!(cluster::set_role))
+            .routes(routes!(cluster::health))
+            .routes(routes!(cluster::config))
+            .routes(routes!(cluster::replication))
+            .routes(routes!(cluster::applied))
+            .routes(routes!(cluster::join))
+            .routes(routes!(cluster::leave))
+            .routes(routes!(cluster::state::list))
+            .routes(routes!(cluster::state::get, cluster::state::put, cluster::state::delete)),
     };
     let mut description = openapi::base();
     for part in [&mut routes.data, &mut routes.streams, &mut routes.operations] {
@@ -144,10 +156,8 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
 fn build(brainy: Brainy, stopping: CancellationToken) -> Router {
     let settings = brainy.settings().clone();
     let env = brainy.env().clone();
-    let traffic = Arc::new(traffic::Traffic::default());
     let app = Arc::new(App {
         limits: types::Limits::from(&settings),
-        traffic: traffic.clone(),
         health: health::Health::new(env.clock.now()),
         stopping,
         brainy,
@@ -161,5 +171,5 @@ fn build(brainy: Brainy, stopping: CancellationToken) -> Router {
         .merge(Router::from(routes.operations))
         .with_state(app)
         .merge(openapi::pages(description));
-    middleware::outer(router, middleware::Observer::new(env, traffic, settings.request_timeout_ms))
+    middleware::outer(router, middleware::Observer::new(env, settings.request_timeout_ms))
 }

@@ -54,6 +54,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
         let wall = self.now().0.saturating_sub(mark.wall.0);
         mark.monotonic.elapsed().max(Duration::from_millis(wall))
     }
+
+    /// How long ago `mark` was taken, by the monotonic clock alone: for judging others, whom a wall
+    /// clock that was set forward must not make late.
+    fn steady_since(&self, mark: Mark) -> Duration {
+        mark.monotonic.elapsed()
+    }
 }
 
 /// A moment from which elapsed time is measured.

@@ -37,7 +37,7 @@ impl Env {
             tasks: Tasks::default(),
             compute: Compute::pool(threads)?,
             background: Compute::background_pool(threads)?,
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::of_process()),
             defects: Defects::default(),
         })
     }

@@ -56,12 +56,30 @@ codes! {
     MethodNotAllowed = "method_not_allowed",
     /// The collection exists with other settings; `details` shows both.
     SettingsConflict = "settings_conflict",
+    /// Another process that is alive runs under this instance's id.
+    InstanceIdInUse = "instance_id_in_use",
+    /// There is no such instance in the cluster.
+    InstanceNotFound = "instance_not_found",
+    /// The instance is alive, so it cannot be removed.
+    InstanceAlive = "instance_alive",
+    /// Another process took over this instance's id; this one has to stop.
+    InstanceSuperseded = "instance_superseded",
+    /// The shared config was edited into something that cannot be read.
+    SharedConfigInvalid = "shared_config_invalid",
+    /// There is no such entry in the shared state.
+    StateNotFound = "state_not_found",
+    /// What the request demands of the current version does not hold.
+    PreconditionFailed = "precondition_failed",
     /// This instance does not take writes.
     ReadOnlyInstance = "read_only_instance",
     /// This instance does not answer reads.
     WriteOnlyInstance = "write_only_instance",
     /// The asked-for version was not applied within the deadline.
     VersionTimeout = "version_timeout",
+    /// The write is durable, but live readers did not show it in time.
+    ReplicationTimeout = "replication_timeout",
+    /// This instance has not joined the cluster, or has left it.
+    NotAMember = "not_a_member",
     /// The unindexed tail or the write queue is full; retry later.
     Backpressure = "backpressure",
     /// More requests are in flight than this instance takes; retry later.

@@ -3,6 +3,8 @@
 //! A registry per instance rather than a global one: tests and the simulation run many instances
 //! in one process. Every metric is named and explained here and nowhere else.
 
+use crate::base::process::Sampler;
+use crate::base::traffic::Traffic;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
 /// Labels of a store request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -17,6 +20,41 @@ pub struct StoreLabels {
     /// `get`, `put`, `put_if`, `delete` or `list`.
     pub op: &'static str,
     /// `ok`, `missing`, `unmodified`, `won`, `lost`, `ambiguous` or `failed`.
+    pub outcome: &'static str,
+}
+
+/// Labels of all store requests of a kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OpLabels {
+    /// `get`, `put`, `put_if`, `delete` or `list`.
+    pub op: &'static str,
+}
+
+/// Labels of background work.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TaskLabels {
+    /// `index` or `compact`.
+    pub task: &'static str,
+}
+
+/// Labels of what is known of an instance of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NodeLabels {
+    /// The instance's name.
+    pub node: String,
+}
+
+/// A number that is not whole.
+pub type FloatGauge = Gauge<f64, AtomicU64>;
+/// A sum that is not whole.
+pub type FloatCounter = Counter<f64, AtomicU64>;
+/// A histogram for each value of the labels.
+pub type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Labels of a conditional PUT of the shared config.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClusterLabels {
+    /// `won`, `lost`, `ambiguous` or `failed`.
     pub outcome: &'static str,
 }
 
@@ -41,7 +79,9 @@ pub struct Metrics {
     /// Bytes written to the object store.
     pub store_bytes_written: Counter,
     /// Seconds that store requests took.
-    pub store_seconds: Histogram,
+    pub store_seconds: Histograms<OpLabels>,
+    /// Dollars that the store requests would cost at S3's list price.
+    pub store_cost_dollars: Family<OpLabels, FloatCounter>,
     /// Log entries appended by this instance.
     pub wal_appends: Counter,
     /// Conditional PUTs of log entries that lost a race.
@@ -54,6 +94,10 @@ pub struct Metrics {
     pub records_written: Counter,
     /// Log entries applied by readers.
     pub wal_entries_applied: Counter,
+    /// Segments that were asked for and in memory.
+    pub cache_hits: Counter,
+    /// Segments that were asked for and had to be brought into memory, or waited for.
+    pub cache_misses: Counter,
     /// Segments brought into memory.
     pub segments_loaded: Counter,
     /// Indexing passes committed.
@@ -66,8 +110,22 @@ pub struct Metrics {
     pub compaction_rows: Counter,
     /// Passes and compactions whose outcome was thrown away because others had changed the manifest.
     pub upkeep_lost: Counter,
+    /// Passes and compactions that run now.
+    pub upkeep_running: Family<TaskLabels, Gauge>,
+    /// Seconds that passes and compactions took, whatever they came to.
+    pub upkeep_seconds: Histograms<TaskLabels>,
     /// Segments and deletions that nothing named any more and that were deleted.
     pub objects_collected: Counter,
+    /// Conditional PUTs of the shared config.
+    pub cluster_writes: Family<ClusterLabels, Counter>,
+    /// Heartbeats written, into the shared config or beside it.
+    pub heartbeats: Counter,
+    /// Heartbeats that were left in an object of their own.
+    pub heartbeats_overflowed: Counter,
+    /// Leaders that this instance has seen come to power.
+    pub cluster_leader_elections: Counter,
+    /// Changes by other instances of the shared config that this instance has taken up.
+    pub cluster_state_replications: Counter,
     /// Searches answered.
     pub searches: Counter,
     /// Seconds that searches took inside the engine.
@@ -80,6 +138,19 @@ pub struct Metrics {
     pub vector_count: Gauge,
     /// Bytes of the tails held in memory.
     pub tail_bytes: Gauge,
+    /// Instances of the cluster, dead ones that are still listed included.
+    pub cluster_nodes: Gauge,
+    /// Instances of the cluster that are alive.
+    pub cluster_healthy_nodes: Gauge,
+    /// Seconds that each instance lags behind the log.
+    pub replication_lag_seconds: Family<NodeLabels, FloatGauge>,
+    /// Requests of the last minute.
+    pub traffic: Traffic,
+    /// What the process uses.
+    pub process: Sampler,
+    cache_hit_rate: FloatGauge,
+    memory_usage: Gauge,
+    rps: FloatGauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -91,31 +162,48 @@ impl fmt::Debug for Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("brainy");
-        let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.0, 20));
         let metrics = Metrics {
             store_requests: Family::default(),
             store_bytes_read: Counter::default(),
             store_bytes_written: Counter::default(),
-            store_seconds: seconds(),
+            store_seconds: Family::new_with_constructor(seconds),
+            store_cost_dollars: Family::default(),
             wal_appends: Counter::default(),
             wal_appends_lost: Counter::default(),
             wal_appends_ambiguous: Counter::default(),
             wal_appends_below_floor: Counter::default(),
             records_written: Counter::default(),
             wal_entries_applied: Counter::default(),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
             segments_loaded: Counter::default(),
             index_passes: Counter::default(),
             index_rows: Counter::default(),
             compactions: Counter::default(),
             compaction_rows: Counter::default(),
             upkeep_lost: Counter::default(),
+            upkeep_running: Family::default(),
+            upkeep_seconds: Family::new_with_constructor(long_seconds),
             objects_collected: Counter::default(),
+            cluster_writes: Family::default(),
+            heartbeats: Counter::default(),
+            heartbeats_overflowed: Counter::default(),
+            cluster_leader_elections: Counter::default(),
+            cluster_state_replications: Counter::default(),
             searches: Counter::default(),
             search_seconds: seconds(),
             http_requests: Family::default(),
             http_seconds: seconds(),
             vector_count: Gauge::default(),
             tail_bytes: Gauge::default(),
+            cluster_nodes: Gauge::default(),
+            cluster_healthy_nodes: Gauge::default(),
+            replication_lag_seconds: Family::default(),
+            traffic: Traffic::default(),
+            process: Sampler::default(),
+            cache_hit_rate: Gauge::default(),
+            memory_usage: Gauge::default(),
+            rps: Gauge::default(),
             registry: Registry::default(),
         };
         metrics.register(&mut registry);
@@ -123,28 +211,87 @@ impl Default for Metrics {
     }
 }
 
+/// Of requests: 0.1 ms to 52 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 2.0, 20))
+}
+
+/// Of background work: 10 ms to 46 minutes.
+fn long_seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.01, 4.0, 10))
+}
+
 impl Metrics {
+    /// Of an instance that has the process to itself: with what the process uses.
+    pub fn of_process() -> Metrics {
+        Metrics { process: Sampler::of_process(), ..Metrics::default() }
+    }
+
+    /// Share of the segments that were asked for and in memory, since the start; `None` before one was.
+    pub fn cache_hit_rate(&self) -> Option<f64> {
+        let (hits, misses) = (self.cache_hits.get() as f64, self.cache_misses.get() as f64);
+        (hits + misses > 0.0).then(|| hits / (hits + misses))
+    }
+
     fn register(&self, registry: &mut Registry) {
         for (name, help, counter) in self.counters() {
             registry.register(name, help, counter.clone());
         }
+        for (name, help, gauge) in self.gauges() {
+            registry.register(name, help, gauge.clone());
+        }
+        for (name, help, gauge) in [
+            (
+                "cache_hit_rate",
+                "Share of the segments asked for that were in memory",
+                &self.cache_hit_rate,
+            ),
+            ("rps", "Calls of /v1 answered a second, over the last minute", &self.rps),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
         let (store, http) = (self.store_requests.clone(), self.http_requests.clone());
         registry.register("store_requests", "Requests to the object store", store);
         registry.register("http_requests", "HTTP requests answered", http);
-        let (vectors, tail) = (self.vector_count.clone(), self.tail_bytes.clone());
-        registry.register("vector_count", "Live records over all open collections", vectors);
-        registry.register("tail_bytes", "Bytes of the log tails held in memory", tail);
+        let cost = self.store_cost_dollars.clone();
+        registry.register("store_cost_dollars", "Cost of store requests at S3's list price", cost);
+        let running = self.upkeep_running.clone();
+        registry.register("upkeep_running", "Indexing passes and compactions under way", running);
+        let seconds = Unit::Seconds;
+        let (help, lag) = ("How far instances lag behind the log", &self.replication_lag_seconds);
+        registry.register_with_unit("replication_lag", help, seconds.clone(), lag.clone());
+        let (help, store) = ("Time that store requests took", self.store_seconds.clone());
+        registry.register_with_unit("store_request", help, seconds.clone(), store);
+        let (help, upkeep) = ("Time that passes and compactions took", self.upkeep_seconds.clone());
+        registry.register_with_unit("upkeep", help, seconds.clone(), upkeep);
+        let writes = self.cluster_writes.clone();
+        registry.register("cluster_writes", "Conditional PUTs of the shared config", writes);
         for (name, help, histogram) in [
-            ("store_request", "Time that store requests took", &self.store_seconds),
             ("search", "Time that searches took inside the engine", &self.search_seconds),
             ("http_request", "Time that HTTP requests took", &self.http_seconds),
         ] {
-            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+            registry.register_with_unit(name, help, seconds.clone(), histogram.clone());
         }
     }
 
+    /// Every plain gauge with its name and help.
+    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 5] {
+        [
+            ("vector_count", "Live records over all open collections", &self.vector_count),
+            ("tail_bytes", "Bytes of the log tails held in memory", &self.tail_bytes),
+            ("memory_usage", "Resident memory of the process in bytes", &self.memory_usage),
+            // A gauge by that name, because people look for it.
+            ("cluster_nodes_total", "Instances of the cluster", &self.cluster_nodes),
+            (
+                "cluster_healthy_nodes",
+                "Instances of the cluster that are alive",
+                &self.cluster_healthy_nodes,
+            ),
+        ]
+    }
+
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 16] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 23] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -166,6 +313,16 @@ impl Metrics {
             ),
             ("records_written", "Records acknowledged as durable", &self.records_written),
             ("wal_entries_applied", "Log entries applied", &self.wal_entries_applied),
+            // The same under the name that people look for.
+            ("replication_events", "Log entries applied", &self.wal_entries_applied),
+            ("cluster_leader_elections", "Changes of leader seen", &self.cluster_leader_elections),
+            (
+                "cluster_state_replications",
+                "Changes of the shared config taken up",
+                &self.cluster_state_replications,
+            ),
+            ("cache_hits", "Segments asked for that were in memory", &self.cache_hits),
+            ("cache_misses", "Segments asked for that were not in memory", &self.cache_misses),
             ("segments_loaded", "Segments brought into memory", &self.segments_loaded),
             ("index_passes", "Indexing passes committed", &self.index_passes),
             ("index_rows", "Rows that indexing passes put into segments", &self.index_rows),
@@ -173,12 +330,22 @@ impl Metrics {
             ("compaction_rows", "Rows that compactions put into segments", &self.compaction_rows),
             ("upkeep_lost", "Passes whose outcome was thrown away", &self.upkeep_lost),
             ("objects_collected", "Segments and deletions deleted", &self.objects_collected),
+            ("heartbeats", "Heartbeats written", &self.heartbeats),
+            (
+                "heartbeats_overflowed",
+                "Heartbeats left in an object of their own",
+                &self.heartbeats_overflowed,
+            ),
             ("searches", "Searches answered", &self.searches),
         ]
     }
 
     /// The registry's content in Prometheus text.
     pub fn encode(&self) -> String {
+        self.cache_hit_rate.set(self.cache_hit_rate().unwrap_or(0.0));
+        self.rps.set(self.traffic.summary().per_second);
+        let memory = self.process.usage().memory_bytes;
+        self.memory_usage.set(i64::try_from(memory).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing into a string cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
@@ -190,12 +357,68 @@ impl Metrics {
 mod tests {
     use super::*;
 
+    /// The lines of the text that are not comments.
+    fn lines(metrics: &Metrics) -> Vec<String> {
+        metrics.encode().lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    #[tokio::test]
+    async fn people_find_the_names_that_they_look_for() {
+        let metrics = Metrics::of_process();
+        metrics.vector_count.set(3);
+        metrics.cache_hits.inc_by(3);
+        metrics.cache_misses.inc();
+        metrics.cluster_nodes.set(5);
+        metrics.cluster_healthy_nodes.set(4);
+        metrics.cluster_leader_elections.inc();
+        metrics.cluster_state_replications.inc_by(2);
+        let node = NodeLabels { node: "reader-1".to_owned() };
+        metrics.replication_lag_seconds.get_or_create(&node).set(1.5);
+        metrics.wal_entries_applied.inc_by(7);
+        metrics.traffic.record(std::time::Duration::from_millis(1), false);
+        let lines = lines(&metrics);
+        for line in [
+            "brainy_vector_count 3",
+            "brainy_cache_hit_rate 0.75",
+            "brainy_cluster_nodes_total 5",
+            "brainy_cluster_healthy_nodes 4",
+            "brainy_cluster_leader_elections_total 1",
+            "brainy_cluster_state_replications_total 2",
+            "brainy_replication_lag_seconds{node=\"reader-1\"} 1.5",
+            "brainy_replication_events_total 7",
+        ] {
+            assert!(lines.iter().any(|found| found == line), "{line} is not in {lines:#?}");
+        }
+        for name in ["brainy_memory_usage ", "brainy_rps "] {
+            let line = lines.iter().find(|line| line.starts_with(name)).expect(name);
+            assert!(line[name.len()..].parse::<f64>().unwrap() > 0.0, "{line}");
+        }
+    }
+
     #[test]
-    fn text_names_every_metric_with_its_prefix() {
+    fn the_documentation_lists_every_metric() {
         let metrics = Metrics::default();
-        metrics.searches.inc();
         let text = metrics.encode();
-        assert!(text.contains("brainy_searches_total 1"), "{text}");
-        assert!(text.contains("brainy_store_request_seconds_bucket"), "{text}");
+        // Families without members do not appear as lines, but have their help.
+        let mut served: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())
+            .collect();
+        let page = include_str!("../../docs/metrics.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let mut listed: Vec<&str> = rows.map(|name| name.trim_end_matches("_total")).collect();
+        // The one gauge whose name ends like a counter's.
+        served.iter_mut().for_each(|name| *name = name.trim_end_matches("_total"));
+        served.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(listed, served);
+    }
+
+    #[test]
+    fn a_cache_that_nobody_asked_has_no_hit_rate() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.cache_hit_rate(), None);
+        metrics.cache_misses.inc();
+        assert_eq!(metrics.cache_hit_rate(), Some(0.0));
     }
 }

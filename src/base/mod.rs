@@ -1,4 +1,5 @@
-//! What every layer may use: errors, ids, time, randomness, tasks, the compute pool, settings, metrics.
+//! What every layer may use: errors, ids, time, randomness, tasks, the compute pool, settings, metrics,
+//! and how busy this process is.
 //!
 //! Nothing here knows about stores, logs or HTTP. [`Env`] bundles the sources of nondeterminism
 //! (clock, randomness, tasks, threads), so that the simulation can replace all of them at once.
@@ -11,10 +12,12 @@ pub mod env;
 pub mod error;
 pub mod ids;
 pub mod metrics;
+pub mod process;
 pub mod rng;
 pub mod settings;
 pub mod strings;
 pub mod tasks;
+pub mod traffic;
 
 pub use clock::{Clock, Timestamp};
 pub use env::Env;

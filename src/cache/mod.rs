@@ -2,10 +2,11 @@
 //!
 //! A [`Cache`] holds values by their immutable name, so nothing in it can be stale, up to a budget of
 //! bytes, past which what is used least goes first. A value that several ask for at once is loaded
-//! once. What somebody still uses stays in memory until they let go, whatever the budget says.
+//! once, and how many of those who ask find it is counted. What somebody still uses stays in memory until they let go, whatever the budget says.
 
 use crate::base::ids::Ulid;
 use crate::base::{Error, Result};
+use prometheus_client::metrics::counter::Counter;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -19,9 +20,21 @@ pub trait Weighed {
 /// Weights are kibibytes, so that a value of terabytes fits their 32 bits.
 const WEIGHT_UNIT: usize = 1 << 10;
 
+/// How often a cache was asked in vain, and how often not. Cloning shares the counters.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// The value was there.
+    pub hits: Counter,
+    /// It was not, or on its way.
+    pub misses: Counter,
+}
+
 /// Values by name. Cloning shares it.
 #[derive(Clone)]
-pub struct Cache<V>(moka::future::Cache<Ulid, Arc<V>>);
+pub struct Cache<V> {
+    values: moka::future::Cache<Ulid, Arc<V>>,
+    asked: Asked,
+}
 
 impl<V> fmt::Debug for Cache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,19 +45,24 @@ impl<V> fmt::Debug for Cache<V> {
 impl<V: Weighed + Send + Sync + 'static> Cache<V> {
     /// An empty cache for `bytes`.
     pub fn new(bytes: u64) -> Cache<V> {
+        Cache::counted(bytes, Asked::default())
+    }
+
+    /// The same that counts into `asked`.
+    pub fn counted(bytes: u64, asked: Asked) -> Cache<V> {
         let weigh = |_: &Ulid, value: &Arc<V>| {
             u32::try_from(value.bytes() / WEIGHT_UNIT + 1).unwrap_or(u32::MAX)
         };
-        let cache = moka::future::Cache::builder()
+        let values = moka::future::Cache::builder()
             .max_capacity(bytes / WEIGHT_UNIT as u64)
             .weigher(weigh)
             .build();
-        Cache(cache)
+        Cache { values, asked }
     }
 
-    /// The value, where it is here.
+    /// The value, where it is here; not counted.
     pub async fn get(&self, name: Ulid) -> Option<Arc<V>> {
-        self.0.get(&name).await
+        self.values.get(&name).await
     }
 
     /// The value, loaded where it is not here. Of several who ask at once one loads.
@@ -53,19 +71,29 @@ impl<V: Weighed + Send + Sync + 'static> Cache<V> {
         name: Ulid,
         load: impl Future<Output = Result<V>> + Send,
     ) -> Result<Arc<V>> {
+        if let Some(value) = self.values.get(&name).await {
+            self.asked.hits.inc();
+            return Ok(value);
+        }
+        self.asked.misses.inc();
         let load = async { load.await.map(Arc::new) };
-        self.0.try_get_with(name, load).await.map_err(|error: Arc<Error>| error.replicate())
+        self.values.try_get_with(name, load).await.map_err(|error: Arc<Error>| error.replicate())
     }
 
     /// Forgets a value that will not be asked for again.
     pub async fn forget(&self, name: Ulid) {
-        self.0.invalidate(&name).await;
+        self.values.invalidate(&name).await;
+    }
+
+    /// Values held, about: what is under way is not counted yet.
+    pub fn count(&self) -> u64 {
+        self.values.entry_count()
     }
 
     /// Bytes held and values held, once everything under way is accounted for.
     pub async fn held(&self) -> (u64, u64) {
-        self.0.run_pending_tasks().await;
-        (self.0.weighted_size() * WEIGHT_UNIT as u64, self.0.entry_count())
+        self.values.run_pending_tasks().await;
+        (self.values.weighted_size() * WEIGHT_UNIT as u64, self.values.entry_count())
     }
 }
 
@@ -93,6 +121,19 @@ mod tests {
             tokio::join!(cache.get_or_load(Ulid(1), load()), cache.get_or_load(Ulid(1), load()));
         assert_eq!(both.0.unwrap(), both.1.unwrap());
         assert_eq!(loads.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn who_finds_a_value_and_who_does_not_is_counted() {
+        let asked = Asked::default();
+        let cache: Cache<Vec<u8>> = Cache::counted(1 << 20, asked.clone());
+        for name in [1, 2, 1, 1] {
+            cache.get_or_load(Ulid(name), async { Ok(vec![1]) }).await.unwrap();
+        }
+        assert!(cache.get(Ulid(1)).await.is_some());
+        assert_eq!((asked.hits.get(), asked.misses.get()), (2, 2));
+        let _ = cache.get_or_load(Ulid(3), async { Err(Error::unavailable("no")) }).await;
+        assert_eq!((asked.hits.get(), asked.misses.get()), (2, 3));
     }
 
     #[tokio::test]

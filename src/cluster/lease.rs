@@ -3,8 +3,10 @@
 //! 1. A lease is for economy only. Two may believe that they hold it, for a while; what they do must be
 //!    safe by itself, by compare-and-swap on what is changed.
 //! 2. Nobody compares clocks: a lease has expired for whoever has seen it unchanged for as long as it
-//!    says, by their own clock.
+//!    says, by their own monotonic clock.
 //! 3. Every holder has an epoch of its own, and epochs grow.
+//! 4. A holder counts from before it asked, everybody else from after they saw: so the holder's time is
+//!    over first ([`Lease::held`]).
 
 use crate::base::clock::Mark;
 use crate::base::{Env, Result, Timestamp};
@@ -43,6 +45,18 @@ impl Document for LeaseDocument {
     }
 }
 
+/// A lease as it was seen last.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    version: u64,
+    /// When this version was first seen.
+    pub since: Mark,
+    /// Who holds it; `None` once it was given back.
+    pub holder: Option<String>,
+    /// Which holder that is.
+    pub epoch: u64,
+}
+
 /// One instance's view of a lease.
 #[derive(Debug)]
 pub struct Lease {
@@ -51,8 +65,10 @@ pub struct Lease {
     key: Key,
     holder: String,
     ttl: Duration,
-    /// The version seen last and when it was first seen.
-    seen: Option<(u64, Mark)>,
+    /// What was seen last.
+    seen: Option<Seen>,
+    /// Epochs up to this one were there already, whatever the object says.
+    epoch_floor: u64,
     /// The epoch under which we hold it, and when we last took or renewed it.
     held: Option<(u64, Mark)>,
 }
@@ -60,7 +76,22 @@ pub struct Lease {
 impl Lease {
     /// The lease at `key` as `holder` sees it; it lasts for `ttl` without a renewal.
     pub fn new(store: DynStore, env: Env, key: Key, holder: String, ttl: Duration) -> Lease {
-        Lease { store, env, key, holder, ttl, seen: None, held: None }
+        Lease { store, env, key, holder, ttl, seen: None, epoch_floor: 0, held: None }
+    }
+
+    /// The lease as it was seen last.
+    pub fn seen(&self) -> Option<&Seen> {
+        self.seen.as_ref()
+    }
+
+    /// The epoch under which this instance holds the lease as far as it knows, and since when it lasts.
+    pub fn held(&self) -> Option<(u64, Mark)> {
+        self.held
+    }
+
+    /// Takes no epoch up to `epoch`, also where the object was deleted by hand.
+    pub fn set_epoch_floor(&mut self, epoch: u64) {
+        self.epoch_floor = self.epoch_floor.max(epoch);
     }
 
     /// Takes the lease or renews it where that is due; the epoch under which this instance holds it,
@@ -74,9 +105,10 @@ impl Lease {
         let now = self.env.clock.mark();
         let expired_version = self
             .seen
-            .filter(|(_, first)| self.env.clock.since(*first) >= self.ttl)
-            .map(|(version, _)| version);
-        let (holder, ttl) = (&self.holder, self.ttl);
+            .as_ref()
+            .filter(|seen| self.env.clock.steady_since(seen.since) >= self.ttl)
+            .map(|seen| seen.version);
+        let (holder, ttl, floor) = (&self.holder, self.ttl, self.epoch_floor);
         let change = |current: Option<&Loaded<LeaseDocument>>| {
             let current = current.map(|loaded| &loaded.value);
             let ours = current.is_some_and(|lease| lease.holder.as_deref() == Some(holder));
@@ -87,11 +119,12 @@ impl Lease {
                 return Ok(Change::Keep);
             }
             let epoch = current.map_or(0, |lease| lease.epoch);
+            let next = epoch.max(floor) + 1;
             Ok(Change::Write(LeaseDocument {
                 format_version: LeaseDocument::FORMAT_VERSION,
                 stamp: Stamp::default(),
                 holder: Some(holder.clone()),
-                epoch: if ours { epoch } else { epoch + 1 },
+                epoch: if ours { epoch } else { next },
                 since: match current {
                     Some(lease) if ours => lease.since,
                     _ => self.env.clock.now(),
@@ -104,13 +137,14 @@ impl Lease {
             self.held = None;
             return Ok(None);
         };
-        let version = found.stamp.version;
-        if self.seen.is_none_or(|(seen, _)| seen != version) {
-            self.seen = Some((version, now));
-        }
         let ours = found.holder.as_deref() == Some(self.holder.as_str());
-        self.held = ours.then_some((found.epoch, now));
-        Ok(ours.then_some(found.epoch))
+        let LeaseDocument { stamp: Stamp { version, .. }, holder, epoch, .. } = found;
+        if self.seen.as_ref().is_none_or(|seen| seen.version != version) {
+            let since = self.env.clock.mark();
+            self.seen = Some(Seen { version, since, holder, epoch });
+        }
+        self.held = ours.then_some((epoch, now));
+        Ok(ours.then_some(epoch))
     }
 
     /// Gives back what is not in use: a lease that would have to be renewed now costs as much.

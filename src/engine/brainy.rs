@@ -4,14 +4,16 @@ use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::{Role, Settings};
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::catalog::{self, PARTITIONS_MAX};
-use crate::engine::collection::{Collection, check_role, described};
+use crate::engine::cluster::Cluster;
+use crate::engine::collection::{Collection, described};
 use crate::engine::collections::Collections;
 use crate::engine::collector::{Collector, unnamed};
+use crate::engine::condition::Condition;
 use crate::engine::context::Context;
 use crate::engine::model::*;
 use crate::engine::snapshot::{OpenSnapshot, Payloads, Snapshot};
 use crate::engine::upkeep::{self, Task, Upkeep};
-use crate::engine::{records, search, transfer, validate};
+use crate::engine::{identity, records, search, transfer, validate};
 use crate::log::chunk::ChunkBuilder;
 use crate::manifest::CollectionSettings;
 use crate::partition::Partitioner;
@@ -35,6 +37,7 @@ struct Inner {
     settings: Settings,
     context: Context,
     collections: Arc<Collections>,
+    cluster: Cluster,
 }
 
 /// One instance: a writer, a reader or both, on one store. Cloning shares it.
@@ -64,31 +67,29 @@ impl Brainy {
         env: Env,
         partitioners: Vec<Arc<dyn Partitioner>>,
     ) -> Result<Self> {
-        let instance_id = settings.instance_id.clone();
-        let instance_id = instance_id.unwrap_or_else(|| {
-            format!("{}-{}", role.name(), env.ulid().to_string().to_lowercase())
-        });
+        let instance_id = identity::instance_id(&settings, role, &env).await?;
         let context = Context::new(&settings, role, &instance_id, store, env, partitioners.into());
         let collections = Arc::new(Collections::new(context.clone()));
         let env = &context.env;
-        if role.writes() {
-            let (store, grace) = (context.store.clone(), context.limits.grace);
-            let history = Duration::from_millis(settings.manifest_history_ms);
-            let collector = Collector::new(store, env.clone(), grace, history);
-            env.tasks.spawn("collector", collector.run());
-        }
+        env.tasks.spawn("collector", Collector::new(context.clone()).run());
         if context.upkeep.enabled {
             for task in [Task::Index, Task::Compact] {
                 let upkeep = Upkeep::new(context.clone(), collections.clone(), task);
                 env.tasks.spawn("upkeep", upkeep.run());
             }
         }
-        Ok(Brainy(Arc::new(Inner { settings, context, collections })))
+        let cluster = Cluster::new(context.clone(), collections.clone(), settings.clone());
+        Ok(Brainy(Arc::new(Inner { settings, context, collections, cluster })))
     }
 
     /// This instance's role.
     pub fn role(&self) -> Role {
-        self.0.context.role
+        self.0.context.duty.station().role
+    }
+
+    /// This instance among the others.
+    pub fn cluster(&self) -> &Cluster {
+        &self.0.cluster
     }
 
     /// This instance's name.
@@ -106,14 +107,30 @@ impl Brainy {
         &self.0.context.env
     }
 
+    /// Whether this instance is as it should be, without asking the store.
+    pub fn condition(&self) -> Condition {
+        self.0.cluster.condition()
+    }
+
+    /// What this instance shows of a collection, once that is what `wanted` says.
+    pub async fn applied(&self, name: &CollectionName, wanted: Consistency) -> Result<Seq> {
+        self.0.context.duty.check_read()?;
+        let collection = self.0.collections.open(name).await?;
+        let snapshot = collection.snapshot(wanted, self.wait_max()).await;
+        let snapshot = self.0.collections.forget_if_gone(name, snapshot)?;
+        Ok(snapshot.version())
+    }
+
     /// Asks the store one cheap question, to find out whether it answers.
     pub async fn check_store(&self) -> Result<()> {
-        store::get(&*self.0.context.store, &store::paths::config()).await.map(drop)
+        store::get(&*self.0.context.store, &store::paths::config(&self.0.settings.config_path))
+            .await
+            .map(drop)
     }
 
     /// Creates a collection; `false` where it was there with the same settings.
     pub async fn create_collection(&self, spec: CollectionSpec) -> Result<(CollectionInfo, bool)> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         catalog::check_spec(&spec)?;
         if let Some(partitioner) = &spec.partitioner {
             // Nothing is created that cannot be used here.
@@ -166,7 +183,7 @@ impl Brainy {
 
     /// Deletes a collection and, a grace period later, its log.
     pub async fn delete_collection(&self, name: &CollectionName) -> Result<()> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         let grace = self.0.context.limits.grace;
         let result = catalog::delete(&self.0.context.store, &self.0.context.env, name, grace).await;
         self.0.collections.forget(name);
@@ -176,7 +193,7 @@ impl Brainy {
     /// Stores records (1..=10,000); returns when they are durable. Of several records with one id
     /// in one request the last one stays.
     pub async fn upsert(&self, name: &CollectionName, records: Vec<NewRecord>) -> Result<Upserted> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         validate::check_count("vectors", records.len(), RECORDS_PER_WRITE_MAX)?;
         let records = Arc::new(records);
         let mut may_recreate = true;
@@ -205,7 +222,7 @@ impl Brainy {
 
     /// Deletes records; returns when that is durable.
     pub async fn delete(&self, name: &CollectionName, target: DeleteTarget) -> Result<Deleted> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         if let DeleteTarget::Ids(ids) = &target {
             validate::check_count("ids", ids.len(), PAGE_MAX)?;
             ids.iter().try_for_each(|id| crate::base::ids::check_record_id(id))?;
@@ -304,7 +321,7 @@ impl Brainy {
         name: &CollectionName,
         requests: Vec<SearchRequest>,
     ) -> Result<Vec<SearchResponse>> {
-        check_role(self.0.context.role, false)?;
+        self.0.context.duty.check_read()?;
         validate::check_count("searches", requests.len(), SEARCHES_PER_BATCH_MAX)?;
         let started = Instant::now();
         let collection = self.0.collections.open(name).await?;
@@ -347,13 +364,13 @@ impl Brainy {
         name: &CollectionName,
         body: BoxStream<'static, Result<Bytes>>,
     ) -> Result<ImportReport> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         transfer::import(self, name, body).await
     }
 
     /// Puts what is in the log into segments.
     pub async fn index(&self, name: &CollectionName) -> Result<()> {
-        check_role(self.0.context.role, true)?;
+        let _admitted = self.0.context.duty.admit_write()?;
         let collection = self.0.collections.open(name).await?;
         upkeep::index_all(&self.0.context, &collection).await
     }
@@ -373,7 +390,7 @@ impl Brainy {
         let manifest = collection.view().look_now().await?.manifest;
         let found = unnamed(&self.0.context.store, &manifest).await?;
         let objects = found.into_iter().map(|(object, _)| object);
-        Ok(objects.map(|Listed { key, size }| UnnamedObject { key, bytes: size }).collect())
+        Ok(objects.map(|Listed { key, size, .. }| UnnamedObject { key, bytes: size }).collect())
     }
 
     /// Splits partitions until the group of most records has `count` (1..=4,096) even ranges of the
@@ -388,11 +405,15 @@ impl Brainy {
     /// Finishes what is in flight within the settings' bound and stops; whether all ended in time.
     pub async fn shutdown(&self) -> bool {
         let bound = Duration::from_millis(self.0.settings.shutdown_timeout_ms);
-        self.0.context.env.tasks.shutdown(bound).await
+        let started = Instant::now();
+        // Writes in flight end before the tasks that they wait for; the membership leaves with those.
+        let drained = tokio::time::timeout(bound, self.0.context.duty.drained()).await.is_ok();
+        let rest = bound.saturating_sub(started.elapsed());
+        self.0.context.env.tasks.shutdown(rest).await && drained
     }
 
     /// The settings of a collection that is about to be written; where there is none and it may be
-    /// created, it is, with the dimensions of `example` and cosine.
+    /// created, it is, as the cluster's settings say, with the dimensions of `example`.
     pub(super) async fn settings_for_write(
         &self,
         name: &CollectionName,
@@ -406,14 +427,7 @@ impl Brainy {
         if !self.0.settings.create_collections && name.as_str() != DEFAULT_COLLECTION {
             return Err(missing);
         }
-        let spec = CollectionSpec {
-            name: name.clone(),
-            dimensions: u32::try_from(example.len()).unwrap_or(u32::MAX),
-            metric: Metric::Cosine,
-            partition_count: None,
-            partitioner: None,
-            description: None,
-        };
+        let spec = self.0.cluster.new_collection(name, example.len())?;
         match catalog::create(&self.0.context.store, &self.0.context.env, &spec).await {
             Ok((manifest, _)) => {
                 self.0.collections.forget(name);
@@ -430,7 +444,10 @@ impl Brainy {
     async fn write(&self, name: &CollectionName, chunk: Bytes, operations: u32) -> Result<Seq> {
         let collection = self.0.collections.open(name).await?;
         match collection.writer().write(chunk, operations).await {
-            Ok(appended) => Ok(appended.seq),
+            Ok(appended) => {
+                self.0.cluster.replicated(name, appended.seq).await?;
+                Ok(appended.seq)
+            }
             Err(error) if error.code() == Code::CollectionNotFound => {
                 self.0.collections.forget(name);
                 let grace = self.0.context.limits.grace;
@@ -469,7 +486,7 @@ impl Brainy {
     }
 
     async fn read(&self, name: &CollectionName) -> Result<OpenSnapshot> {
-        check_role(self.0.context.role, false)?;
+        self.0.context.duty.check_read()?;
         let collection = self.0.collections.open(name).await?;
         self.pin(&collection, &[]).await
     }
@@ -477,7 +494,7 @@ impl Brainy {
     /// A collection, and a snapshot where this instance reads.
     async fn look(&self, name: &CollectionName) -> Result<(Arc<Collection>, Option<Snapshot>)> {
         let collection = self.0.collections.open(name).await?;
-        if !self.0.context.role.reads() {
+        if !self.0.context.duty.station().role.reads() {
             return Ok((collection, None));
         }
         let snapshot = collection.snapshot(Consistency::Eventual, self.wait_max()).await;

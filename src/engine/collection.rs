@@ -1,7 +1,6 @@
 //! One collection as this instance uses it: its manifest, and its read and write paths once used.
 
 use crate::base::ids::{CollectionName, Seq, record_hash};
-use crate::base::settings::Role;
 use crate::base::{Code, Error, Result};
 use crate::engine::context::Context;
 use crate::engine::follower::{Follower, Reading};
@@ -82,11 +81,11 @@ impl Collection {
     }
 
     async fn follower(&self) -> Result<&Follower> {
-        let Context { store, env, shelf, role, poll, limits, .. } = &self.context;
+        let Context { store, env, shelf, duty, poll, limits, .. } = &self.context;
         let reading = || Reading {
             shelf: shelf.clone(),
             partitioner: self.partitioner.clone(),
-            serves: role.reads(),
+            serves: duty.station().role.reads(),
             poll: *poll,
             grace: limits.grace,
         };
@@ -109,6 +108,32 @@ impl Collection {
         let applied = self.follower.get().map(Follower::applied)?;
         let own = self.writer.get().map_or(Seq(0), Writer::last_version);
         (own <= applied.version()).then_some(applied)
+    }
+
+    /// The newest version that this instance knows of: what it shows, or has written.
+    pub fn known_version(&self) -> Option<Seq> {
+        let applied = self.follower.get().map(|follower| follower.applied().version());
+        applied.max(self.writer.get().map(Writer::last_version))
+    }
+
+    /// Bytes of log that are not indexed, as far as this instance knows.
+    pub fn unindexed_bytes(&self) -> u64 {
+        let read = self.follower.get().map_or(0, |follower| follower.applied().tail.totals.bytes);
+        let written = self.writer.get().map_or(0, Writer::log_bytes);
+        read.max(written).saturating_sub(self.manifest().indexed.bytes)
+    }
+
+    /// How long ago the read path last found nothing newer in the log, where it is in use.
+    pub fn lag(&self) -> Option<Duration> {
+        self.follower.get().map(Follower::lag)
+    }
+
+    /// Has the read path look at the log where nobody has read for so long that it no longer does.
+    pub async fn keep_current(&self) -> Result<()> {
+        match self.follower.get() {
+            Some(follower) if !follower.has_ended() => follower.keep_current().await,
+            _ => Ok(()),
+        }
     }
 
     /// A snapshot that shows what `consistency` asks for, and always this instance's own writes.
@@ -257,26 +282,4 @@ pub fn described(manifest: &Manifest) -> CollectionInfo {
         indexed_version: manifest.wal_indexed,
         created_at: manifest.created_at,
     }
-}
-
-/// The error for a call that this instance's role does not serve.
-pub fn check_role(role: Role, writes: bool) -> Result<()> {
-    let (allowed, code, verb, other, key) = if writes {
-        (role.writes(), Code::ReadOnlyInstance, "writes", "writer or hybrid", "writers")
-    } else {
-        (role.reads(), Code::WriteOnlyInstance, "reads", "reader or hybrid", "readers")
-    };
-    if allowed {
-        return Ok(());
-    }
-    // Which instances those are is known once they register in the shared config.
-    Err(Error::new(
-        code,
-        format!(
-            "this instance is a {} and does not serve {verb}; send them to a {other}",
-            role.name()
-        ),
-    )
-    .with("role", role.name())
-    .with(key, Vec::<String>::new()))
 }

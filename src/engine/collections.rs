@@ -34,6 +34,11 @@ impl Collections {
         self.lock().values().cloned().collect()
     }
 
+    /// Lets go of all; the next use opens each anew. Only for an instance that has not answered reads.
+    pub fn forget_all(&self) {
+        self.lock().clear();
+    }
+
     /// Lets go of one; the next use opens it anew.
     pub fn forget(&self, name: &CollectionName) {
         self.lock().remove(name);

@@ -19,6 +19,8 @@ pub use sweep::unnamed;
 use crate::base::clock::Mark;
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Env, Result};
+use crate::engine::context::Context;
+use crate::engine::duty::Duty;
 use crate::log::entry::{Entry, Part};
 use crate::manifest::{self, Manifest};
 use crate::store::cas::Change;
@@ -35,6 +37,7 @@ pub struct Collector {
     store: DynStore,
     env: Env,
     grace: Duration,
+    duty: Duty,
     floors: HashMap<CollectionName, Floor>,
     sweeper: sweep::Sweeper,
     historian: history::Historian,
@@ -49,14 +52,16 @@ struct Floor {
 }
 
 impl Collector {
-    /// A collector, which leaves earlier manifests for `history`; see [`Collector::run`].
-    pub fn new(store: DynStore, env: Env, grace: Duration, history: Duration) -> Self {
+    /// A collector; see [`Collector::run`].
+    pub fn new(context: Context) -> Self {
+        let Context { store, env, duty, limits, manifest_history, .. } = context;
+        let grace = limits.grace;
         let sweeper = sweep::Sweeper::new(store.clone(), env.clone(), grace);
-        let historian = history::Historian::new(store.clone(), env.clone(), history);
-        Collector { store, env, grace, floors: HashMap::new(), sweeper, historian }
+        let historian = history::Historian::new(store.clone(), env.clone(), manifest_history);
+        Collector { store, env, grace, duty, floors: HashMap::new(), sweeper, historian }
     }
 
-    /// Collects every half grace period until the instance stops.
+    /// Collects every half grace period, while this instance writes, until it stops.
     pub async fn run(mut self) {
         let stop = self.env.tasks.stopping().clone();
         loop {
@@ -66,7 +71,9 @@ impl Collector {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            if let Err(error) = self.pass().await {
+            if self.duty.station().takes_writes()
+                && let Err(error) = self.pass().await
+            {
                 tracing::warn!(%error, "collecting failed; trying again later");
             }
         }

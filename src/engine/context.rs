@@ -2,6 +2,7 @@
 
 use crate::base::Env;
 use crate::base::settings::{IndexBuilder, Role, Settings};
+use crate::engine::duty::{Duty, Station};
 use crate::engine::segments::Shelf;
 use crate::engine::writer::Limits;
 use crate::index::{Builder, IndexParams};
@@ -19,10 +20,12 @@ pub struct Context {
     pub env: Env,
     /// This instance's name.
     pub instance_id: Arc<str>,
-    /// What it does.
-    pub role: Role,
+    /// What it does at the moment.
+    pub duty: Duty,
     /// The write path's limits.
     pub limits: Limits,
+    /// How long earlier manifests are kept.
+    pub manifest_history: Duration,
     /// How often a reader looks for new log entries.
     pub poll: Duration,
     /// Where segments come into memory.
@@ -36,7 +39,7 @@ pub struct Context {
 /// The limits of indexing and compaction; see the settings of the same names.
 #[derive(Debug, Clone, Copy)]
 pub struct UpkeepLimits {
-    /// Whether this instance does it at all.
+    /// Whether this instance does it at all, when its role writes.
     pub enabled: bool,
     /// How often it looks for something to do.
     pub interval: Duration,
@@ -59,11 +62,11 @@ pub struct UpkeepLimits {
 }
 
 impl UpkeepLimits {
-    /// Those of an instance with these settings, which `writes` or does not.
-    pub fn new(settings: &Settings, writes: bool) -> UpkeepLimits {
+    /// Those of an instance with these settings.
+    pub fn new(settings: &Settings) -> UpkeepLimits {
         let millis = Duration::from_millis;
         UpkeepLimits {
-            enabled: settings.index_enabled && writes,
+            enabled: settings.index_enabled,
             interval: millis(settings.index_interval_ms),
             index_after_bytes: settings.index_after_bytes,
             index_after: millis(settings.index_after_ms),
@@ -97,7 +100,7 @@ impl Context {
         let millis = Duration::from_millis;
         Context {
             instance_id: instance_id.into(),
-            role,
+            duty: Duty::new(Station { role, standby: settings.standby && role.writes() }),
             limits: Limits {
                 batch_max_bytes: settings.batch_max_bytes,
                 batch_max_records: settings.batch_max_records,
@@ -108,12 +111,13 @@ impl Context {
                 tail_max_bytes: settings.tail_max_bytes,
                 grace: millis(settings.gc_grace_ms),
             },
+            manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),
             shelf: Arc::new(Shelf::new(store.clone(), env.clone(), settings.cache_max_bytes)),
             store,
             env,
             partitioners,
-            upkeep: UpkeepLimits::new(settings, role.writes()),
+            upkeep: UpkeepLimits::new(settings),
         }
     }
 }

@@ -130,6 +130,20 @@ impl Follower {
         self.published.borrow().snapshot.clone()
     }
 
+    /// How long ago the log had nothing that is not applied.
+    pub fn lag(&self) -> Duration {
+        self.env.clock.since(self.published.borrow().current_as_of)
+    }
+
+    /// Looks at the log where the last look is older than two poll intervals; no read, so it does not keep
+    /// the log from being left alone.
+    pub async fn keep_current(&self) -> Result<()> {
+        if self.lag() <= self.poll * 2 {
+            return Ok(());
+        }
+        self.sync().await
+    }
+
     /// What has been applied; looks first where the last look is older than two poll intervals. A
     /// store that does not answer leaves what is there.
     pub async fn eventual(&self) -> Result<Snapshot> {

@@ -110,6 +110,11 @@ impl Writer {
         Seq(self.shared.last.load(Ordering::Relaxed))
     }
 
+    /// Bytes of the whole log, at its last known end.
+    pub fn log_bytes(&self) -> u64 {
+        self.shared.log_bytes.load(Ordering::Relaxed)
+    }
+
     /// Makes a chunk durable; returns where it is in the log.
     pub async fn write(&self, chunk: Bytes, operations: u32) -> Result<Appended> {
         if self.env.tasks.stopping().is_cancelled() {

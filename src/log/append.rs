@@ -5,9 +5,10 @@ use crate::base::ids::{CollectionName, Seq, Totals, WriteId};
 use crate::base::{Code, Env, Error, Result};
 use crate::log::entry::{Draft, HEADER_BYTES, Header, Part};
 use crate::log::pace::Pace;
+use crate::log::read::header_at;
 use crate::log::{Bounds, BoundsSource};
 use crate::store::cas::{self, Created};
-use crate::store::{ByteRange, DynStore, Fetched, GetOptions, Precondition, paths};
+use crate::store::{DynStore, Precondition, paths};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -262,7 +263,7 @@ impl Appender {
                 Some(missing) => (from + step).min(from + (missing - from) / 2),
                 None => from + step,
             };
-            match self.header(Seq(probe)).await? {
+            match header_at(&self.store, &self.collection, Seq(probe)).await? {
                 Some(header) => {
                     self.tail = Tail::of(&header);
                     step *= 2;
@@ -276,20 +277,6 @@ impl Appender {
         }
         self.stale = false;
         Ok(())
-    }
-
-    async fn header(&self, seq: Seq) -> Result<Option<Header>> {
-        let key = paths::wal_entry(&self.collection, seq);
-        let options = GetOptions {
-            range: Some(ByteRange::Bounded(0..HEADER_BYTES as u64)),
-            if_none_match: None,
-        };
-        match self.store.get(&key, options).await? {
-            Fetched::Found(object) => {
-                Header::decode(&object.bytes).map(Some).map_err(|error| error.context(key))
-            }
-            _ => Ok(None),
-        }
     }
 }
 

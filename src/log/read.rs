@@ -3,8 +3,8 @@
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Error, Result};
 use crate::log::chunk::Chunk;
-use crate::log::entry::{Entry, Header, Part};
-use crate::store::{DynStore, Fetched, get, paths};
+use crate::log::entry::{Entry, HEADER_BYTES, Header, Part};
+use crate::store::{ByteRange, DynStore, Fetched, GetOptions, get, paths};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -12,6 +12,22 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 const WINDOW_MAX: u64 = 32;
 /// How many data objects of one entry are read at a time.
 const OBJECTS_AT_A_TIME: usize = 8;
+
+/// The header of an entry, by one small read; `None` where there is no such entry.
+pub async fn header_at(
+    store: &DynStore,
+    collection: &CollectionName,
+    seq: Seq,
+) -> Result<Option<Header>> {
+    let key = paths::wal_entry(collection, seq);
+    let range = Some(ByteRange::Bounded(0..HEADER_BYTES as u64));
+    match store.get(&key, GetOptions { range, if_none_match: None }).await? {
+        Fetched::Found(object) => {
+            Header::decode(&object.bytes).map(Some).map_err(|error| error.context(key))
+        }
+        _ => Ok(None),
+    }
+}
 
 /// An entry with all its chunks at hand.
 #[derive(Debug, Clone)]

@@ -106,7 +106,11 @@ impl Store for MemoryStore {
             .take_while(|(key, _)| key.as_str().starts_with(prefix.as_str()));
         let page = matching.by_ref().take(limit);
         let objects = page
-            .map(|(key, (bytes, _))| Listed { key: key.clone(), size: bytes.len() as u64 })
+            .map(|(key, (bytes, etag))| Listed {
+                key: key.clone(),
+                size: bytes.len() as u64,
+                etag: Some(etag.clone()),
+            })
             .collect();
         Ok(Listing { objects, more: matching.next().is_some() })
     }

@@ -14,7 +14,9 @@
 //!
 //! Features are composed as wrappers around the trait: [`layers`].
 
+#[cfg(feature = "s3")]
 pub mod aws;
+#[cfg(feature = "s3")]
 pub mod bucket;
 pub mod cas;
 pub mod conformance;
@@ -24,6 +26,7 @@ pub mod memory;
 pub mod open;
 pub mod paths;
 pub mod probe;
+#[cfg(feature = "s3")]
 pub mod s3;
 
 use crate::base::{Error, Result};
@@ -125,6 +128,9 @@ pub struct Listed {
     pub key: Key,
     /// Its size in bytes.
     pub size: u64,
+    /// Changes whenever the object does. A read takes it as `if_none_match`, but no conditional PUT
+    /// takes it: a store may list other names than it answers reads with.
+    pub etag: Option<Etag>,
 }
 
 /// One page of a listing.

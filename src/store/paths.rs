@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! _brainy/config.json                        shared config            compare-and-swap
+//! _brainy/heartbeats/<instance>.json         overflow heartbeats      plain PUT, one owner each
+//! _brainy/state/<key>.json                   shared state             compare-and-swap
 //! _brainy/probe/<ulid>                       start-up probe           removed by the prober
 //! collections/<c>/manifest.json              current manifest         compare-and-swap
 //! collections/<c>/manifests/<version>.json   manifest history         create-if-absent
@@ -50,10 +52,47 @@ text!(Key);
 text!(Prefix);
 
 const COLLECTIONS: &str = "collections/";
+const HEARTBEATS: &str = "_brainy/heartbeats/";
+const STATE: &str = "_brainy/state/";
 
-/// The shared config.
-pub fn config() -> Key {
-    Key::raw("_brainy/config.json")
+/// The shared config, where the setting `config_path` says.
+pub fn config(path: &str) -> Key {
+    Key::raw(path)
+}
+
+/// An instance's overflow heartbeat.
+pub fn heartbeat(instance: &str) -> Key {
+    Key::raw(format!("{HEARTBEATS}{instance}.json"))
+}
+
+/// What the keys of all overflow heartbeats start with.
+pub fn heartbeats() -> Prefix {
+    Prefix::raw(HEARTBEATS)
+}
+
+/// The instance whose overflow heartbeat `key` is.
+pub fn parse_heartbeat(key: &Key) -> Option<&str> {
+    key.as_str().strip_prefix(HEARTBEATS)?.strip_suffix(".json")
+}
+
+/// The lease on a duty in the whole cluster.
+pub fn cluster_lease(duty: &str) -> Key {
+    Key::raw(format!("_brainy/leases/{duty}.json"))
+}
+
+/// An entry of the shared state.
+pub fn state(key: &str) -> Key {
+    Key::raw(format!("{STATE}{key}.json"))
+}
+
+/// What the keys of the entries of the shared state that start with `prefix` start with.
+pub fn states(prefix: &str) -> Prefix {
+    Prefix::raw(format!("{STATE}{prefix}"))
+}
+
+/// The entry of the shared state that stands at `key`.
+pub fn parse_state(key: &Key) -> Option<&str> {
+    key.as_str().strip_prefix(STATE)?.strip_suffix(".json")
 }
 
 /// An object of the start-up probe; every prober has its own `run`.
@@ -178,6 +217,14 @@ mod tests {
         assert!(key.as_str().starts_with(manifest_history_all(&name).as_str()), "{key}");
         assert_eq!(parse_manifest_history(&key), Some(7));
         assert_eq!(parse_manifest_history(&manifest(&name)), None);
+    }
+
+    #[test]
+    fn keys_of_heartbeats_and_state_parse_back() {
+        assert_eq!(parse_heartbeat(&heartbeat("a.json")), Some("a.json"));
+        assert_eq!(parse_state(&state("a/b")), Some("a/b"));
+        assert_eq!(parse_state(&heartbeat("a")), None);
+        assert!(state("a/b").as_str().starts_with(states("a/").as_str()));
     }
 
     #[test]

@@ -59,6 +59,10 @@ const KEY_STARTS: &[&str] = &["_brainy/", "collections/", "wal/", "manifests/", 
 const KEY_PARTS: &[&str] = &["/manifest.json", "/manifests/", "/wal/", "/heartbeats/", "/leases/"];
 const KEY_ENDS: &[&str] = &[".wal", ".seg", ".del"];
 
+/// Where the one key that people may set has its default.
+const SETTINGS_FILE: &str = "src/base/settings/mod.rs";
+const SETTINGS_KEY: &str = "_brainy/config.json";
+
 /// Suites that tests run on every implementation; the keys that they make up are examples.
 const TEST_SUPPORT: &[&str] = &["src/store/conformance.rs", "src/store/conformance/"];
 
@@ -189,6 +193,9 @@ fn check_keys(file: &str, scan: &Scan, report: &mut Report) {
     }
     for literal in scan.strings.iter().filter(|literal| !literal.in_test) {
         let text = literal.text.as_str();
+        if file == SETTINGS_FILE && text == SETTINGS_KEY {
+            continue;
+        }
         if KEY_STARTS.iter().any(|start| text.starts_with(start))
             || KEY_PARTS.iter().any(|part| text.contains(part))
             || KEY_ENDS.iter().any(|end| text.ends_with(end))
@@ -356,6 +363,9 @@ mod checker {
             assert_eq!(rules("src/log/a.rs", &text), ["object keys"], "{literal}");
             assert!(rules("src/store/paths.rs", &text).is_empty(), "{literal}");
         }
+        let default = |key: &str| format!("const A: &str = {key:?};");
+        assert!(rules(super::SETTINGS_FILE, &default("_brainy/config.json")).is_empty());
+        assert_eq!(rules(super::SETTINGS_FILE, &default("_brainy/other.json")), ["object keys"]);
         assert!(rules("src/api/a.rs", "const ROUTE: &str = \"/v1/collections/{c}\";").is_empty());
         assert!(rules("src/log/a.rs", "/// `collections/<c>/wal/`\nconst A: u8 = 1;").is_empty());
     }

@@ -3,7 +3,7 @@
 use crate::args::{ConfigCommand, InstanceArgs};
 use crate::failure::{Failure, Result};
 use crate::{instance, output};
-use brainy::base::settings::{self, Source, keys, resolve_role};
+use brainy::base::settings::{self, Effective, Source, keys, resolve_role};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -32,7 +32,10 @@ fn show(args: &InstanceArgs, json: bool) -> Result<()> {
             Ok((role, source)) => json!({"value": role, "source": source.to_string()}),
             Err(failure) => failure.to_json(),
         };
-        return output::json(&json!({"effectiveRole": role, "settings": settings}));
+        let notices = notices(&effective);
+        return output::json(
+            &json!({"effectiveRole": role, "settings": settings, "notices": notices}),
+        );
     }
     let mut table = output::table(&["setting", "value", "source"]);
     for (key, value, source) in effective.shown() {
@@ -40,10 +43,16 @@ fn show(args: &InstanceArgs, json: bool) -> Result<()> {
     }
     output::print(&table)?;
     output::line("")?;
+    notices(&effective).iter().try_for_each(|notice| output::line(notice))?;
     match role {
         Ok((role, source)) => output::line(&format!("effective role: {} ({source})", role.name())),
         Err(failure) => output::line(&format!("effective role: none: {}", failure.message)),
     }
+}
+
+/// What to know about names from elsewhere.
+fn notices(effective: &Effective) -> Vec<String> {
+    effective.notices().iter().map(ToString::to_string).collect()
 }
 
 fn check(file: &Path, json: bool) -> Result<()> {
@@ -51,7 +60,9 @@ fn check(file: &Path, json: bool) -> Result<()> {
     let set = |key: &&&str| effective.source(key) != &Source::Default;
     let count = keys().iter().filter(set).count();
     if json {
-        return output::json(&json!({"valid": true, "settings": count}));
+        let notices = notices(&effective);
+        return output::json(&json!({"valid": true, "settings": count, "notices": notices}));
     }
+    notices(&effective).iter().try_for_each(|notice| output::line(notice))?;
     output::line(&format!("{} is valid: {count} settings", file.display()))
 }

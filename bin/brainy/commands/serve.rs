@@ -3,9 +3,13 @@
 use crate::args::InstanceArgs;
 use crate::failure::{Failure, Result};
 use crate::{instance, output};
+use brainy::api::HttpPeers;
 use brainy::base::Code;
 use brainy::base::settings::{Effective, Source, resolve_role};
 use brainy::engine::Brainy;
+use brainy::engine::cluster::Invitation;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -14,15 +18,13 @@ use tokio_util::sync::CancellationToken;
 pub async fn run(args: &InstanceArgs) -> Result<()> {
     let effective = instance::load(args.settings.config.as_deref(), args.flags())?;
     let (role, source) = resolve_role(&effective)?;
-    instance::log(&effective, &effective.settings.log_level)?;
+    let _telemetry = instance::log_and_export(&effective, &effective.settings.log_level)?;
+    for notice in effective.notices() {
+        tracing::warn!("{notice}");
+    }
+    tracing::info!(target: "brainy::role", role = role.name(), source = %source, "role detected");
     let mut signals = Signals::listen()?;
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        role = role.name(),
-        source = %source,
-        settings = changed(&effective),
-        "starting"
-    );
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), settings = changed(&effective), "starting");
     // A store that hangs must not make the process deaf.
     let brainy = tokio::select! {
         biased;
@@ -54,8 +56,8 @@ pub async fn bind(listen: &str) -> Result<TcpListener> {
     })
 }
 
-/// Says that it is ready, serves until a signal, and finishes what is in flight. A second signal
-/// ends the process at once.
+/// Joins the cluster, says that it is ready, serves until a signal, finishes what is in flight, and leaves.
+/// A second signal ends the process at once.
 pub async fn until_stopped(
     brainy: Brainy,
     listener: TcpListener,
@@ -65,16 +67,24 @@ pub async fn until_stopped(
         listener.local_addr().map_err(|error| Failure::io("the listening socket", &error))?;
     let stop = CancellationToken::new();
     let server = brainy::api::serve(brainy.clone(), listener, stop.clone());
-    output::line(&format!("listening on http://{address}"))?;
     let graceful = async {
         let served = server.await;
         let finished = brainy.shutdown().await;
         (served, finished)
     };
+    // Answers come before the others are told where: they may ask whether this process lives.
+    let ready = async {
+        join(&brainy, address).await?;
+        output::line(&format!("listening on http://{address}"))?;
+        brainy.cluster().ousted().cancelled().await;
+        stop.cancel();
+        std::future::pending::<Result<()>>().await
+    };
     let watch = async {
         signals.next().await;
         tracing::info!("stopping");
         stop.cancel();
+        brainy.cluster().drain().await;
         signals.next().await;
     };
     tokio::select! {
@@ -84,11 +94,44 @@ pub async fn until_stopped(
             if !finished {
                 tracing::warn!("tasks in flight were dropped; nothing acknowledged is lost");
             }
+            if brainy.cluster().ousted().is_cancelled() {
+                return Err(ousted(&brainy));
+            }
             tracing::info!("stopped");
             Ok(())
         }
+        failed = ready => failed,
         () = watch => Err(Failure::new(Code::ShuttingDown, "stopped at once by a second signal")),
     }
+}
+
+async fn join(brainy: &Brainy, address: SocketAddr) -> Result<()> {
+    let endpoint = brainy.settings().service_endpoint.clone();
+    let endpoint = endpoint.unwrap_or_else(|| endpoint_of(address));
+    let peers = Arc::new(HttpPeers::new()?);
+    let joined = brainy.cluster().join(Invitation { endpoint: Some(endpoint), peers }).await;
+    Ok(joined?)
+}
+
+/// Where others reach a server that listens at `address`, as far as this machine can tell.
+fn endpoint_of(address: SocketAddr) -> String {
+    if !address.ip().is_unspecified() {
+        return format!("http://{address}");
+    }
+    let host = sysinfo::System::host_name().unwrap_or_else(|_| "localhost".to_owned());
+    let endpoint = format!("http://{host}:{}", address.port());
+    tracing::warn!(endpoint, "others are told this address; set SERVICE_ENDPOINT if it is wrong");
+    endpoint
+}
+
+fn ousted(brainy: &Brainy) -> Failure {
+    Failure::new(
+        Code::InstanceSuperseded,
+        format!(
+            "another process took over the id {}; give this one an id of its own (--instance-id)",
+            brainy.instance_id()
+        ),
+    )
 }
 
 /// SIGTERM and SIGINT.

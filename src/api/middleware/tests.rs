@@ -49,15 +49,14 @@ fn request(method: &str, path: &str) -> axum::http::request::Builder {
     Request::builder().method(method).uri(path)
 }
 
-fn observed(router: Router) -> (Router, Env, Arc<Traffic>) {
-    let (env, traffic) = (env(), Arc::new(Traffic::default()));
-    let observer = Observer::new(env.clone(), traffic.clone(), 1_000);
-    (outer(router, observer), env, traffic)
+fn observed(router: Router) -> (Router, Env) {
+    let env = env();
+    (outer(router, Observer::new(env.clone(), 1_000)), env)
 }
 
 #[tokio::test]
 async fn errors_of_the_router_have_our_form() {
-    let (router, env, traffic) = observed(Router::new().route("/v1/x/{id}", get(async || "x")));
+    let (router, env) = observed(Router::new().route("/v1/x/{id}", get(async || "x")));
     let answer = ask(&router, request("GET", "/nowhere"), "").await;
     assert_eq!((answer.status, answer.code().as_str()), (404, "route_not_found"));
     let answer = ask(&router, request("DELETE", "/v1/x/1"), "").await;
@@ -65,7 +64,7 @@ async fn errors_of_the_router_have_our_form() {
     assert_eq!(answer.headers[header::ALLOW], "GET,HEAD");
 
     assert_eq!(ask(&router, request("GET", "/v1/x/1"), "").await.status, 200);
-    assert_eq!(traffic.summary().requests, 2, "only calls of /v1 count");
+    assert_eq!(env.metrics.traffic.summary().requests, 2, "only calls of /v1 count");
     let text = env.metrics.encode();
     let line = r#"brainy_http_requests_total{route="/v1/x/{id}",method="GET",status="200"} 1"#;
     assert!(text.contains(line), "{text}");
@@ -85,19 +84,19 @@ async fn request_ids_are_kept_or_made() {
 #[tokio::test]
 async fn a_panic_is_an_internal_error() {
     let panics = get(async || -> &'static str { panic!("on purpose") });
-    let (router, _, traffic) = observed(Router::new().route("/v1/", panics));
+    let (router, env) = observed(Router::new().route("/v1/", panics));
     let answer = ask(&router, request("GET", "/v1/"), "").await;
     assert_eq!((answer.status, answer.code().as_str()), (500, "internal"));
     assert!(!String::from_utf8_lossy(&answer.body).contains("on purpose"));
-    assert_eq!(traffic.summary().failure_share, 1.0);
+    assert_eq!(env.metrics.traffic.summary().failure_share, 1.0);
 }
 
 #[tokio::test]
 async fn a_version_that_did_not_come_is_no_failure_of_the_instance() {
     let late = get(async || ApiError(Error::new(Code::VersionTimeout, "not yet")));
-    let (router, _, traffic) = observed(Router::new().route("/v1/", late));
+    let (router, env) = observed(Router::new().route("/v1/", late));
     assert_eq!(ask(&router, request("GET", "/v1/"), "").await.status, 504);
-    let summary = traffic.summary();
+    let summary = env.metrics.traffic.summary();
     assert_eq!((summary.requests, summary.failure_share), (1, 0.0));
 }
 

@@ -5,10 +5,16 @@ use utoipa::ToSchema;
 
 /// Whether an instance is alive or ready.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LiveBody {
+#[serde(rename_all = "camelCase")]
+pub struct LiveBody<'a> {
     /// `alive` or `failed`; `ready` or `not ready`.
     #[schema(example = "ready")]
     pub status: &'static str,
+    /// The instance's name.
+    #[schema(example = "writer-01")]
+    pub instance_id: &'a str,
+    /// Which life of that name in the cluster this process is; null where it has not joined.
+    pub session: Option<&'a str>,
     /// What is wrong, for people.
     pub warnings: Vec<String>,
 }
@@ -17,11 +23,11 @@ pub struct LiveBody {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
-    /// It answers, and so does its store.
+    /// It is as it should be.
     Healthy,
-    /// Its store does not answer, or it is shutting down.
+    /// It serves, or will again: `warnings` say what is wrong and what to do.
     Degraded,
-    /// A defect stopped a part of it: restart it.
+    /// It has to be restarted: a defect stopped a part of it, or another process took over its name.
     Unhealthy,
 }
 
@@ -37,6 +43,8 @@ pub struct HealthBody<'a> {
     /// `writer`, `reader` or `hybrid`.
     #[schema(example = "hybrid")]
     pub role: &'a str,
+    /// Whether it waits to write until nobody else does.
+    pub standby: bool,
     /// Seconds since the start.
     pub uptime: f64,
     /// Figures.
@@ -51,7 +59,8 @@ pub struct HealthBody<'a> {
 pub struct HealthMetrics {
     /// Live records over all collections that this instance has open.
     pub vector_count: u64,
-    /// Share of reads that the cache answered, 0..=1; null while it is not counted.
+    /// Share of the segments asked for that were in memory, 0..=1, since the start; null before the
+    /// first.
     pub cache_hit_rate: Option<f64>,
     /// Resident memory, in megabytes (10^6 bytes).
     #[serde(rename = "memoryUsageMB")]

@@ -3,6 +3,7 @@
 //! Every input type is strict: an unknown field is an error, for a misspelt option that is ignored
 //! is worse than one that is refused.
 
+pub mod cluster;
 pub mod collections;
 pub mod health;
 pub mod partitions;

@@ -15,16 +15,22 @@ struct Limit {
     key: &'static str,
     min: u64,
     max: u64,
-    get: fn(&Settings) -> u64,
+    /// `None` where it is not set.
+    get: fn(&Settings) -> Option<u64>,
 }
 
 macro_rules! limits {
-    ($($key:ident: $min:expr, $max:expr;)*) => {
+    ($($key:ident: $min:expr, $max:expr;)* [optional] $($option:ident: $least:expr, $most:expr;)*) => {
         &[$(Limit {
             key: stringify!($key),
             min: $min,
             max: $max,
-            get: |settings| settings.$key as u64,
+            get: |settings| Some(settings.$key as u64),
+        },)* $(Limit {
+            key: stringify!($option),
+            min: $least,
+            max: $most,
+            get: |settings| settings.$option.map(u64::from),
         },)*]
     };
 }
@@ -61,6 +67,17 @@ const LIMITS: &[Limit] = limits! {
     request_timeout_ms: 1, 24 * HOUR_MS;
     shutdown_timeout_ms: 0, HOUR_MS;
     compute_threads: 0, 1_024;
+    heartbeat_interval_ms: 100, HOUR_MS;
+    instance_timeout_ms: 200, 24 * HOUR_MS;
+    instance_remove_ms: 0, 30 * 24 * HOUR_MS;
+    leader_lease_ms: 1_000, HOUR_MS;
+    lag_max_ms: 0, 24 * HOUR_MS;
+    lag_max_bytes: 0, BYTES_MAX;
+    memory_max_bytes: 0, BYTES_MAX;
+    replication_timeout_ms: 1, HOUR_MS;
+    [optional]
+    partition_count: 1, 4_096;
+    dimensions: 1, 4_096;
 };
 
 /// Least and greatest value of a setting that is a number.
@@ -105,8 +122,9 @@ type Faults = Vec<(&'static str, String)>;
 fn faults(settings: &Settings) -> Faults {
     let mut faults = Faults::new();
     for limit in LIMITS {
-        let value = (limit.get)(settings);
-        if value < limit.min || value > limit.max {
+        if let Some(value) = (limit.get)(settings)
+            && !(limit.min..=limit.max).contains(&value)
+        {
             let (min, max) = (limit.min, limit.max);
             faults.push((limit.key, format!("is {value}: use {min} to {max}")));
         }
@@ -119,6 +137,11 @@ fn faults(settings: &Settings) -> Faults {
     let instance = settings.instance_id.as_deref();
     check("instance_id", instance.and_then(instance_fault));
     check("log_level", log_level_fault(&settings.log_level));
+    check("data_dir", settings.data_dir.as_deref().and_then(data_dir_fault));
+    check("config_path", config_path_fault(&settings.config_path));
+    check("instance_timeout_ms", instance_timeout_fault(settings));
+    check("embedding_model", settings.embedding_model.as_deref().and_then(model_fault));
+    check("otlp_endpoint", settings.otlp_endpoint.as_deref().and_then(endpoint_fault));
     check("batch_max_bytes", batch_fault(settings));
     check("store_cas_timeout_ms", cas_timeout_fault(settings));
     faults
@@ -136,6 +159,46 @@ fn cas_timeout_fault(settings: &Settings) -> Option<String> {
     (settings.store_is_s3() && value < S3_CAS_TIMEOUT_MS_MIN).then(|| {
         format!("is {value}: use at least {S3_CAS_TIMEOUT_MS_MIN} on S3, where a conditional PUT may wait that long")
     })
+}
+
+fn instance_timeout_fault(settings: &Settings) -> Option<String> {
+    let (timeout, interval) = (settings.instance_timeout_ms, settings.heartbeat_interval_ms);
+    (timeout < 2 * interval).then(|| {
+        format!(
+            "is {timeout}: use at least twice heartbeat_interval_ms ({interval}), or one heartbeat that \
+             is late makes an instance that is alive count as dead"
+        )
+    })
+}
+
+fn data_dir_fault(folder: &str) -> Option<String> {
+    let fault = if folder.trim().is_empty() {
+        "is empty"
+    } else if folder.contains("://") {
+        "is a URL"
+    } else {
+        return None;
+    };
+    Some(format!("{fault}: use a folder of this instance alone, for example /var/lib/brainy"))
+}
+
+fn config_path_fault(path: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(plain);
+    let valid = path.len() <= 512
+        && path.strip_suffix(".json").is_some_and(|name| !name.is_empty() && !name.ends_with('/'))
+        && path.split('/').all(part);
+    (!valid).then(|| {
+        format!(
+            "is {path:?}: use a key in the store of a-z, A-Z, 0-9, '.', '_', '-' and '/', without '/' at \
+             the start, '.' or '..', that ends in .json, for example _brainy/config.json"
+        )
+    })
+}
+
+fn model_fault(model: &str) -> Option<String> {
+    let valid = (1..=256).contains(&model.len()) && !model.contains(char::is_control);
+    (!valid).then(|| "must be 1 to 256 bytes without control characters".to_owned())
 }
 
 fn store_fault(store: &str) -> Option<String> {
@@ -165,7 +228,7 @@ fn listen_fault(listen: &str) -> Option<String> {
 fn endpoint_fault(endpoint: &str) -> Option<String> {
     let valid = Url::parse(endpoint)
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    (!valid).then(|| "must be a URL such as http://reader-01:3000".to_owned())
+    (!valid).then(|| "must be a URL such as http://host:3000".to_owned())
 }
 
 fn instance_fault(id: &str) -> Option<String> {
@@ -179,6 +242,14 @@ fn instance_fault(id: &str) -> Option<String> {
              starting with a letter or digit"
         )
     })
+}
+
+/// Checks an instance's name.
+pub fn check_instance_id(id: &str) -> Result<()> {
+    match instance_fault(id) {
+        Some(fault) => Err(invalid("instance_id", &Source::Default, &fault)),
+        None => Ok(()),
+    }
 }
 
 fn log_level_fault(level: &str) -> Option<String> {

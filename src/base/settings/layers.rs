@@ -1,5 +1,6 @@
 //! Where each value comes from: defaults < file < environment < flags.
 
+use super::aliases::{self, Meaning, Notice, SECTION};
 use super::value::{Entry, Fault, Raw};
 use super::{Settings, check, keys, redact, value};
 use crate::base::{Code, Error, Result};
@@ -11,10 +12,15 @@ use std::path::Path;
 const PREFIX: &str = "BRAINY_";
 /// Names the settings file.
 const CONFIG_VARIABLE: &str = "BRAINY_CONFIG";
+/// The one variable that beats its flag; see `role`.
+pub(super) const ROLE_VARIABLE: &str = "BRAINY_ROLE";
 /// Belongs to test suites, not to settings.
 const TEST_PREFIX: &str = "BRAINY_TEST_";
 /// What container platforms call `service_endpoint`.
 const ENDPOINT_VARIABLE: &str = "SERVICE_ENDPOINT";
+
+/// The flag that sets any setting.
+const SET_FLAG: &str = "--set";
 
 /// Where the value of a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +51,7 @@ impl fmt::Display for Source {
 pub struct FlagValue {
     /// The flag as it was written, for example `--store`.
     pub flag: String,
-    /// The setting's name.
+    /// The setting's name, or `cluster.` and its name elsewhere.
     pub key: String,
     /// Its value.
     pub value: String,
@@ -57,9 +63,15 @@ pub struct Effective {
     /// The values.
     pub settings: Settings,
     sources: BTreeMap<&'static str, Source>,
+    notices: Vec<Notice>,
 }
 
 impl Effective {
+    /// What to log once about names from elsewhere that were used.
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+
     /// Where the value of a setting came from.
     pub fn source(&self, key: &str) -> &Source {
         self.sources.get(key).unwrap_or(&Source::Default)
@@ -76,13 +88,14 @@ impl Effective {
 impl From<Settings> for Effective {
     /// Settings that a program made: where they differ from the defaults is not remembered.
     fn from(settings: Settings) -> Self {
-        Effective { settings, sources: BTreeMap::new() }
+        Effective { settings, sources: BTreeMap::new(), notices: Vec::new() }
     }
 }
 
 /// Loads, merges and validates settings. `file` is what `--config` says and goes before
-/// `BRAINY_CONFIG`; of `environment` only `BRAINY_*` and `SERVICE_ENDPOINT` are looked at, and an
-/// empty variable counts as not set.
+/// `BRAINY_CONFIG`; of `environment` only `BRAINY_*`, `SERVICE_ENDPOINT` and names from elsewhere
+/// ([`super::ALIASES`]) are looked at, and an empty variable counts as not set. In one layer our own name
+/// goes before an alias.
 pub fn load(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -91,37 +104,154 @@ pub fn load(
     let environment: BTreeMap<String, String> =
         environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let file = file.or_else(|| environment.get(CONFIG_VARIABLE).map(Path::new));
-    let mut entries = BTreeMap::new();
+    let mut layers = Layers::default();
     if let Some(path) = file {
-        add_file(&mut entries, path)?;
+        layers.add_file(path)?;
     }
-    add_environment(&mut entries, &environment)?;
-    add_flags(&mut entries, flags)?;
+    layers.add_environment(&environment)?;
+    layers.add_flags(flags)?;
+    let Layers { entries, notices } = layers;
     let entries: Vec<Entry> = entries.into_values().collect();
     let sources: BTreeMap<&'static str, Source> =
         entries.iter().map(|entry| (entry.key, entry.source.clone())).collect();
     let settings = value::settings(&entries).map_err(|fault| type_error(fault, &sources))?;
-    let effective = Effective { settings, sources };
+    let effective = Effective { settings, sources, notices };
     check::validate(&effective)?;
     Ok(effective)
 }
 
-type Entries = BTreeMap<&'static str, Entry>;
-
-fn add(entries: &mut Entries, key: &'static str, raw: Raw, source: Source) {
-    entries.insert(key, Entry { key, raw, source });
+/// A value under a name from elsewhere.
+struct Foreign {
+    meaning: Meaning,
+    /// The name as it was written.
+    name: String,
+    raw: Raw,
+    source: Source,
 }
 
-fn add_file(entries: &mut Entries, path: &Path) -> Result<()> {
-    let shown = path.display().to_string();
-    for (name, value) in read(path)? {
-        let key = known(&name).ok_or_else(|| {
-            let nearest = nearest(&name, keys().iter().copied());
-            unknown(&format!("setting {name:?} in {shown}"), &name, &nearest)
-        })?;
-        add(entries, key, Raw::Typed(value), Source::File(shown.clone()));
+/// What the layers so far say.
+#[derive(Default)]
+struct Layers {
+    entries: BTreeMap<&'static str, Entry>,
+    notices: Vec<Notice>,
+}
+
+impl Layers {
+    fn add(&mut self, key: &'static str, raw: Raw, source: Source) {
+        let decided = |entry: &Entry| entry.source == Source::Env(ROLE_VARIABLE.to_owned());
+        let fixed = key == "role" && self.entries.get(key).is_some_and(decided);
+        if !fixed {
+            self.entries.insert(key, Entry { key, raw, source });
+        }
     }
-    Ok(())
+
+    /// Takes what one layer says under names from elsewhere, before its own names.
+    fn add_foreign(&mut self, mut found: Vec<Foreign>) -> Result<()> {
+        found.sort_by_key(|foreign| foreign.meaning.order());
+        for Foreign { meaning, name, raw, source } in found {
+            let mut used = false;
+            if let Meaning::Alias(alias) = meaning {
+                let translated = alias.translate(&raw);
+                let ours =
+                    translated.map_err(|fault| check::invalid(alias.key, &source, &fault))?;
+                used = ours.is_some();
+                if let Some(ours) = ours {
+                    self.add(alias.key, ours, source);
+                }
+            }
+            self.notices.push(meaning.notice(name, used));
+        }
+        Ok(())
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<()> {
+        let shown = path.display().to_string();
+        let mut content = read(path)?;
+        if let Some(section) = content.remove(SECTION) {
+            self.add_foreign(of_section(section, &shown)?)?;
+        }
+        for (name, value) in content {
+            let key = known(&name).ok_or_else(|| {
+                let nearest = nearest(&name, keys().iter().copied());
+                unknown(&format!("setting {name:?} in {shown}"), &name, &nearest)
+            })?;
+            self.add(key, Raw::Typed(value), Source::File(shown.clone()));
+        }
+        Ok(())
+    }
+
+    fn add_environment(&mut self, environment: &BTreeMap<String, String>) -> Result<()> {
+        let foreign = |(name, value): (&String, &String)| {
+            let (raw, source) = (Raw::Text(value.clone()), Source::Env(name.clone()));
+            Some(Foreign { meaning: Meaning::of_variable(name)?, name: name.clone(), raw, source })
+        };
+        self.add_foreign(environment.iter().filter_map(foreign).collect())?;
+        let mut set = |key, name: &str, value: &str| {
+            self.add(key, Raw::Text(value.to_owned()), Source::Env(name.to_owned()));
+        };
+        if let Some(value) = environment.get(ENDPOINT_VARIABLE) {
+            set("service_endpoint", ENDPOINT_VARIABLE, value);
+        }
+        for (name, value) in environment {
+            let Some(rest) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            if name == CONFIG_VARIABLE || name.starts_with(TEST_PREFIX) {
+                continue;
+            }
+            let key = keys().iter().find(|key| key.to_ascii_uppercase() == rest);
+            let Some(key) = key else {
+                let variables = keys().iter().map(|key| variable(key));
+                let nearest = nearest(name, variables.chain([CONFIG_VARIABLE.to_owned()]));
+                return Err(unknown(&format!("variable {name}"), name, &nearest));
+            };
+            set(key, name, value);
+        }
+        Ok(())
+    }
+
+    fn add_flags(&mut self, flags: &[FlagValue]) -> Result<()> {
+        let foreign = |flag: &FlagValue| {
+            let name = if flag.flag == SET_FLAG {
+                format!("{SET_FLAG} {}", flag.key)
+            } else {
+                flag.flag.clone()
+            };
+            let (raw, source) = (Raw::Text(flag.value.clone()), Source::Flag(name.clone()));
+            Some(Foreign { meaning: Meaning::of_flag(&flag.key)?, name, raw, source })
+        };
+        self.add_foreign(flags.iter().filter_map(foreign).collect())?;
+        for flag in flags.iter().filter(|flag| Meaning::of_flag(&flag.key).is_none()) {
+            let key = known(&flag.key).ok_or_else(|| {
+                let aliases = aliases::names().map(|name| format!("{SECTION}.{name}"));
+                let nearest =
+                    nearest(&flag.key, keys().iter().map(|key| (*key).to_owned()).chain(aliases));
+                let what = format!("setting {:?} in {}", flag.key, flag.flag);
+                unknown(&what, &flag.key, &nearest)
+            })?;
+            self.add(key, Raw::Text(flag.value.clone()), Source::Flag(flag.flag.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// What the section `[cluster]` of the file at `shown` says.
+fn of_section(section: Value, shown: &str) -> Result<Vec<Foreign>> {
+    let source = |name: &str| Source::File(format!("{shown}, {name} in [{SECTION}]"));
+    let Value::Object(section) = section else {
+        let fault = "must be a table of names from elsewhere; docs/settings.md lists them";
+        return Err(check::invalid(SECTION, &Source::File(shown.to_owned()), fault));
+    };
+    let set = section.into_iter().filter(|(_, value)| !value.is_null());
+    set.map(|(name, value)| {
+        let meaning = Meaning::of(&name).ok_or_else(|| {
+            let nearest = nearest(&name, aliases::names());
+            unknown(&format!("setting {name:?} in [{SECTION}] of {shown}"), &name, &nearest)
+        })?;
+        let (raw, source) = (Raw::Typed(value), source(&name));
+        Ok(Foreign { meaning, name: format!("{name} in [{SECTION}] of {shown}"), raw, source })
+    })
+    .collect()
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>> {
@@ -147,52 +277,8 @@ fn read(path: &Path) -> Result<Map<String, Value>> {
     }
 }
 
-fn add_environment(entries: &mut Entries, environment: &BTreeMap<String, String>) -> Result<()> {
-    let mut set = |key, name: &str, value: &str| {
-        let source = Source::Env(name.to_owned());
-        add(entries, key, Raw::Text(value.to_owned()), source);
-    };
-    if let Some(value) = environment.get(ENDPOINT_VARIABLE) {
-        set("service_endpoint", ENDPOINT_VARIABLE, value);
-    }
-    for (name, value) in environment {
-        let Some(rest) = name.strip_prefix(PREFIX) else {
-            continue;
-        };
-        if name == CONFIG_VARIABLE || name.starts_with(TEST_PREFIX) {
-            continue;
-        }
-        let key = keys().iter().find(|key| key.to_ascii_uppercase() == rest);
-        let Some(key) = key else {
-            let variables = keys().iter().map(|key| variable(key));
-            let nearest = nearest(name, variables.chain([CONFIG_VARIABLE.to_owned()]));
-            return Err(unknown(&format!("variable {name}"), name, &nearest));
-        };
-        set(key, name, value);
-    }
-    Ok(())
-}
-
 fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_ascii_uppercase())
-}
-
-fn add_flags(entries: &mut Entries, flags: &[FlagValue]) -> Result<()> {
-    for flag in flags {
-        let key = known(&flag.key).ok_or_else(|| {
-            let nearest = nearest(&flag.key, keys().iter().copied());
-            let what = format!("setting {:?} in {}", flag.key, flag.flag);
-            unknown(&what, &flag.key, &nearest)
-        })?;
-        // The one variable that beats its flag; see `role`.
-        let fixed = key == "role"
-            && entries.get(key).is_some_and(|entry| matches!(entry.source, Source::Env(_)));
-        if !fixed {
-            let raw = Raw::Text(flag.value.clone());
-            add(entries, key, raw, Source::Flag(flag.flag.clone()));
-        }
-    }
-    Ok(())
 }
 
 fn known(name: &str) -> Option<&'static str> {

@@ -3,8 +3,10 @@
 //! `BRAINY_ROLE` > explicit (`--role`, or `role` in the file) > inferred from `read_only` or
 //! `write_only` > hybrid on a standalone store (`file://`, a folder, `memory:`) > an error that
 //! says how to set it. `BRAINY_ROLE` beats even the flag, unlike any other variable: one image
-//! with a fixed command line serves every role, and the orchestrator decides.
+//! with a fixed command line serves every role, and the orchestrator decides. An alias of it
+//! (`CLUSTER_NODE_ROLE`) does not.
 
+use super::layers::ROLE_VARIABLE;
 use super::{Effective, Role, Settings, Source};
 use crate::base::{Code, Error, Result};
 use std::fmt;
@@ -14,7 +16,7 @@ use std::fmt;
 pub enum RoleSource {
     /// The variable `BRAINY_ROLE`.
     Environment,
-    /// A flag or a file says so.
+    /// A flag or a file says so, or a variable by a name from elsewhere.
     Explicit(Source),
     /// `read_only` or `write_only` implies it.
     Inferred(&'static str, Source),
@@ -25,7 +27,7 @@ pub enum RoleSource {
 impl fmt::Display for RoleSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RoleSource::Environment => f.write_str("BRAINY_ROLE"),
+            RoleSource::Environment => f.write_str(ROLE_VARIABLE),
             RoleSource::Explicit(source) => source.fmt(f),
             RoleSource::Inferred(key, source) => write!(f, "inferred from {key} ({source})"),
             RoleSource::Standalone => f.write_str("standalone store"),
@@ -39,7 +41,7 @@ pub fn resolve_role(effective: &Effective) -> Result<(Role, RoleSource)> {
     if let Some(role) = settings.role {
         let source = effective.source("role").clone();
         return Ok(match source {
-            Source::Env(_) => (role, RoleSource::Environment),
+            Source::Env(name) if name == ROLE_VARIABLE => (role, RoleSource::Environment),
             other => (role, RoleSource::Explicit(other)),
         });
     }

@@ -2,8 +2,9 @@
 
 use super::{Member, OpenSet, Resident, SegmentSet};
 use crate::base::ids::{CollectionName, Ulid};
+use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
-use crate::cache::{Cache, Weighed};
+use crate::cache::{Asked, Cache, Weighed};
 use crate::engine::view::ManifestView;
 use crate::manifest::{DeletionsMeta, Manifest, SegmentMeta};
 use crate::partition::Partitioner;
@@ -35,7 +36,9 @@ impl Shelf {
     /// A shelf for segments of `bytes` in all; those in use may be more.
     pub fn new(store: DynStore, env: Env, bytes: u64) -> Shelf {
         let ranged = Cache::new(bytes / RANGED_SHARE);
-        Shelf { store, env, cache: Cache::new(bytes), ranged }
+        let Metrics { cache_hits, cache_misses, .. } = &*env.metrics;
+        let asked = Asked { hits: cache_hits.clone(), misses: cache_misses.clone() };
+        Shelf { store, env, cache: Cache::counted(bytes, asked), ranged }
     }
 
     /// Where segments come from.
@@ -46,6 +49,11 @@ impl Shelf {
     /// Bytes and segments held.
     pub async fn held(&self) -> (u64, u64) {
         self.cache.held().await
+    }
+
+    /// Segments held, about.
+    pub fn segments(&self) -> u64 {
+        self.cache.count()
     }
 
     /// A segment, where it is in memory.

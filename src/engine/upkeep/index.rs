@@ -48,6 +48,10 @@ pub(super) async fn pass(
         let group = move || Grouped::of(&tail, &manifest, &*partitioner);
         context.env.background.run(group).await?
     };
+    for (partition, rows) in &grouped.rows {
+        let (collection, rows) = (&manifest.name, rows.len());
+        tracing::debug!(target: "brainy::partitions", %collection, partition, rows, "rows assigned");
+    }
     let mut works = Vec::new();
     for (partition, rows) in grouped.rows {
         for rows in rows.chunks(context.upkeep.segment_max_rows) {

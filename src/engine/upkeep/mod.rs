@@ -26,6 +26,7 @@ pub use turns::Turns;
 
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
+use crate::base::metrics::{Metrics, TaskLabels};
 use crate::base::{Code, Result};
 use crate::engine::collection::Collection;
 use crate::engine::collections::Collections;
@@ -91,6 +92,29 @@ struct Known {
     looked: Option<Mark>,
 }
 
+/// Work under way, as the metrics show it until it is dropped.
+struct Running {
+    metrics: Arc<Metrics>,
+    labels: TaskLabels,
+    started: Instant,
+}
+
+impl Running {
+    fn start(metrics: &Arc<Metrics>, task: Task) -> Running {
+        let labels = TaskLabels { task: task.name() };
+        metrics.upkeep_running.get_or_create(&labels).inc();
+        Running { metrics: metrics.clone(), labels, started: Instant::now() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.metrics.upkeep_running.get_or_create(&self.labels).dec();
+        let took = self.started.elapsed().as_secs_f64();
+        self.metrics.upkeep_seconds.get_or_create(&self.labels).observe(took);
+    }
+}
+
 /// Indexes or compacts, over all collections, as long as the instance runs.
 #[derive(Debug)]
 pub struct Upkeep {
@@ -106,7 +130,7 @@ impl Upkeep {
         Upkeep { worker, known: BTreeMap::new(), looked_at_all: None }
     }
 
-    /// Runs until the instance stops.
+    /// Works while this instance writes, until it stops.
     pub async fn run(mut self) {
         let stop = self.worker.context.env.tasks.stopping().clone();
         let (mut busy, mut names) = (FuturesUnordered::new(), BTreeSet::new());
@@ -127,13 +151,19 @@ impl Upkeep {
                     self.known.extend(known.map(|known| (name, known)));
                 }
                 () = sleep_until(next) => {
+                    next = self.next_look();
+                    if !self.worker.context.duty.station().takes_writes() {
+                        // What is under way comes to its end; the rest is for others.
+                        waiting.drain(..).for_each(|name| drop(names.remove(&name)));
+                        self.worker.give_back().await;
+                        continue;
+                    }
                     let found = tokio::select! {
                         biased;
                         () = stop.cancelled() => break,
                         found = self.names() => found,
                     };
                     waiting.extend(found.into_iter().filter(|name| names.insert(name.clone())));
-                    next = self.next_look();
                 }
             }
         }
@@ -329,6 +359,7 @@ impl Worker {
         if lease.hold().await?.is_none() {
             return Ok(Passed::Idle);
         }
+        let _running = Running::start(&self.context.env.metrics, self.task);
         turns::renewing(&mut lease, self.context.upkeep.lease_ttl, work).await
     }
 }

@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn merged(rows: &[(u32, u32)], pace: Pace) -> Vec<u128> {
-        let limits = UpkeepLimits::new(&Settings::default(), true);
+        let limits = UpkeepLimits::new(&Settings::default());
         match merge(&partition(rows), &limits, pace) {
             Some(Job::Merge { partition: 3, segments }) => segments.iter().map(|id| id.0).collect(),
             Some(other) => panic!("{other:?}"),
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_segment_with_too_many_dead_rows_is_written_anew() {
-        let limits = UpkeepLimits::new(&Settings::default(), true);
+        let limits = UpkeepLimits::new(&Settings::default());
         assert_eq!(clean(&partition(&[(100, 0), (90, 10)]), &limits), None);
         let job = clean(&partition(&[(100, 0), (60, 40), (70, 30)]), &limits);
         assert_eq!(job, Some(Job::Merge { partition: 3, segments: vec![Ulid(2)] }));

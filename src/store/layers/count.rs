@@ -1,7 +1,7 @@
 //! Counts requests, bytes and time, per instance and per query.
 
 use crate::base::Result;
-use crate::base::metrics::{Metrics, StoreLabels};
+use crate::base::metrics::{Metrics, OpLabels, StoreLabels};
 use crate::store::{
     DynStore, Etag, Fetched, GetOptions, Key, Listing, Precondition, Prefix, PutOutcome, Store,
 };
@@ -69,6 +69,17 @@ pub struct Count {
     metrics: Arc<Metrics>,
 }
 
+/// What S3 asks for one request, whatever it comes to: 5 dollars a million for those that write or list,
+/// 0.4 for those that read, nothing for deleting (list price of us-east-1, November 2026). Other stores
+/// ask for something else, or for nothing.
+fn cost_dollars(op: &str) -> f64 {
+    match op {
+        "put" | "put_if" | "list" => 5.0 / 1e6,
+        "get" => 0.4 / 1e6,
+        _ => 0.0,
+    }
+}
+
 /// What a request came to.
 struct Outcome {
     name: &'static str,
@@ -101,7 +112,10 @@ impl Count {
         metrics.store_requests.get_or_create(&StoreLabels { op, outcome }).inc();
         metrics.store_bytes_read.inc_by(read);
         metrics.store_bytes_written.inc_by(written);
-        metrics.store_seconds.observe(start.elapsed().as_secs_f64());
+        let kind = OpLabels { op };
+        let took = start.elapsed().as_secs_f64();
+        metrics.store_seconds.get_or_create(&kind).observe(took);
+        metrics.store_cost_dollars.get_or_create(&kind).inc_by(cost_dollars(op));
         let _ = CURRENT.try_with(|usage| usage.add(read + written));
         result
     }

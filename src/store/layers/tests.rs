@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::clock::{Timestamp, VirtualClock};
+use crate::base::metrics::OpLabels;
 use crate::base::rng::SeededRng;
 use crate::base::tasks::Tasks;
 use crate::base::{Code, Env, Error, Result};
@@ -145,9 +146,28 @@ async fn requests_and_bytes_are_counted_for_the_instance_and_for_the_query() {
         "brainy_store_requests_total{op=\"put_if\",outcome=\"lost\"} 1",
         "brainy_store_read_bytes_total 5",
         "brainy_store_written_bytes_total 7",
+        "brainy_store_request_seconds_count{op=\"get\"} 2",
+        "brainy_store_request_seconds_count{op=\"put_if\"} 1",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
+}
+
+#[tokio::test]
+async fn the_cost_of_requests_is_estimated_by_their_kind() {
+    let env = env();
+    let store = Count::new(Arc::new(MemoryStore::default()), env.metrics.clone());
+    for _ in 0..10 {
+        get(&store, &key()).await.unwrap();
+    }
+    for _ in 0..3 {
+        store.put_if(&key(), Bytes::from("12"), Precondition::Absent).await;
+    }
+    store.delete(&key()).await.unwrap();
+    let cost = |op| env.metrics.store_cost_dollars.get_or_create(&OpLabels { op }).get();
+    assert!((cost("get") - 4e-6).abs() < 1e-12);
+    assert!((cost("put_if") - 15e-6).abs() < 1e-12);
+    assert_eq!(cost("delete"), 0.0);
 }
 
 fn network(settings: FaultSettings, seed: u64) -> (Arc<MemoryStore>, Faults) {

@@ -337,7 +337,7 @@ fn read_exactly(file: &mut File, length: u64) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-fn weak_etag(metadata: &Metadata) -> Etag {
+pub(super) fn weak_etag(metadata: &Metadata) -> Etag {
     let modified = metadata.modified().ok();
     let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let nanos = since.unwrap_or_default().as_nanos();

@@ -1,6 +1,6 @@
 //! Listing a tree of folders in the byte order of the keys.
 
-use super::files::{Files, is_missing};
+use super::files::{Files, is_missing, weak_etag};
 use super::{OWN, failed};
 use crate::base::Result;
 use crate::store::{Key, Listed, Listing, Prefix};
@@ -129,9 +129,11 @@ impl Walk<'_> {
             return Ok(());
         }
         match fs::metadata(path) {
-            Ok(metadata) => {
-                self.listing.objects.push(Listed { key: Key::raw(key), size: metadata.len() })
-            }
+            Ok(metadata) => self.listing.objects.push(Listed {
+                key: Key::raw(key),
+                size: metadata.len(),
+                etag: Some(weak_etag(&metadata)),
+            }),
             // Deleted since we read the folder.
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(failed(error, "list", path.display())),

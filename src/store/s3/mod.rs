@@ -6,6 +6,9 @@
 
 mod connect;
 mod fault;
+mod open;
+
+pub use open::open;
 
 use crate::base::{Error, Result};
 use crate::store::aws::Credentials;
@@ -237,7 +240,8 @@ impl Store for S3Store {
             let objects: Vec<Listed> = objects
                 .filter_map(|meta| {
                     let key = meta.location.as_ref().strip_prefix(self.root.as_str())?;
-                    Some(Listed { key: Key::raw(key), size: meta.size })
+                    let etag = meta.e_tag.as_deref().map(|etag| Etag(etag.into()));
+                    Some(Listed { key: Key::raw(key), size: meta.size, etag })
                 })
                 .collect();
             if !objects.is_empty() || page_token.is_none() {

@@ -33,17 +33,9 @@ pub struct Sampler {
 }
 
 impl Default for Sampler {
+    /// Looks at nothing and says zero, as it has to be where a seed decides everything.
     fn default() -> Self {
-        let mut system = System::new().ok();
-        let (memory_bytes, cpu_ms) = look(&mut system);
-        Sampler {
-            last: Mutex::new(Sample {
-                system,
-                taken: Instant::now(),
-                cpu_ms,
-                usage: Usage { memory_bytes, cpu_percent: 0.0 },
-            }),
-        }
+        Sampler::of(None)
     }
 }
 
@@ -59,6 +51,17 @@ fn look(system: &mut Option<System>) -> (u64, u64) {
 }
 
 impl Sampler {
+    /// Looks at this process.
+    pub fn of_process() -> Sampler {
+        Sampler::of(System::new().ok())
+    }
+
+    fn of(mut system: Option<System>) -> Sampler {
+        let (memory_bytes, cpu_ms) = look(&mut system);
+        let usage = Usage { memory_bytes, cpu_percent: 0.0 };
+        Sampler { last: Mutex::new(Sample { system, taken: Instant::now(), cpu_ms, usage }) }
+    }
+
     /// What the process uses now, or used up to a second ago.
     pub fn usage(&self) -> Usage {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +84,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_resident_and_looks_are_a_second_apart() {
-        let sampler = Sampler::default();
+        let sampler = Sampler::of_process();
         let first = sampler.usage();
         assert!(first.memory_bytes > 1 << 20, "{first:?}");
         assert_eq!(sampler.usage(), first, "the same look");

@@ -1,0 +1,1 @@
+//! Scenarios of one or a few members in one process.

@@ -1,0 +1,304 @@
+//! How does this instance work together with the others?
+//!
+//! [`Cluster`] is its seat among them: it joins and leaves the membership that [`crate::cluster`] keeps,
+//! does what is asked of it ([`orders`]), tells how it is doing ([`vitals`]), makes synchronous writes
+//! wait for the readers ([`replicate`]), and says how far everybody has come ([`lag`]).
+//!
+//! An instance that has not joined works all the same: nothing of a collection depends on the cluster.
+
+mod lag;
+mod orders;
+mod replicate;
+mod vitals;
+
+pub use lag::{CollectionLag, NodeLag, Replication};
+pub use replicate::Peers;
+
+use crate::base::ids::{CollectionName, Seq};
+use crate::base::settings::{ReplicationMode, Role, Settings};
+use crate::base::{Code, Error, Result};
+use crate::cluster::{
+    ClusterSettings, ClusterView, InstanceMetrics, MemberOptions, Membership, ParsedConfigs,
+    SharedState, Standing, Status, Timing, Vitals,
+};
+use crate::engine::collections::Collections;
+use crate::engine::condition::Condition;
+use crate::engine::context::Context;
+use crate::engine::duty::Others;
+use crate::engine::model::{CollectionSpec, Metric};
+use crate::store::paths;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long the others may take to hear that this instance is about to leave.
+const DRAIN_NOTICE_MAX: Duration = Duration::from_secs(2);
+
+/// How others reach this instance, and how it reaches them.
+#[derive(Debug, Clone)]
+pub struct Invitation {
+    /// The URL under which others reach this instance; `None` where they cannot.
+    pub endpoint: Option<String>,
+    /// How to ask the others.
+    pub peers: Arc<dyn Peers>,
+}
+
+/// This instance's seat in the cluster. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Cluster(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    context: Context,
+    collections: Arc<Collections>,
+    settings: Settings,
+    state: SharedState,
+    vitals: Arc<dyn Vitals>,
+    /// The role that the settings say.
+    configured: Role,
+    invitation: Mutex<Option<Invitation>>,
+    membership: Mutex<Option<Membership>>,
+    /// Held while somebody joins or leaves.
+    moving: tokio::sync::Mutex<()>,
+    /// Cancelled once another process has taken over our id.
+    ousted: CancellationToken,
+}
+
+impl Cluster {
+    /// Of an instance that has not joined.
+    pub(super) fn new(
+        context: Context,
+        collections: Arc<Collections>,
+        settings: Settings,
+    ) -> Cluster {
+        Cluster(Arc::new(Inner {
+            state: SharedState::new(context.store.clone(), context.env.clone()),
+            vitals: Arc::new(vitals::Sampled::new(context.clone(), collections.clone())),
+            configured: context.duty.station().role,
+            context,
+            collections,
+            settings,
+            invitation: Mutex::default(),
+            membership: Mutex::default(),
+            moving: tokio::sync::Mutex::default(),
+            ousted: CancellationToken::new(),
+        }))
+    }
+
+    /// Joins, as others can reach it by `invitation`. Refuses with `settings_conflict` where the cluster
+    /// has other settings, and with `instance_id_in_use` where another process has this instance's id.
+    pub async fn join(&self, invitation: Invitation) -> Result<()> {
+        *lock(&self.0.invitation) = Some(invitation);
+        self.rejoin().await
+    }
+
+    /// Joins again as before; nothing happens where it has not left.
+    pub async fn rejoin(&self) -> Result<()> {
+        let _moving = self.0.moving.lock().await;
+        if self.member().is_some() {
+            return Ok(());
+        }
+        let invitation = lock(&self.0.invitation).clone().ok_or_else(|| {
+            let hint = "this instance does not serve others: start it with brainy serve to join";
+            Error::new(Code::NotAMember, hint)
+        })?;
+        let membership = Membership::join(self.options(&invitation)).await?;
+        *lock(&self.0.membership) = Some(membership.clone());
+        self.0.context.duty.refer_to(Arc::new(Directory(membership.clone())));
+        let orders = orders::Orders::new(self.clone(), membership.clone());
+        self.0.context.env.tasks.spawn("orders", orders.run());
+        // That it is active is told at once, or else with the next heartbeat.
+        if let Err(error) = membership.update_self(self.0.configured, Status::Active).await {
+            tracing::warn!(%error, "the cluster could not be told that this instance is active");
+        }
+        tracing::info!(target: "brainy::cluster", id = %membership.id(), "joined the cluster");
+        Ok(())
+    }
+
+    /// Leaves the cluster: the others no longer count on this instance. It goes on serving.
+    pub async fn leave(&self) -> Result<()> {
+        let _moving = self.0.moving.lock().await;
+        let membership = self.member().ok_or_else(not_a_member)?;
+        let left = membership.leave().await;
+        *lock(&self.0.membership) = None;
+        tracing::info!(target: "brainy::cluster", id = %membership.id(), "left the cluster");
+        left
+    }
+
+    /// The membership, where this instance has joined.
+    pub fn member(&self) -> Option<Membership> {
+        lock(&self.0.membership).clone()
+    }
+
+    /// The membership, or the error that there is none.
+    pub fn membership(&self) -> Result<Membership> {
+        self.member().ok_or_else(not_a_member)
+    }
+
+    /// The whole cluster as this instance sees it, where it has joined.
+    pub fn view(&self) -> Option<Arc<ClusterView>> {
+        self.member().map(|membership| membership.view())
+    }
+
+    /// Small values that all instances share.
+    pub fn state(&self) -> &SharedState {
+        &self.0.state
+    }
+
+    /// Whether this instance waits to write until nobody else does.
+    pub fn is_standby(&self) -> bool {
+        self.0.context.duty.station().standby
+    }
+
+    /// Cancelled once another process has taken over this instance's id: it has to stop.
+    pub fn ousted(&self) -> &CancellationToken {
+        &self.0.ousted
+    }
+
+    /// How far every reader has come.
+    pub async fn replication(&self) -> Result<Replication> {
+        let view = self.view().ok_or_else(not_a_member)?;
+        let own = self.0.vitals.sample();
+        lag::replication(&self.0.context.store, &view, &own).await
+    }
+
+    /// Whether this instance is as it should be, without asking the store.
+    pub fn condition(&self) -> Condition {
+        let Inner { context, collections, settings, vitals, .. } = &*self.0;
+        let view = self.view();
+        Condition::of(settings, context, collections, &vitals.sample(), view.as_deref())
+    }
+
+    /// How this instance is doing, as its next heartbeat will say.
+    pub fn vitals(&self) -> InstanceMetrics {
+        self.0.vitals.sample()
+    }
+
+    /// Sets the gauges of the cluster to what is known now.
+    pub fn measure(&self) {
+        if let Some(view) = self.view() {
+            lag::measure(&self.0.context.env.metrics, &view, &self.0.vitals.sample());
+        }
+    }
+
+    /// Waits, where the settings say so, until every live reader has applied `version`.
+    pub(super) async fn replicated(&self, collection: &CollectionName, version: Seq) -> Result<()> {
+        if self.0.settings.replication_mode == ReplicationMode::Eventual {
+            return Ok(());
+        }
+        let invitation = lock(&self.0.invitation).clone();
+        let (Some(membership), Some(invitation)) = (self.member(), invitation) else {
+            return Ok(());
+        };
+        let limit = Duration::from_millis(self.0.settings.replication_timeout_ms);
+        replicate::wait(&membership, &*invitation.peers, collection, version, limit).await
+    }
+
+    /// A collection as the cluster's settings say, for vectors of `dimensions`.
+    pub(super) fn new_collection(
+        &self,
+        name: &CollectionName,
+        dimensions: usize,
+    ) -> Result<CollectionSpec> {
+        let agreed = match self.view() {
+            Some(view) => view.config.settings.clone(),
+            None => shared_settings(&self.0.settings),
+        };
+        if let Some(agreed) = agreed.dimensions.filter(|agreed| *agreed != dimensions as u64) {
+            return Err(Error::new(
+                Code::DimensionMismatch,
+                format!(
+                    "the vector has {dimensions} dimensions, the cluster's settings say {agreed}; use the \
+                     model that they were made for, or create the collection first"
+                ),
+            )
+            .with("expected", agreed)
+            .with("found", dimensions));
+        }
+        let metric = agreed.distance_metric.as_deref();
+        Ok(CollectionSpec {
+            name: name.clone(),
+            dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
+            metric: metric.map_or(Metric::Cosine, metric_named),
+            partition_count: agreed.partition_count.and_then(|count| u32::try_from(count).ok()),
+            partitioner: None,
+            description: None,
+        })
+    }
+
+    /// Says that this instance is about to leave, so that nobody sends it more.
+    pub async fn drain(&self) {
+        if let Some(membership) = self.member() {
+            let role = self.0.context.duty.station().role;
+            let told = membership.update_self(role, Status::Draining);
+            // The others learn by the leave at the latest.
+            let _ = tokio::time::timeout(DRAIN_NOTICE_MAX, told).await;
+        }
+    }
+
+    fn options(&self, invitation: &Invitation) -> MemberOptions {
+        let Inner { context, settings, .. } = &*self.0;
+        MemberOptions {
+            store: context.store.clone(),
+            env: context.env.clone(),
+            config_key: paths::config(&settings.config_path),
+            id: context.instance_id.clone(),
+            role: self.0.configured,
+            standby: settings.standby && self.0.configured.writes(),
+            endpoint: invitation.endpoint.clone(),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            settings: shared_settings(settings),
+            timing: Timing::from(settings),
+            probe: invitation.peers.clone(),
+            vitals: self.0.vitals.clone(),
+            parsed: ParsedConfigs::default(),
+        }
+    }
+}
+
+/// The settings that instances have to agree on, as far as this one was given them.
+fn shared_settings(settings: &Settings) -> ClusterSettings {
+    ClusterSettings {
+        partition_strategy: settings.partition_strategy.map(|strategy| strategy.name().to_owned()),
+        partition_count: settings.partition_count.map(u64::from),
+        embedding_model: settings.embedding_model.clone(),
+        dimensions: settings.dimensions.map(u64::from),
+        distance_metric: settings.distance_metric.map(|metric| metric.name().to_owned()),
+        ..ClusterSettings::default()
+    }
+}
+
+/// Instances agree on the names when they join.
+fn metric_named(name: &str) -> Metric {
+    match name {
+        "euclidean" => Metric::Euclidean,
+        "dot" => Metric::Dot,
+        _ => Metric::Cosine,
+    }
+}
+
+/// Who serves what this instance does not, as the cluster knows.
+#[derive(Debug)]
+struct Directory(Membership);
+
+impl Others for Directory {
+    fn endpoints(&self, writes: bool) -> Vec<String> {
+        let view = self.0.view();
+        if view.standing == Standing::Left {
+            return Vec::new();
+        }
+        let others = view.serving(writes).filter(|node| *node.id != *view.id);
+        others.filter_map(|node| node.entry.endpoint.clone()).collect()
+    }
+}
+
+fn not_a_member() -> Error {
+    Error::new(
+        Code::NotAMember,
+        "this instance is not a member of the cluster: POST /cluster/join first",
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

@@ -1,0 +1,140 @@
+//! What is asked of this instance is done, without a restart.
+//!
+//! 1. A role is taken at the next heartbeat. One that begins to write first finds out that the store can
+//!    be trusted with it, as at start; one that stops writing admits no write any more and finishes those
+//!    in flight before it says so.
+//! 2. What it was asked for last counts, also after a restart, until the settings say another role than
+//!    they did when it was asked.
+
+use super::Cluster;
+use crate::base::Result;
+use crate::base::settings::Role;
+use crate::cluster::{self, Membership, Standing, Status};
+use crate::engine::context::Context;
+use crate::engine::duty::Station;
+use crate::store::probe::{Effort, probe, require_safe};
+use std::time::Duration;
+
+/// How long until an order that could not be carried out is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Carries out what is asked of this instance.
+#[derive(Debug)]
+pub(super) struct Orders {
+    cluster: Cluster,
+    membership: Membership,
+    /// What the others were told last.
+    told: (Role, Status),
+    /// Whether the store has been found safe for writers.
+    trusted: bool,
+}
+
+impl Orders {
+    pub(super) fn new(cluster: Cluster, membership: Membership) -> Orders {
+        let configured = cluster.0.configured;
+        let trusted = configured.writes();
+        Orders { cluster, membership, told: (configured, Status::Active), trusted }
+    }
+
+    fn context(&self) -> &Context {
+        &self.cluster.0.context
+    }
+
+    /// Until the instance stops or leaves.
+    pub(super) async fn run(mut self) {
+        let stop = self.context().env.tasks.stopping().clone();
+        let mut orders = self.membership.orders();
+        let mut views = self.membership.changed();
+        let mut failed = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                changed = orders.changed() => if changed.is_err() { return },
+                changed = views.changed() => {
+                    if changed.is_err() || views.borrow_and_update().standing == Standing::Left {
+                        return;
+                    }
+                    if views.borrow().standing == Standing::Superseded {
+                        return self.cluster.0.ousted.cancel();
+                    }
+                    // Collections that nobody reads are kept up to date as often as heartbeats tell.
+                    self.keep_current().await;
+                    self.report().await;
+                }
+                () = tokio::time::sleep(RETRY), if failed => {}
+            }
+            let wanted = *orders.borrow_and_update();
+            let result = self.carry_out(wanted).await;
+            failed = result.is_err();
+            if let Err(error) = result {
+                tracing::error!(target: "brainy::role", %error, ?wanted, "an order could not be carried out");
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, wanted: cluster::Orders) -> Result<()> {
+        let role = wanted.role.unwrap_or(self.cluster.0.configured);
+        let station = Station { role, standby: wanted.standby && role.writes() };
+        let duty = self.context().duty.clone();
+        let before = duty.station();
+        if before == station {
+            return Ok(());
+        }
+        if role.writes() && !self.trusted {
+            let Context { store, env, .. } = self.context();
+            require_safe(&probe(store, env, Effort::START).await?)?;
+            self.trusted = true;
+        }
+        if role.reads() && !before.role.reads() {
+            // Read paths that were made for a writer keep nothing in memory to search.
+            self.cluster.0.collections.forget_all();
+        }
+        duty.set(station);
+        if before.takes_writes() && !station.takes_writes() {
+            self.tell(role, Status::Draining).await;
+            let bound = Duration::from_millis(self.cluster.0.settings.shutdown_timeout_ms);
+            if tokio::time::timeout(bound, duty.drained()).await.is_err() {
+                tracing::warn!(target: "brainy::role", "writes are still in flight after the bound");
+            }
+        }
+        tracing::info!(
+            target: "brainy::role", role = role.name(), standby = station.standby,
+            before = before.role.name(), "the role has changed"
+        );
+        self.tell(role, Status::Active).await;
+        Ok(())
+    }
+
+    /// Others learn of it now, or else with the next heartbeat.
+    async fn tell(&mut self, role: Role, status: Status) {
+        if let Err(error) = self.membership.update_self(role, status.clone()).await {
+            tracing::warn!(target: "brainy::role", %error, "the cluster could not be told; trying again");
+        }
+        self.told = (role, status);
+    }
+
+    /// Tells the others when this instance is no longer as it should be, or is so again.
+    async fn report(&mut self) {
+        let condition = self.cluster.condition();
+        let status = match condition.fatal.is_empty() && condition.degraded.is_empty() {
+            true => Status::Active,
+            false => Status::Degraded,
+        };
+        let (role, told) = &self.told;
+        if *told != status && matches!(told, Status::Active | Status::Degraded) {
+            self.tell(*role, status).await;
+        }
+    }
+
+    async fn keep_current(&self) {
+        if !self.context().duty.station().role.reads() {
+            return;
+        }
+        for collection in self.cluster.0.collections.all() {
+            if let Err(error) = collection.keep_current().await {
+                tracing::debug!(%error, "a collection could not be brought up to date");
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Synchronous replication: a write is answered when every live reader shows it.
+
+use crate::base::ids::{CollectionName, Seq};
+use crate::base::{Code, Error, Result};
+use crate::cluster::{Membership, PeerProbe};
+use async_trait::async_trait;
+use futures::stream::{self, StreamExt};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// Readers that are asked at a time.
+const AT_A_TIME: usize = 64;
+/// Readers that an error names.
+const NAMED_MAX: usize = 16;
+
+/// How to ask other instances.
+#[async_trait]
+pub trait Peers: PeerProbe {
+    /// Waits until the instance at `endpoint` shows `version` of a collection, for `wait` at most.
+    async fn applied(
+        &self,
+        endpoint: &str,
+        collection: &CollectionName,
+        version: Seq,
+        wait: Duration,
+    ) -> Result<()>;
+}
+
+/// Waits until every other live reader shows `version`. A reader that dies meanwhile is not waited for;
+/// one without an endpoint tells by its heartbeats.
+pub(super) async fn wait(
+    membership: &Membership,
+    peers: &dyn Peers,
+    collection: &CollectionName,
+    version: Seq,
+    limit: Duration,
+) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    let view = membership.view();
+    let readers = view.serving(false).filter(|node| *node.id != *view.id);
+    let readers: Vec<(String, Option<String>)> =
+        readers.map(|node| (node.id.to_owned(), node.entry.endpoint.clone())).collect();
+    let waits = readers.into_iter().map(|(id, endpoint)| async move {
+        let asked = async {
+            if let Some(endpoint) = endpoint
+                && peers.applied(&endpoint, collection, version, limit).await.is_ok()
+            {
+                return;
+            }
+            told(membership, &id, collection, version).await;
+        };
+        timeout_at(deadline, asked).await.is_err().then_some(id)
+    });
+    let behind: Vec<String> =
+        stream::iter(waits).buffered(AT_A_TIME).filter_map(std::future::ready).collect().await;
+    if behind.is_empty() {
+        return Ok(());
+    }
+    let (count, ms) = (behind.len(), limit.as_millis());
+    Err(Error::new(
+        Code::ReplicationTimeout,
+        format!(
+            "the write is durable as version {version}, but {count} live readers did not show it within \
+             {ms} ms; do not repeat it, wait with minVersion when reading, or raise replication_timeout_ms"
+        ),
+    )
+    .with("version", version.0)
+    .with("readers", behind.into_iter().take(NAMED_MAX).collect::<Vec<_>>()))
+}
+
+/// Waits until the heartbeats of `id` say that it shows `version`, or that it no longer lives.
+async fn told(membership: &Membership, id: &str, collection: &CollectionName, version: Seq) {
+    let mut views = membership.changed();
+    let shows = |view: &std::sync::Arc<crate::cluster::ClusterView>| {
+        let Some(node) = view.node(id).filter(|node| node.alive) else { return true };
+        let applied = node.entry.metrics.applied_versions.get(collection.as_str());
+        applied.is_some_and(|applied| *applied >= version.0)
+    };
+    // Without a membership there is nobody to wait for.
+    let _ = views.wait_for(shows).await;
+}

@@ -1,0 +1,132 @@
+//! Is this instance as it should be?
+//!
+//! What degrades an instance makes its work late or its place in the cluster unsure: it lags, its tail
+//! grows faster than it is indexed, its heartbeats do not get through, its memory is over budget. What
+//! only deserves a look is a warning. Each says what to do.
+
+use crate::base::settings::Settings;
+use crate::cluster::{ClusterView, InstanceMetrics, Standing};
+use crate::engine::collections::Collections;
+use crate::engine::context::Context;
+
+/// Share of `tail_max_bytes` from which writers are about to be refused.
+const TAIL_SHARE_MAX: f64 = 0.8;
+/// Heartbeats that fail in a row before it counts.
+const HEARTBEAT_FAILURES_MAX: u32 = 2;
+
+/// What is wrong with an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Condition {
+    /// Why it must stop.
+    pub fatal: Vec<String>,
+    /// Why it is degraded.
+    pub degraded: Vec<String>,
+    /// What deserves a look.
+    pub warnings: Vec<String>,
+}
+
+impl Condition {
+    /// Of an instance, without asking the store. `view`: the cluster, where it has joined.
+    pub(super) fn of(
+        settings: &Settings,
+        context: &Context,
+        collections: &Collections,
+        vitals: &InstanceMetrics,
+        view: Option<&ClusterView>,
+    ) -> Condition {
+        let mut condition = Condition::default();
+        if context.env.tasks.has_panicked() {
+            let hint = "a background task panicked; restart this instance and report the log";
+            condition.fatal.push(hint.to_owned());
+        }
+        condition.of_memory(settings, vitals.memory_usage);
+        if context.duty.station().role.reads() {
+            condition.of_lag(settings, vitals.lag_seconds);
+        }
+        for collection in collections.all() {
+            let name = &collection.manifest().name;
+            condition.of_tail(settings, name.as_str(), collection.unindexed_bytes());
+        }
+        if let Some(view) = view {
+            condition.of_cluster(settings, view);
+        }
+        condition
+    }
+
+    fn of_memory(&mut self, settings: &Settings, used: u64) {
+        let most = settings.memory_max_bytes;
+        if most > 0 && used > most {
+            self.degraded.push(format!(
+                "{used} bytes of memory are in use, over memory_max_bytes ({most}); lower cache_max_bytes \
+                 or give the instance more"
+            ));
+        }
+    }
+
+    fn of_lag(&mut self, settings: &Settings, seconds: f64) {
+        let most = settings.lag_max_ms as f64 / 1_000.0;
+        if most > 0.0 && seconds > most {
+            self.degraded.push(format!(
+                "what is shown is {seconds:.0} s old, over lag_max_ms ({most:.0} s); see whether the store \
+                 answers and whether the instance has CPU to spare"
+            ));
+        }
+    }
+
+    fn of_tail(&mut self, settings: &Settings, collection: &str, bytes: u64) {
+        let most = settings.tail_max_bytes;
+        if bytes as f64 > TAIL_SHARE_MAX * most as f64 {
+            self.degraded.push(format!(
+                "{bytes} bytes of the log of {collection} are not indexed, and writes are refused from \
+                 {most} on; add a writer with index_enabled, or write more slowly"
+            ));
+        }
+    }
+
+    fn of_cluster(&mut self, settings: &Settings, view: &ClusterView) {
+        if view.standing == Standing::Superseded {
+            self.fatal.push(format!(
+                "another process took over the id {}; stop this one, or give it an instance_id of its own",
+                view.id
+            ));
+        }
+        if view.heartbeat.failures >= HEARTBEAT_FAILURES_MAX {
+            let reason = view.heartbeat.error.as_deref().unwrap_or("no reason is known");
+            self.degraded.push(format!(
+                "heartbeats do not get through ({reason}); the others will count this instance as dead; see \
+                 whether it may write to {}",
+                settings.config_path
+            ));
+        }
+        if let Some(fault) = &view.fault {
+            self.warnings.push(format!("{}; the last good one stays in force", fault.message));
+        }
+        if view.leader.id.is_none() {
+            self.warnings.push("the cluster has no leader; one is being elected".to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_those_of_the_settings_and_zero_is_none() {
+        let mut settings =
+            Settings { memory_max_bytes: 100, lag_max_ms: 5_000, ..Default::default() };
+        let mut condition = Condition::default();
+        condition.of_memory(&settings, 100);
+        condition.of_lag(&settings, 5.0);
+        condition.of_tail(&settings, "c", settings.tail_max_bytes / 2);
+        assert_eq!(condition, Condition::default());
+        condition.of_memory(&settings, 101);
+        condition.of_lag(&settings, 5.1);
+        condition.of_tail(&settings, "c", settings.tail_max_bytes);
+        assert_eq!(condition.degraded.len(), 3);
+        (settings.memory_max_bytes, settings.lag_max_ms) = (0, 0);
+        condition.of_memory(&settings, u64::MAX);
+        condition.of_lag(&settings, f64::MAX);
+        assert_eq!(condition.degraded.len(), 3);
+    }
+}
