@@ -107,10 +107,6 @@ impl Cluster {
         self.0.context.duty.refer_to(Arc::new(Directory(membership.clone())));
         let orders = orders::Orders::new(self.clone(), membership.clone());
         self.0.context.env.tasks.spawn("orders", orders.run());
-        // That it is active is told at once, or else with the next heartbeat.
-        if let Err(error) = membership.update_self(self.0.configured, Status::Active).await {
-            tracing::warn!(%error, "the cluster could not be told that this instance is active");
-        }
         tracing::info!(target: "brainy::cluster", id = %membership.id(), "joined the cluster");
         Ok(())
     }
