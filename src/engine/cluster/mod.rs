@@ -18,8 +18,8 @@ use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::{ReplicationMode, Role, Settings};
 use crate::base::{Code, Error, Result};
 use crate::cluster::{
-    ClusterSettings, ClusterView, InstanceMetrics, MemberOptions, Membership, ParsedConfigs,
-    SharedState, Standing, Status, Timing, Vitals,
+    ClusterSettings, ClusterView, ConfigFault, InstanceMetrics, MemberOptions, Membership,
+    ParsedConfigs, SharedConfig, SharedState, Standing, Status, Timing, Vitals, read_shared_config,
 };
 use crate::engine::collections::Collections;
 use crate::engine::condition::Condition;
@@ -149,6 +149,17 @@ impl Cluster {
     /// Cancelled once another process has taken over this instance's id: it has to stop.
     pub fn ousted(&self) -> &CancellationToken {
         &self.0.ousted
+    }
+
+    /// The shared config as it is in force, and why what stands in the store is not. An instance that has
+    /// not joined says what stands in the store.
+    pub async fn shared_config(&self) -> Result<(Arc<SharedConfig>, Option<ConfigFault>)> {
+        if let Some(view) = self.view() {
+            return Ok((view.config.clone(), view.fault.clone()));
+        }
+        let key = paths::config(&self.0.settings.config_path);
+        let config = read_shared_config(&self.0.context.store, &key).await?;
+        Ok((Arc::new(config), None))
     }
 
     /// How far every reader has come.
