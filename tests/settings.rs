@@ -1,7 +1,8 @@
 //! Settings in layers: what wins, what is refused, and what the documentation says.
 
 use brainy::base::settings::{
-    Effective, FlagValue, Role, RoleSource, Settings, Source, keys, load, range, resolve_role,
+    ALIASES, Effective, FlagValue, NOT_NEEDED, ReplicationMode, Role, RoleSource, Settings, Source,
+    keys, load, range, resolve_role,
 };
 use brainy::base::{Code, Error};
 use serde_json::Value;
@@ -71,7 +72,10 @@ fn every_setting_can_come_from_the_environment() {
             (Value::String(text), _) => text,
             (Value::Null, "role") => "reader".to_owned(),
             (Value::Null, "read_only" | "write_only") => "true".to_owned(),
-            (Value::Null, "service_endpoint") => "http://a:1".to_owned(),
+            (Value::Null, "service_endpoint" | "otlp_endpoint") => "http://a:1".to_owned(),
+            (Value::Null, "partition_strategy") => "hash".to_owned(),
+            (Value::Null, "partition_count" | "dimensions") => "7".to_owned(),
+            (Value::Null, "distance_metric") => "dot".to_owned(),
             (Value::Null, _) => "x".to_owned(),
             (other, _) => other.to_string(),
         };
@@ -187,6 +191,16 @@ fn values_out_of_range_are_refused() {
         ("BRAINY_STORE", "file://", "no folder"),
         ("BRAINY_SERVICE_ENDPOINT", "reader:3000", "http://"),
         ("BRAINY_INSTANCE_ID", "a/b", "1 to 128"),
+        ("BRAINY_OTLP_ENDPOINT", "collector:4318", "http://"),
+        ("BRAINY_DATA_DIR", "s3://bucket", "is a URL"),
+        ("BRAINY_CONFIG_PATH", "/_brainy/config.json", "a key in the store"),
+        ("BRAINY_CONFIG_PATH", "a/../config.json", "'..'"),
+        ("BRAINY_CONFIG_PATH", "a//config.json", "a key in the store"),
+        ("BRAINY_CONFIG_PATH", "_brainy/config.toml", "ends in .json"),
+        ("BRAINY_CONFIG_PATH", "_brainy/.json", "ends in .json"),
+        ("BRAINY_EMBEDDING_MODEL", "a\nb", "control characters"),
+        ("BRAINY_PARTITION_STRATEGY", "range", "hash"),
+        ("BRAINY_REPLICATION_MODE", "async", "eventual, sync"),
         ("BRAINY_LOG_LEVEL", "brainy=loud", "brainy=debug"),
     ] {
         refused(from_env(&[(name, value)]), &[name, word]);
@@ -197,6 +211,10 @@ fn values_out_of_range_are_refused() {
 fn settings_that_contradict_each_other_are_refused_and_all_faults_are_named() {
     let small = [("BRAINY_WRITE_QUEUE_MAX_BYTES", "1000"), ("BRAINY_GC_GRACE_MS", "1")];
     refused(from_env(&small), &["batch_max_bytes", "(1000)", "gc_grace_ms", "10000"]);
+    refused(
+        from_env(&[("BRAINY_HEARTBEAT_INTERVAL_MS", "60000")]),
+        &["instance_timeout_ms is 60000", "at least twice heartbeat_interval_ms (60000)"],
+    );
     let timeout = ("BRAINY_STORE_CAS_TIMEOUT_MS", "29999");
     from_env(&[timeout]).unwrap();
     refused(
@@ -253,6 +271,158 @@ fn the_role_has_one_precedence() {
     assert!(error.message().contains("set BRAINY_ROLE, --role or role"), "{error}");
 }
 
+/// What is said about the names from elsewhere.
+fn notices(effective: &Effective) -> Vec<String> {
+    effective.notices().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn variables_from_elsewhere_are_translated_and_named() {
+    let effective = from_env(&[
+        ("CLUSTER_ENABLED", "true"),
+        ("CLUSTER_NODE_ID", "n1"),
+        ("CLUSTER_NODE_ROLE", "replica"),
+        ("CLUSTER_ADVERTISE_ADDRESS", "n1:3000"),
+        ("CLUSTER_REPLICATION_MODE", "sync"),
+        ("CLUSTER_BATCH_SIZE", "77"),
+        ("CLUSTER_PEERS", "n2:7000,n3:7000"),
+        ("CLUSTER_NAME", "belongs to somebody else"),
+    ])
+    .unwrap();
+    let settings = &effective.settings;
+    assert_eq!(settings.instance_id.as_deref(), Some("n1"));
+    assert_eq!(settings.role, Some(Role::Reader));
+    assert_eq!(settings.service_endpoint.as_deref(), Some("http://n1:3000"));
+    assert_eq!(settings.replication_mode, ReplicationMode::Sync);
+    assert_eq!(settings.batch_max_records, 77);
+    let source = effective.source("instance_id");
+    assert_eq!(source.to_string(), "variable CLUSTER_NODE_ID");
+    let told = notices(&effective);
+    assert_eq!(told.len(), 7, "{told:?}");
+    for line in [
+        "CLUSTER_NODE_ID is an alias of instance_id",
+        "CLUSTER_NODE_ROLE is an alias of role",
+        "CLUSTER_ENABLED is not needed: every instance on a store is in its cluster",
+        "CLUSTER_PEERS is not needed: instances find each other in the shared config on the store",
+    ] {
+        assert!(told.iter().any(|told| told == line), "{line} is not in {told:?}");
+    }
+}
+
+#[test]
+fn a_section_from_elsewhere_is_read_in_both_formats() {
+    let toml = "replication_timeout_ms = 5\n[cluster]\nenabled = true\nnode_id = 'n1'\n\
+                mode = 'primary'\nheartbeat_interval_ms = 1_000\nheartbeat_timeout_ms = '3s'\n\
+                leader_election_timeout_ms = 5000\nmax_lag_bytes = 1_048_576\n\
+                max_lag_time = '30s'\nmax_reconnect_tries = 3\nreconnect_interval = '5s'";
+    let json = r#"{"replication_timeout_ms": 5, "cluster": {"enabled": true, "node_id": "n1",
+        "mode": "primary", "heartbeat_interval_ms": 1000, "heartbeat_timeout_ms": "3s",
+        "leader_election_timeout_ms": 5000, "max_lag_bytes": 1048576, "max_lag_time": "30s",
+        "max_reconnect_tries": 3, "reconnect_interval": "5s", "peers": null}}"#;
+    for (name, text) in [("a.toml", toml), ("a.json", json)] {
+        let (_dir, path) = file(name, text);
+        let effective = load(Some(&path), env(&[]), &[]).unwrap();
+        let expected = Settings {
+            instance_id: Some("n1".to_owned()),
+            role: Some(Role::Hybrid),
+            heartbeat_interval_ms: 1_000,
+            instance_timeout_ms: 3_000,
+            leader_lease_ms: 5_000,
+            lag_max_bytes: 1 << 20,
+            lag_max_ms: 30_000,
+            store_retries: 3,
+            replication_timeout_ms: 5,
+            ..Settings::default()
+        };
+        assert_eq!(effective.settings, expected, "{name}");
+        let shown = path.display();
+        let source = effective.source("lag_max_ms").to_string();
+        assert_eq!(source, format!("file {shown}, max_lag_time in [cluster]"));
+        let told = notices(&effective);
+        assert_eq!(told.len(), 10, "{told:?}");
+        assert!(
+            told.contains(&format!(
+                "max_lag_time in [cluster] of {shown} is an alias of lag_max_ms"
+            ))
+        );
+        let not_needed = format!("reconnect_interval in [cluster] of {shown} is not needed: ");
+        assert!(told.iter().any(|line| line.starts_with(&not_needed)), "{told:?}");
+    }
+}
+
+#[test]
+fn our_own_name_goes_before_an_alias_and_a_later_layer_before_both() {
+    let (_dir, path) = file("a.toml", "instance_id = 'own'\n[cluster]\nnode_id = 'alias'");
+    let id = |pairs: &[(&str, &str)], flags: &[FlagValue]| {
+        load(Some(&path), env(pairs), flags).unwrap().settings.instance_id.unwrap()
+    };
+    let (alias, own) = (("CLUSTER_NODE_ID", "e-alias"), ("BRAINY_INSTANCE_ID", "e-own"));
+    let node = flag("--node-id", "cluster.node_id", "f-alias");
+    let set = flag("--set", "cluster.node_id", "s-alias");
+    let instance = flag("--instance-id", "instance_id", "f-own");
+    assert_eq!(id(&[], &[]), "own");
+    assert_eq!(id(&[alias], &[]), "e-alias");
+    assert_eq!(id(&[alias, own], &[]), "e-own");
+    assert_eq!(id(&[alias, own], std::slice::from_ref(&node)), "f-alias");
+    assert_eq!(id(&[], std::slice::from_ref(&set)), "s-alias");
+    assert_eq!(id(&[], &[instance, node]), "f-own");
+    let endpoints =
+        [("CLUSTER_ADVERTISE_ADDRESS", "https://a:1"), ("SERVICE_ENDPOINT", "http://b:1")];
+    let effective = from_env(&endpoints).unwrap();
+    assert_eq!(effective.settings.service_endpoint.as_deref(), Some("http://b:1"));
+    let effective = from_env(&endpoints[..1]).unwrap();
+    assert_eq!(effective.settings.service_endpoint.as_deref(), Some("https://a:1"));
+}
+
+#[test]
+fn an_alias_of_the_role_beats_no_flag_and_a_cluster_that_is_off_is_one_hybrid() {
+    let role = |pairs: &[(&str, &str)], flags: &[FlagValue]| {
+        resolve_role(&load(None, env(pairs), flags).unwrap()).unwrap()
+    };
+    let replica = ("CLUSTER_NODE_ROLE", "replica");
+    let found = role(&[replica], &[flag("--role", "role", "writer")]);
+    assert_eq!(found.0, Role::Writer);
+    let found = role(&[replica], &[flag("--cluster-mode", "cluster.mode", "primary")]);
+    assert_eq!(found, (Role::Hybrid, RoleSource::Explicit(Source::Flag("--cluster-mode".into()))));
+    let found = role(&[replica], &[]);
+    let source = Source::Env("CLUSTER_NODE_ROLE".into());
+    assert_eq!(found, (Role::Reader, RoleSource::Explicit(source)));
+    let flags = [flag("--cluster-mode", "cluster.mode", "replica")];
+    assert_eq!(role(&[("BRAINY_ROLE", "writer")], &flags).0, Role::Writer);
+    assert_eq!(role(&[replica, ("CLUSTER_ENABLED", "false")], &[]).0, Role::Hybrid);
+    assert_eq!(role(&[replica, ("CLUSTER_ENABLED", "true")], &[]).0, Role::Reader);
+}
+
+#[test]
+fn faults_in_names_from_elsewhere_are_refused() {
+    for (text, words) in [
+        ("[cluster]\nnode_idd = 'a'", &["\"node_idd\"", "[cluster]", "did you mean node_id?"][..]),
+        ("[cluster]\npeer = []", &["did you mean peers?"]),
+        ("cluster = 3", &["cluster", "must be a table"]),
+        ("[cluster]\nmode = 'boss'", &["role", "mode in [cluster]", "primary", "\"boss\""]),
+        ("[cluster]\nmax_lag_time = 'soon'", &["lag_max_ms", "max_lag_time", "\"30s\""]),
+        ("[cluster]\nmax_lag_bytes = '1 MB'", &["lag_max_bytes", "an integer"]),
+        ("[cluster]\nheartbeat_timeout_ms = 1", &["instance_timeout_ms", "heartbeat_timeout_ms"]),
+        ("[cluster]\nnode_id = 'a b'", &["instance_id", "node_id in [cluster]", "1 to 128"]),
+    ] {
+        let (_dir, path) = file("a.toml", text);
+        refused(load(Some(&path), env(&[]), &[]), &[words, &["a.toml"]].concat());
+    }
+    refused(from_env(&[("CLUSTER_BATCH_SIZE", "many")]), &["CLUSTER_BATCH_SIZE", "an integer"]);
+    refused(
+        load(None, env(&[]), &[flag("--set", "cluster.node_idd", "x")]),
+        &["did you mean cluster.node_id?"],
+    );
+}
+
+#[test]
+fn verbose_raises_the_level_of_what_it_names_only() {
+    let settings = Settings { verbose: true, ..Settings::default() };
+    let filter = settings.log_filter("warn");
+    assert!(filter.ends_with(",warn") && filter.contains("brainy::role=debug"), "{filter}");
+    assert_eq!(Settings::default().log_filter("warn"), "warn");
+}
+
 #[test]
 fn the_samples_are_valid() {
     for role in ["writer", "reader", "hybrid"] {
@@ -262,15 +432,44 @@ fn the_samples_are_valid() {
     }
 }
 
+/// The rows of the table under a heading of a page.
+fn rows<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let section = text.split_once(&format!("\n{heading}\n")).expect(heading).1;
+    section
+        .lines()
+        .take_while(|line| !line.starts_with("## "))
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect()
+}
+
+#[test]
+fn the_documentation_lists_every_name_from_elsewhere() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let name = |cell: &str| cell.trim_matches('`').to_owned();
+    let documented: Vec<_> = rows(&text, "## Names from elsewhere")
+        .iter()
+        .map(|row| (name(row[1]), name(row[2]), name(row[3])))
+        .collect();
+    let variable = |name: &str| format!("CLUSTER_{}", name.to_uppercase());
+    let known: Vec<_> = ALIASES
+        .iter()
+        .map(|alias| (alias.name.to_owned(), variable(alias.name), alias.key.to_owned()))
+        .collect();
+    assert_eq!(documented, known);
+    let rows = rows(&text, "## Names that are not needed");
+    let documented: Vec<String> =
+        rows.iter().flat_map(|row| row[1].split(", ").map(name)).collect();
+    let known: Vec<&str> = NOT_NEEDED.iter().map(|one| one.name).collect();
+    assert_eq!(documented, known);
+}
+
 #[test]
 fn the_documentation_lists_every_setting_as_it_is() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let rows: Vec<Vec<&str>> = text
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.split('|').map(str::trim).collect())
-        .collect();
+    let rows = rows(&text, "## All settings");
     let names: Vec<&str> = rows.iter().map(|row| row[1].trim_matches('`')).collect();
     assert_eq!(names, keys());
     let defaults = Settings::default().to_map();

@@ -13,7 +13,7 @@ use crate::engine::context::Context;
 use crate::engine::model::*;
 use crate::engine::snapshot::{OpenSnapshot, Payloads, Snapshot};
 use crate::engine::upkeep::{self, Task, Upkeep};
-use crate::engine::{records, search, transfer, validate};
+use crate::engine::{identity, records, search, transfer, validate};
 use crate::log::chunk::ChunkBuilder;
 use crate::manifest::CollectionSettings;
 use crate::partition::Partitioner;
@@ -67,10 +67,7 @@ impl Brainy {
         env: Env,
         partitioners: Vec<Arc<dyn Partitioner>>,
     ) -> Result<Self> {
-        let instance_id = settings.instance_id.clone();
-        let instance_id = instance_id.unwrap_or_else(|| {
-            format!("{}-{}", role.name(), env.ulid().to_string().to_lowercase())
-        });
+        let instance_id = identity::instance_id(&settings, role, &env).await?;
         let context = Context::new(&settings, role, &instance_id, store, env, partitioners.into());
         let collections = Arc::new(Collections::new(context.clone()));
         let env = &context.env;

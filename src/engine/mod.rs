@@ -16,6 +16,7 @@ pub mod condition;
 pub mod context;
 pub mod duty;
 pub mod follower;
+pub mod identity;
 pub mod model;
 pub mod records;
 pub mod search;

@@ -14,7 +14,9 @@
 //!
 //! Features are composed as wrappers around the trait: [`layers`].
 
+#[cfg(feature = "s3")]
 pub mod aws;
+#[cfg(feature = "s3")]
 pub mod bucket;
 pub mod cas;
 pub mod conformance;
@@ -24,6 +26,7 @@ pub mod memory;
 pub mod open;
 pub mod paths;
 pub mod probe;
+#[cfg(feature = "s3")]
 pub mod s3;
 
 use crate::base::{Error, Result};

@@ -3,12 +3,11 @@
 use crate::base::settings::Settings;
 use crate::base::{Code, Env, Error, Result};
 use crate::store::DynStore;
-use crate::store::aws::Aws;
 use crate::store::layers::{Count, Limit, Retry, Timeout};
 use crate::store::local::LocalStore;
 use crate::store::memory::MemoryStore;
-use crate::store::probe::readable;
-use crate::store::s3::S3Store;
+#[cfg(feature = "s3")]
+use crate::store::s3;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -41,11 +40,6 @@ impl fmt::Display for Location {
         }
     }
 }
-
-/// How long a bucket may take to answer for the first time.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// The pause before it is asked again.
-const ANSWER_PAUSE: Duration = Duration::from_millis(500);
 
 const SUPPORTED: &str = "use s3://bucket/prefix, file:///folder, a folder's path, or memory:";
 
@@ -117,36 +111,14 @@ async fn raw(location: &Location, settings: &Settings, env: &Env) -> Result<DynS
         Location::Folder(path) => {
             Arc::new(LocalStore::open(path, settings.fsync, &*env.clock).await?)
         }
-        Location::S3 { bucket, prefix } => open_s3(bucket, prefix, env).await?,
-    })
-}
-
-/// Opens a bucket and sees that it answers.
-async fn open_s3(bucket: &str, prefix: &str, env: &Env) -> Result<DynStore> {
-    let last = Mutex::new(None);
-    let keep = |error: Option<Error>| {
-        let mut slot = last.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *slot, error)
-    };
-    let work = async {
-        let aws = Aws::load().await;
-        let store = S3Store::connect(bucket, prefix, &aws, env.clock.clone()).await?;
-        loop {
-            match readable(&store).await {
-                Ok(()) => return Ok(Arc::new(store) as DynStore),
-                Err(error) if error.is_transient() => drop(keep(Some(error))),
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(ANSWER_PAUSE).await;
+        #[cfg(feature = "s3")]
+        Location::S3 { bucket, prefix } => s3::open(bucket, prefix, env).await?,
+        #[cfg(not(feature = "s3"))]
+        Location::S3 { .. } => {
+            let hint = "this build knows no buckets: build it with the feature s3";
+            return Err(Error::new(Code::InvalidSettings, hint).with("setting", "store"));
         }
-    };
-    let result = tokio::time::timeout(ANSWER_MAX, work).await;
-    let silent = || {
-        Error::unavailable("the store does not answer; check AWS_ENDPOINT_URL_S3 and the network")
-    };
-    result
-        .unwrap_or_else(|_| Err(keep(None).unwrap_or_else(silent)))
-        .map_err(|error| error.context(format!("could not open the bucket {bucket}")))
+    })
 }
 
 /// Puts the layers that `settings` describe around `raw`.

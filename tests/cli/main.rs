@@ -14,7 +14,8 @@ fn brainy(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brainy"));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("BRAINY_") || text == "SERVICE_ENDPOINT" {
+        if text.starts_with("BRAINY_") || text.starts_with("CLUSTER_") || text == "SERVICE_ENDPOINT"
+        {
             command.env_remove(&name);
         }
     }

@@ -13,6 +13,65 @@ struct Server {
     said: Vec<String>,
 }
 
+/// What a server with these settings logs until it is stopped once it is ready.
+fn logged(args: &[&str], variables: &[(&str, &str)]) -> String {
+    let serve = ["serve", "--store", "memory:", "--listen", "127.0.0.1:0"];
+    let mut command = brainy(&[&serve, args].concat());
+    command.envs(variables.iter().copied()).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    ran.err
+}
+
+#[test]
+fn the_role_and_each_name_from_elsewhere_are_logged_once() {
+    let variables = [("CLUSTER_NODE_ROLE", "master"), ("CLUSTER_SEEDS", "a:1,b:1")];
+    let log = logged(&[], &variables);
+    for line in [
+        "CLUSTER_NODE_ROLE is an alias of role",
+        "CLUSTER_SEEDS is not needed: instances find each other",
+        "role detected role=\"hybrid\" source=variable CLUSTER_NODE_ROLE",
+    ] {
+        assert_eq!(log.matches(line).count(), 1, "{line} in {log}");
+    }
+    let json = logged(&["--set", "log_format=json"], &[]);
+    let lines = json.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+    let role = lines.into_iter().find(|line| line["message"] == "role detected").expect(&json);
+    assert_eq!((&role["role"], &role["target"]), (&"hybrid".into(), &"brainy::role".into()));
+}
+
+#[test]
+fn verbose_shows_the_role_where_the_level_would_not() {
+    let quiet = ["--set", "log_level=error"];
+    assert!(!logged(&quiet, &[]).contains("role detected"));
+    let verbose = logged(&[&quiet[..], &["--set", "verbose=true"]].concat(), &[]);
+    assert!(verbose.contains("role detected") && !verbose.contains("starting"), "{verbose}");
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn a_build_that_cannot_export_says_so() {
+    let set = "otlp_endpoint=http://127.0.0.1:4318";
+    let err = fails(&["serve", "--store", "memory:", "--set", set], 2);
+    assert!(err.contains("--features otlp"), "{err}");
+}
+
+#[test]
+fn a_name_that_was_made_up_stays_with_the_data_folder() {
+    let store = Store::new();
+    let set = format!("data_dir={}", store.dir.path().join("data").display());
+    logged(&["--set", &set], &[]);
+    let kept = || std::fs::read_to_string(store.dir.path().join("data/instance-id")).unwrap();
+    let first = kept();
+    logged(&["--set", &set], &[]);
+    assert_eq!(kept(), first);
+}
+
 impl Server {
     fn start(args: &[&str]) -> Self {
         let mut command = brainy(args);

@@ -38,6 +38,32 @@ fn config_show_says_where_every_value_came_from_without_secrets() {
 }
 
 #[test]
+fn names_from_elsewhere_are_taken_and_named() {
+    let args = ["config", "show", "--json", "--cluster-mode", "replica", "--store", "s3://bucket"];
+    let mut command = brainy(&args);
+    let ran = Ran::from(
+        command.env("CLUSTER_NODE_ID", "n1").env("CLUSTER_PEERS", "n2:1").output().unwrap(),
+    );
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let shown: Value = serde_json::from_str(&ran.out).unwrap();
+    let id = json!({"value": "n1", "source": "variable CLUSTER_NODE_ID"});
+    assert_eq!(shown["settings"]["instance_id"], id);
+    let role = json!({"value": "reader", "source": "flag --cluster-mode"});
+    assert_eq!(shown["effectiveRole"], role);
+    let notices = shown["notices"].as_array().unwrap();
+    assert_eq!(notices.len(), 3, "{notices:?}");
+    assert_eq!(notices[0], "CLUSTER_NODE_ID is an alias of instance_id");
+
+    let table = ok(&["config", "show", "--node-id", "n2"]);
+    assert!(table.contains("--node-id is an alias of instance_id"), "{table}");
+    let store = Store::new();
+    let file = store.file("c.toml", "[cluster]\nnode_id = 'n1'\npeers = ['n2:1']");
+    let checked = ok(&["config", "check", &file]);
+    assert!(checked.contains("peers in [cluster] of") && checked.contains("is not needed"));
+    fails(&["config", "show", "--cluster-mode", "boss"], 2);
+}
+
+#[test]
 fn config_check_judges_a_file_alone() {
     let store = Store::new();
     let good = store.file("good.toml", "store = 's3://bucket'\ngc_grace_ms = 10_000");

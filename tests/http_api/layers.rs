@@ -48,7 +48,7 @@ async fn health_has_the_documented_shape() {
     assert!(health["uptime"].is_f64() && health["warnings"] == json!([]));
     let metrics = &health["metrics"];
     assert_eq!(metrics["vectorCount"], api.brainy.env().metrics.vector_count.get());
-    assert!(metrics["cacheHitRate"].is_null());
+    assert!(metrics["cacheHitRate"].is_null(), "no segment was asked for");
     assert!(metrics["memoryUsageMB"].as_f64() > Some(1.0));
     assert!(metrics["requestsPerSecond"].as_f64() > Some(0.0));
     assert!(metrics["averageLatencyMs"].as_f64() > Some(0.0));

@@ -364,8 +364,8 @@ mod checker {
             assert!(rules("src/store/paths.rs", &text).is_empty(), "{literal}");
         }
         let default = |key: &str| format!("const A: &str = {key:?};");
-        assert!(rules(SETTINGS_FILE, &default("_brainy/config.json")).is_empty());
-        assert_eq!(rules(SETTINGS_FILE, &default("_brainy/other.json")), ["object keys"]);
+        assert!(rules(super::SETTINGS_FILE, &default("_brainy/config.json")).is_empty());
+        assert_eq!(rules(super::SETTINGS_FILE, &default("_brainy/other.json")), ["object keys"]);
         assert!(rules("src/api/a.rs", "const ROUTE: &str = \"/v1/collections/{c}\";").is_empty());
         assert!(rules("src/log/a.rs", "/// `collections/<c>/wal/`\nconst A: u8 = 1;").is_empty());
     }

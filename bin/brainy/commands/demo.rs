@@ -59,7 +59,7 @@ async fn start(args: &DemoArgs) -> Result<Brainy> {
     let listen = args.listen.clone().unwrap_or(LISTEN_DEFAULT.to_owned());
     let flags = vec![flag("--dir", "store", store), flag("--listen", "listen", listen)];
     let effective = instance::load(None, Ok(flags))?;
-    let _telemetry = instance::log_and_export(&effective, "warn")?;
+    instance::log(&effective, "warn")?;
     instance::start(&effective.settings, Role::Hybrid).await
 }
 

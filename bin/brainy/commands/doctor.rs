@@ -4,8 +4,6 @@ use crate::args::{DoctorArgs, SettingsArgs};
 use crate::failure::Result;
 use crate::{instance, output};
 use brainy::base::Env;
-use brainy::store::aws::Aws;
-use brainy::store::bucket;
 use brainy::store::open::{Location, open, parse};
 use brainy::store::probe::{Check, Effort, Latency, Status, probe, require_safe};
 use serde_json::json;
@@ -22,10 +20,12 @@ pub async fn run(args: &DoctorArgs, json: bool) -> Result<()> {
     if !json {
         output::note("racing many writers for the same keys; this takes up to a minute on S3");
     }
+    #[cfg_attr(not(feature = "s3"), expect(unused_mut, reason = "only a bucket has more to check"))]
     let mut report = probe(&store, &env, Effort::THOROUGH).await?;
+    #[cfg(feature = "s3")]
     if let Location::S3 { bucket, prefix } = &location {
-        let aws = Aws::load().await;
-        let checks = bucket::inspect(bucket, prefix, &aws, &*env.clock).await;
+        let aws = brainy::store::aws::Aws::load().await;
+        let checks = brainy::store::bucket::inspect(bucket, prefix, &aws, &*env.clock).await;
         report.checks.extend(checks);
     }
     let verdict = require_safe(&report);

@@ -59,7 +59,8 @@ pub struct HealthBody<'a> {
 pub struct HealthMetrics {
     /// Live records over all collections that this instance has open.
     pub vector_count: u64,
-    /// Share of reads that the cache answered, 0..=1; null while it is not counted.
+    /// Share of the segments asked for that were in memory, 0..=1, since the start; null before the
+    /// first.
     pub cache_hit_rate: Option<f64>,
     /// Resident memory, in megabytes (10^6 bytes).
     #[serde(rename = "memoryUsageMB")]

@@ -162,10 +162,10 @@ fn cas_timeout_fault(settings: &Settings) -> Option<String> {
 
 fn instance_timeout_fault(settings: &Settings) -> Option<String> {
     let (timeout, interval) = (settings.instance_timeout_ms, settings.heartbeat_interval_ms);
-    (timeout <= interval).then(|| {
+    (timeout < 2 * interval).then(|| {
         format!(
-            "is {timeout}: use more than heartbeat_interval_ms ({interval}), better twice as much, or \
-             instances that are alive are taken for dead"
+            "is {timeout}: use at least twice heartbeat_interval_ms ({interval}), or one heartbeat that \
+             is late makes an instance that is alive count as dead"
         )
     })
 }
@@ -241,6 +241,14 @@ fn instance_fault(id: &str) -> Option<String> {
              starting with a letter or digit"
         )
     })
+}
+
+/// Checks an instance's name.
+pub fn check_instance_id(id: &str) -> Result<()> {
+    match instance_fault(id) {
+        Some(fault) => Err(invalid("instance_id", &Source::Default, &fault)),
+        None => Ok(()),
+    }
 }
 
 fn log_level_fault(level: &str) -> Option<String> {

@@ -16,7 +16,7 @@ mod role;
 mod value;
 
 pub use aliases::{ALIASES, Alias, NOT_NEEDED, NotNeeded, Notice};
-pub use check::range;
+pub use check::{check_instance_id, range};
 pub use layers::{Effective, FlagValue, Source, load};
 pub use redact::{is_secret, redact};
 pub use role::{RoleSource, resolve_role};
@@ -188,7 +188,7 @@ settings! {
         /// How often this instance says that it is alive, in milliseconds (100..=3,600,000).
         pub heartbeat_interval_ms: u64 = 30_000,
         /// An instance that has not been heard of for so long counts as dead, in milliseconds
-        /// (200..=86,400,000); more than `heartbeat_interval_ms`.
+        /// (200..=86,400,000); at least twice `heartbeat_interval_ms`.
         pub instance_timeout_ms: u64 = 60_000,
         /// How long a dead instance stays listed, in milliseconds (0..=2,592,000,000).
         pub instance_remove_ms: u64 = 600_000,

@@ -6,6 +6,9 @@
 
 mod connect;
 mod fault;
+mod open;
+
+pub use open::open;
 
 use crate::base::{Error, Result};
 use crate::store::aws::Credentials;
