@@ -21,6 +21,7 @@ use crate::cluster::{
     ClusterSettings, ClusterView, ConfigFault, InstanceMetrics, MemberOptions, Membership,
     ParsedConfigs, SharedConfig, SharedState, Standing, Status, Timing, Vitals, read_shared_config,
 };
+use crate::engine::catalog::PARTITIONS_MAX;
 use crate::engine::collections::Collections;
 use crate::engine::condition::Condition;
 use crate::engine::context::Context;
@@ -201,16 +202,28 @@ impl Cluster {
         replicate::wait(&membership, &*invitation.peers, collection, version, limit).await
     }
 
+    /// What the instances have agreed on, or what this one was given where it has not joined.
+    fn agreed(&self) -> ClusterSettings {
+        match self.view() {
+            Some(view) => view.config.settings.clone(),
+            None => shared_settings(&self.0.settings),
+        }
+    }
+
+    /// In how many partitions a new collection starts, where the cluster's settings say so.
+    pub(super) fn partition_count(&self) -> Option<u32> {
+        let count = u32::try_from(self.agreed().partition_count?).ok();
+        // A person may have written anything into the shared config.
+        count.map(|count| count.clamp(1, PARTITIONS_MAX))
+    }
+
     /// A collection as the cluster's settings say, for vectors of `dimensions`.
     pub(super) fn new_collection(
         &self,
         name: &CollectionName,
         dimensions: usize,
     ) -> Result<CollectionSpec> {
-        let agreed = match self.view() {
-            Some(view) => view.config.settings.clone(),
-            None => shared_settings(&self.0.settings),
-        };
+        let agreed = self.agreed();
         if let Some(agreed) = agreed.dimensions.filter(|agreed| *agreed != dimensions as u64) {
             return Err(Error::new(
                 Code::DimensionMismatch,
@@ -227,7 +240,7 @@ impl Cluster {
             name: name.clone(),
             dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
             metric: metric.map_or(Metric::Cosine, metric_named),
-            partition_count: agreed.partition_count.and_then(|count| u32::try_from(count).ok()),
+            partition_count: None,
             partitioner: None,
             description: None,
         })
