@@ -94,6 +94,7 @@ impl Member {
             started: env.clock.now(),
             build: options.build.clone(),
             interval_ms: u64::try_from(timing.heartbeat_interval.as_millis()).ok(),
+            configured_role: Some(options.role),
             wanted_role: None,
             standby: options.standby,
             extra: Map::new(),

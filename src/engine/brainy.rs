@@ -136,8 +136,9 @@ impl Brainy {
             // Nothing is created that cannot be used here.
             partitioner.resolve(&self.0.context.partitioners)?;
         }
-        let (_, created) =
-            catalog::create(&self.0.context.store, &self.0.context.env, &spec).await?;
+        let Context { store, env, .. } = &self.0.context;
+        let partitions = self.0.cluster.partition_count();
+        let (_, created) = catalog::create(store, env, &spec, partitions).await?;
         if created {
             self.0.collections.forget(&spec.name);
         }
@@ -399,7 +400,7 @@ impl Brainy {
         validate::check_count("partitionCount", count as usize, PARTITIONS_MAX as usize)?;
         self.index(name).await?;
         let collection = self.0.collections.open(name).await?;
-        upkeep::reshard(&self.0.context, &collection, count).await
+        upkeep::reshard(&self.0.context, &collection, count).await.map(|count| count as u64)
     }
 
     /// Finishes what is in flight within the settings' bound and stops; whether all ended in time.
@@ -428,7 +429,8 @@ impl Brainy {
             return Err(missing);
         }
         let spec = self.0.cluster.new_collection(name, example.len())?;
-        match catalog::create(&self.0.context.store, &self.0.context.env, &spec).await {
+        let Context { store, env, .. } = &self.0.context;
+        match catalog::create(store, env, &spec, self.0.cluster.partition_count()).await {
             Ok((manifest, _)) => {
                 self.0.collections.forget(name);
                 Ok(manifest.settings)
@@ -467,11 +469,12 @@ impl Brainy {
     ) -> Result<(Seq, Vec<String>)> {
         ids.sort_unstable();
         ids.dedup();
+        let ids: Arc<[String]> = ids.into();
         let found = collection.present(&ids, self.wait_max()).await;
         let (version, present) =
             self.0.collections.forget_if_gone(&collection.manifest().name, found)?;
-        let present = ids.into_iter().zip(present).filter(|(_, present)| *present);
-        Ok((version, present.map(|(id, _)| id).collect()))
+        let present = ids.iter().zip(present).filter(|(_, present)| *present);
+        Ok((version, present.map(|(id, _)| id.clone()).collect()))
     }
 
     /// A snapshot that satisfies `wanted`, with its segments at hand.
