@@ -1,5 +1,9 @@
 //! What may stand on the command line.
 
+mod cluster;
+
+pub use cluster::{ClusterCommand, EntryArgs, ServerArgs, StateCommand};
+
 use brainy::base::settings::FlagValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -41,6 +45,9 @@ pub enum Command {
     Compact(CompactArgs),
     /// Split the partitions of a collection
     Reshard(ReshardArgs),
+    /// See and steer the nodes of a cluster
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Find out whether a store is safe to use, and how fast it is
     Doctor(DoctorArgs),
     /// Show or check settings

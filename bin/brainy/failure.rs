@@ -106,8 +106,15 @@ impl Failure {
             Code::ReadOnlyInstance => "send writes to an instance with the role writer or hybrid",
             Code::WriteOnlyInstance => "send reads to an instance with the role reader or hybrid",
             Code::SettingsConflict => {
-                "use the settings that the collection has, or another collection"
+                "use the settings that the collection or the cluster has, or another collection"
             }
+            Code::NotAMember => {
+                "`brainy cluster join --url URL` has a server join; with --store, `brainy cluster nodes` \
+                 shows what was last written"
+            }
+            Code::InstanceNotFound => "`brainy cluster nodes` lists the nodes",
+            Code::StateNotFound => "`brainy cluster state list` lists the entries",
+            Code::PreconditionFailed => "`brainy cluster state get KEY` prints the current etag",
             Code::StoreUnavailable | Code::StoreDenied | Code::StoreNotFound => {
                 "`brainy doctor URL` checks a store; credentials come from the AWS_* variables or a \
                  profile"

@@ -123,6 +123,16 @@ pub fn size(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
 }
 
+/// How long ago something was, in its largest unit.
+pub fn age(seconds: u64) -> String {
+    let units = [(86_400, "days"), (3_600, "h"), (60, "min")];
+    // Up to two of a unit are said in the smaller one.
+    match units.into_iter().find(|(unit, _)| seconds >= unit * 2) {
+        Some((unit, name)) => format!("{} {name} ago", count(seconds / unit)),
+        None => format!("{seconds} s ago"),
+    }
+}
+
 /// The beginning of a text, on one line.
 pub fn excerpt(text: &str, characters_max: usize) -> String {
     let line: Vec<&str> = text.split_whitespace().collect();
@@ -145,6 +155,13 @@ mod tests {
         assert_eq!([counted(1, "row"), counted(2, "row")], ["1 row", "2 rows"]);
         let sizes = [0, 999, 1_000, 999_949, 999_950, 83_200_000].map(size);
         assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "83.2 MB"]);
+    }
+
+    #[test]
+    fn ages_are_said_in_their_largest_unit() {
+        let ages = [0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(age);
+        let told = ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"];
+        assert_eq!(ages, told.map(|age| format!("{age} ago")));
     }
 
     #[test]

@@ -21,12 +21,14 @@ use std::sync::Once;
 use std::time::Duration;
 use tokio::time::Instant;
 use tower::ServiceExt;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 /// How long to wait for a server to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent; longer than its own time limit for a request.
 const READ_TIMEOUT: Duration = Duration::from_secs(150);
+/// Entries of a page of a listing.
+const PAGE: &str = "1000";
 /// How often a machine is asked whether it is still there, where an answer takes long.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long a request is repeated while the server asks to come back later.
@@ -96,6 +98,11 @@ impl Transport {
         Ok(Self::in_process(brainy))
     }
 
+    /// A server.
+    pub fn server(url: &str) -> Result<Self> {
+        http(url, Access::Write)
+    }
+
     /// The routes of an instance in this process.
     pub fn in_process(brainy: Brainy) -> Self {
         Transport::InProcess { router: brainy::api::router(brainy.clone()), brainy }
@@ -110,9 +117,45 @@ impl Transport {
 
     /// One request with a JSON body, answered with JSON.
     pub async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        self.json_with(method, path, HeaderMap::new(), body).await
+    }
+
+    /// The same with headers of its own.
+    pub async fn json_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Option<&Value>,
+    ) -> Result<Value> {
         let bytes = body.map(|body| Bytes::from(body.to_string()));
-        let answer = self.send(method, path, bytes).await?;
+        let answer = self.send_with(method, path, headers, bytes).await?;
         parse(answer).await
+    }
+
+    /// Everything that a listing returns page by page under `field`.
+    pub async fn pages(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        field: &str,
+    ) -> Result<Vec<Value>> {
+        let mut all = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut text = form_urlencoded::Serializer::new(String::new());
+            text.extend_pairs(query).append_pair("limit", PAGE);
+            text.extend_pairs(cursor.iter().map(|cursor| ("cursor", cursor)));
+            let mut page =
+                self.json(Method::GET, &format!("{path}?{}", text.finish()), None).await?;
+            if let Value::Array(found) = page[field].take() {
+                all.extend(found);
+            }
+            cursor = page["nextCursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// One JSON request that is repeated while the server asks for it, and after a broken
@@ -145,9 +188,20 @@ impl Transport {
 
     /// One request; an answer that is not a success becomes the failure that it describes.
     pub async fn send(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Answer> {
+        self.send_with(method, path, HeaderMap::new(), body).await
+    }
+
+    async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<Answer> {
         let (status, headers, body) = match self {
             Transport::Http { client, base } => {
-                let mut request = client.request(method, format!("{base}{path}"));
+                let url = format!("{base}{path}");
+                let mut request = client.request(method, url).headers(headers);
                 if let Some(body) = body {
                     request = request.header(header::CONTENT_TYPE, "application/json").body(body);
                 }
@@ -159,12 +213,13 @@ impl Transport {
                 (status, headers, body)
             }
             Transport::InProcess { router, .. } => {
-                let request = Request::builder()
+                let mut request = Request::builder()
                     .method(method)
                     .uri(path)
                     .header(header::CONTENT_TYPE, "application/json")
                     .body(Body::from(body.unwrap_or_default()))
                     .map_err(|error| Failure::io(format!("the request {path}"), &error))?;
+                request.headers_mut().extend(headers);
                 let response = match router.clone().oneshot(request).await {
                     Ok(response) => response,
                     Err(never) => match never {},
@@ -180,6 +235,12 @@ impl Transport {
         }
         Err(refused(status, answer).await)
     }
+}
+
+/// A part of a path, percent-encoded.
+pub fn segment(text: &str) -> String {
+    // A form says `+` for a space, which a path does not.
+    form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 /// The path of a collection, after a check of its name.

@@ -26,7 +26,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "vectors", description = "Write, read and delete records"),
         (name = "search", description = "Find the closest records"),
         (name = "transfer", description = "Move whole collections"),
-        (name = "operations", description = "Health and counters")
+        (name = "operations", description = "Health and counters"),
+        (name = "cluster", description = "See and steer the instances")
     )
 )]
 struct Base;
@@ -42,6 +43,7 @@ pub fn complete(api: &mut OpenApi) {
         let operations = [
             (HttpMethod::Get, item.get.as_mut()),
             (HttpMethod::Post, item.post.as_mut()),
+            (HttpMethod::Put, item.put.as_mut()),
             (HttpMethod::Delete, item.delete.as_mut()),
         ];
         for (method, operation) in operations {
@@ -86,7 +88,8 @@ fn add_failures(operation: &mut Operation, path: &str, method: &HttpMethod) {
 /// Whether a call may fail with a code.
 fn may_answer(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bool {
     if !path.starts_with("/v1/") {
-        return code == Code::Internal;
+        let in_cluster = path.starts_with("/cluster/");
+        return code == Code::Internal || in_cluster && may_refuse(code, path, method, has_body);
     }
     let writes = *method == HttpMethod::Delete
         || (*method == HttpMethod::Post
@@ -116,6 +119,39 @@ fn may_answer(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bo
         Code::InvalidMetadata => upserts,
         Code::InvalidFilter => path.contains("/search") || path.ends_with("/delete"),
         _ => true,
+    }
+}
+
+/// Whether a call about the cluster may fail with a code, beside `internal`.
+fn may_refuse(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bool {
+    let reads = *method == HttpMethod::Get;
+    let ends = |end: &str| path.ends_with(end);
+    let (state, entry, node) = (path.starts_with("/cluster/state"), ends("/{key}"), "/{id}");
+    let steers = path.contains(node) && !reads;
+    let (joins, leaves, config, applied) =
+        (ends("/join"), ends("/leave"), ends("/config"), ends("/applied"));
+    match code {
+        Code::InvalidRequest => state || applied || has_body,
+        Code::PayloadTooLarge => has_body,
+        Code::UnsupportedMediaType => has_body || joins || leaves,
+        Code::NotAMember => !(state || applied || config || ends("/status")),
+        Code::InstanceNotFound => path.contains(node),
+        Code::InstanceAlive => steers && !has_body,
+        Code::InstanceIdInUse => joins,
+        Code::SettingsConflict => joins || applied,
+        Code::SharedConfigInvalid => steers || config,
+        Code::Overloaded => steers || entry && !reads,
+        Code::ShuttingDown => steers || joins || leaves,
+        Code::StateNotFound => entry && reads,
+        Code::PreconditionFailed => entry && !reads,
+        Code::InvalidCollectionName
+        | Code::CollectionNotFound
+        | Code::WriteOnlyInstance
+        | Code::VersionTimeout => applied,
+        Code::StoreUnavailable | Code::StoreDenied | Code::StoreNotFound => {
+            state || steers || joins || leaves || config || path.contains("/replication/")
+        }
+        _ => false,
     }
 }
 
@@ -168,6 +204,21 @@ mod tests {
             ("get", "/health/live", "503"),
             ("get", "/health/ready", "503"),
             ("get", "/metrics", "200"),
+            ("get", "/cluster/status", "200"),
+            ("get", "/cluster/nodes", "409"),
+            ("get", "/cluster/nodes/{id}", "404"),
+            ("delete", "/cluster/nodes/{id}", "409"),
+            ("post", "/cluster/nodes/{id}/role", "404"),
+            ("get", "/cluster/health", "409"),
+            ("get", "/cluster/config", "503"),
+            ("get", "/cluster/replication/stats", "409"),
+            ("get", "/cluster/replication/applied", "504"),
+            ("post", "/cluster/join", "415"),
+            ("post", "/cluster/leave", "409"),
+            ("get", "/cluster/state", "400"),
+            ("get", "/cluster/state/{key}", "404"),
+            ("put", "/cluster/state/{key}", "412"),
+            ("delete", "/cluster/state/{key}", "412"),
         ];
         let mut described = 0;
         for item in api["paths"].as_object().unwrap().values() {

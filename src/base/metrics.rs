@@ -140,7 +140,7 @@ pub struct Metrics {
     pub tail_bytes: Gauge,
     /// Instances of the cluster, dead ones that are still listed included.
     pub cluster_nodes: Gauge,
-    /// Instances of the cluster that are alive.
+    /// Instances of the cluster that live and are not degraded.
     pub cluster_healthy_nodes: Gauge,
     /// Seconds that each instance lags behind the log.
     pub replication_lag_seconds: Family<NodeLabels, FloatGauge>,
@@ -284,7 +284,7 @@ impl Metrics {
             ("cluster_nodes_total", "Instances of the cluster", &self.cluster_nodes),
             (
                 "cluster_healthy_nodes",
-                "Instances of the cluster that are alive",
+                "Instances of the cluster that live and are not degraded",
                 &self.cluster_healthy_nodes,
             ),
         ]

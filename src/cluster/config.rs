@@ -140,6 +140,9 @@ pub struct Instance {
     /// How often it writes a heartbeat, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u64>,
+    /// The role that its settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configured_role: Option<Role>,
     /// The role that an operator wants it to have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted_role: Option<Role>,
@@ -157,9 +160,16 @@ impl Instance {
         self.role.writes() && !self.standby && self.status.serves()
     }
 
+    /// Whether its settings say the role that they said when something was asked of it. Where they do not,
+    /// somebody has changed them since, and that is what counts.
+    fn is_configured_as(&self, before: Option<Role>) -> bool {
+        let roles = before.zip(self.configured_role);
+        roles.is_none_or(|(before, now)| before == now)
+    }
+
     /// Takes `news` of this instance in, and keeps what is not the instance's to say.
     pub(super) fn renew(&mut self, news: &Instance) {
-        let wanted_role = self.wanted_role;
+        let wanted_role = self.wanted_role.filter(|_| news.is_configured_as(self.configured_role));
         let mut extra = std::mem::take(&mut self.extra);
         extra.extend(news.extra.clone());
         *self = Instance { wanted_role, extra, ..news.clone() };
@@ -243,6 +253,9 @@ pub struct Failover {
 pub struct AbsentRole {
     /// The role.
     pub role: Role,
+    /// The role that the instance's settings said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configured_role: Option<Role>,
     /// When the instance left.
     pub since: Timestamp,
     /// What a newer version wrote.
@@ -301,13 +314,15 @@ impl SharedConfig {
         serde_json::to_vec_pretty(&page).map_err(failed)
     }
 
-    /// Enters `instance` under `id`, with the role that was wanted of it when it was here last.
+    /// Enters `instance` under `id`, with the role that was wanted of it when it was here last, unless its
+    /// settings say another role since.
     pub(super) fn enter(&mut self, id: &str, instance: &Instance) {
         match self.instances.get_mut(id) {
             Some(entry) => entry.renew(instance),
             None => {
-                let absent = self.absent_roles.remove(id).map(|absent| absent.role);
-                let wanted_role = instance.wanted_role.or(absent);
+                let absent = self.absent_roles.remove(id);
+                let absent = absent.filter(|it| instance.is_configured_as(it.configured_role));
+                let wanted_role = instance.wanted_role.or(absent.map(|absent| absent.role));
                 self.instances.insert(id.to_owned(), Instance { wanted_role, ..instance.clone() });
             }
         }
@@ -315,10 +330,13 @@ impl SharedConfig {
 
     /// Takes `id` out, and remembers the role that was wanted of it.
     pub(super) fn take_out(&mut self, id: &str, now: Timestamp) {
-        let Some(role) = self.instances.remove(id).and_then(|entry| entry.wanted_role) else {
+        let Some(Instance { wanted_role: Some(role), configured_role, .. }) =
+            self.instances.remove(id)
+        else {
             return;
         };
-        self.absent_roles.insert(id.to_owned(), AbsentRole { role, since: now, extra: Map::new() });
+        let absent = AbsentRole { role, configured_role, since: now, extra: Map::new() };
+        self.absent_roles.insert(id.to_owned(), absent);
         while self.absent_roles.len() > ABSENT_ROLES_MAX {
             let oldest = self.absent_roles.iter().min_by_key(|(_, absent)| absent.since);
             let Some(oldest) = oldest.map(|(id, _)| id.clone()) else { return };

@@ -30,7 +30,7 @@ pub use election::Leadership;
 pub use membership::{
     MemberOptions, Membership, NoVitals, Peer, PeerProbe, Presence, Timing, UnknownPeers, Vitals,
 };
-pub use shared::{ConfigFault, ParsedConfigs};
+pub use shared::{ConfigFault, ParsedConfigs, read_shared_config};
 pub use state::{Expected, SharedState, StateEntry, StatePage};
 pub use view::{
     ClusterView, FailoverView, HeartbeatView, LeaderState, LeaderView, Node, Orders, Standing,

@@ -7,7 +7,9 @@
 use super::config::SharedConfig;
 use crate::base::metrics::ClusterLabels;
 use crate::base::{Code, Env, Error, Result, Timestamp};
-use crate::store::{DynStore, Etag, Fetched, GetOptions, Key, Object, Precondition, PutOutcome};
+use crate::store::{
+    self, DynStore, Etag, Fetched, GetOptions, Key, Object, Precondition, PutOutcome,
+};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +20,9 @@ const PARSED_MAX: usize = 4;
 /// Configs that were parsed lately, by etag: several instances in one process share it, so that each
 /// version is parsed and held once.
 #[derive(Debug, Clone, Default)]
-pub struct ParsedConfigs(Arc<Mutex<VecDeque<(Etag, Arc<SharedConfig>)>>>);
+pub struct ParsedConfigs(Arc<Mutex<VecDeque<Parsed>>>);
+
+type Parsed = (Etag, Arc<SharedConfig>);
 
 impl ParsedConfigs {
     fn get(&self, object: &Object) -> Result<Arc<SharedConfig>> {
@@ -32,6 +36,15 @@ impl ParsedConfigs {
             kept.pop_front();
         }
         Ok(config)
+    }
+}
+
+/// The shared config as it stands at `key`, for those that are no members: it says what was last written,
+/// and nobody has judged who lives. The empty one where there is none.
+pub async fn read_shared_config(store: &DynStore, key: &Key) -> Result<SharedConfig> {
+    match store::get(&**store, key).await? {
+        Fetched::Found(object) => SharedConfig::parse(&object.bytes),
+        Fetched::Missing | Fetched::Unmodified => Ok(SharedConfig::default()),
     }
 }
 

@@ -136,8 +136,9 @@ impl Brainy {
             // Nothing is created that cannot be used here.
             partitioner.resolve(&self.0.context.partitioners)?;
         }
-        let (_, created) =
-            catalog::create(&self.0.context.store, &self.0.context.env, &spec).await?;
+        let Context { store, env, .. } = &self.0.context;
+        let partitions = self.0.cluster.partition_count();
+        let (_, created) = catalog::create(store, env, &spec, partitions).await?;
         if created {
             self.0.collections.forget(&spec.name);
         }
@@ -428,7 +429,8 @@ impl Brainy {
             return Err(missing);
         }
         let spec = self.0.cluster.new_collection(name, example.len())?;
-        match catalog::create(&self.0.context.store, &self.0.context.env, &spec).await {
+        let Context { store, env, .. } = &self.0.context;
+        match catalog::create(store, env, &spec, self.0.cluster.partition_count()).await {
             Ok((manifest, _)) => {
                 self.0.collections.forget(name);
                 Ok(manifest.settings)

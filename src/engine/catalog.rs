@@ -32,17 +32,19 @@ pub fn check_spec(spec: &CollectionSpec) -> Result<()> {
     Err(Error::invalid(fault))
 }
 
-/// Creates a collection; `false` where it was there with the same settings.
+/// Creates a collection, with `partitions` where `spec` does not say how many; `false` where it was there
+/// with the same settings.
 pub async fn create(
     store: &DynStore,
     env: &Env,
     spec: &CollectionSpec,
+    partitions: Option<u32>,
 ) -> Result<(Manifest, bool)> {
     check_spec(spec)?;
     let settings = CollectionSettings {
         dimensions: spec.dimensions,
         metric: spec.metric,
-        partition_count: spec.partition_count.unwrap_or(1),
+        partition_count: spec.partition_count.or(partitions).unwrap_or(1),
         partitioner: spec.partitioner.clone().unwrap_or_default(),
         description: spec.description.clone(),
     };

@@ -123,9 +123,9 @@ impl Collection {
         read.max(written).saturating_sub(self.manifest().indexed.bytes)
     }
 
-    /// How long ago the read path last found nothing newer in the log, where it is in use.
+    /// How long ago the read path last found nothing newer in the log, where somebody reads.
     pub fn lag(&self) -> Option<Duration> {
-        self.follower.get().map(Follower::lag)
+        self.follower.get().and_then(Follower::lag)
     }
 
     /// Has the read path look at the log where nobody has read for so long that it no longer does.

@@ -74,7 +74,25 @@ pub struct Follower {
     poll: Duration,
     published: watch::Receiver<Published>,
     syncs: mpsc::Sender<Sync>,
-    last_read: Arc<Mutex<Instant>>,
+    last_read: LastRead,
+}
+
+/// When somebody read last. Cloning shares it.
+#[derive(Debug, Clone)]
+struct LastRead(Arc<Mutex<Instant>>);
+
+impl LastRead {
+    fn now() -> LastRead {
+        LastRead(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn touch(&self) {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Instant::now();
+    }
+
+    fn is_long_ago(&self) -> bool {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).elapsed() > IDLE_AFTER
+    }
 }
 
 impl Follower {
@@ -98,7 +116,7 @@ impl Follower {
             current_as_of: env.clock.mark(),
         });
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
-        let last_read = Arc::new(Mutex::new(Instant::now()));
+        let last_read = LastRead::now();
         let poll = *poll;
         let task = FollowTask {
             share: Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 },
@@ -120,25 +138,25 @@ impl Follower {
         Ok(follower)
     }
 
-    fn touch(&self) {
-        let mut last = self.last_read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        *last = Instant::now();
-    }
-
     /// What has been applied, without a look.
     pub fn applied(&self) -> Snapshot {
         self.published.borrow().snapshot.clone()
     }
 
-    /// How long ago the log had nothing that is not applied.
-    pub fn lag(&self) -> Duration {
+    /// How long ago the log had nothing that is not applied; `None` where nobody reads, because then
+    /// nobody looks either, and the next read looks first.
+    pub fn lag(&self) -> Option<Duration> {
+        (!self.last_read.is_long_ago()).then(|| self.age())
+    }
+
+    fn age(&self) -> Duration {
         self.env.clock.since(self.published.borrow().current_as_of)
     }
 
     /// Looks at the log where the last look is older than two poll intervals; no read, so it does not keep
     /// the log from being left alone.
     pub async fn keep_current(&self) -> Result<()> {
-        if self.lag() <= self.poll * 2 {
+        if self.age() <= self.poll * 2 {
             return Ok(());
         }
         self.sync().await
@@ -147,7 +165,7 @@ impl Follower {
     /// What has been applied; looks first where the last look is older than two poll intervals. A
     /// store that does not answer leaves what is there.
     pub async fn eventual(&self) -> Result<Snapshot> {
-        self.touch();
+        self.last_read.touch();
         let published = self.published.borrow().clone();
         if self.env.clock.since(published.current_as_of) <= self.poll * 2 {
             return Ok(published.snapshot);
@@ -164,14 +182,14 @@ impl Follower {
 
     /// Everything that was acknowledged before the call.
     pub async fn strong(&self) -> Result<Snapshot> {
-        self.touch();
+        self.last_read.touch();
         self.sync().await?;
         Ok(self.applied())
     }
 
     /// Everything up to `version`, waiting for it until `deadline`.
     pub async fn at_least(&self, version: Seq, deadline: Instant) -> Result<Snapshot> {
-        self.touch();
+        self.last_read.touch();
         loop {
             let applied = self.applied();
             if applied.version() >= version {
@@ -275,7 +293,7 @@ struct FollowTask {
     loading: Option<Loading>,
     publish: watch::Sender<Published>,
     requests: mpsc::Receiver<Sync>,
-    last_read: Arc<Mutex<Instant>>,
+    last_read: LastRead,
 }
 
 impl FollowTask {
@@ -299,7 +317,7 @@ impl FollowTask {
                 }
                 () = sleep_until(next_poll) => {
                     next_poll = Instant::now() + poll;
-                    if self.is_idle() {
+                    if self.last_read.is_long_ago() {
                         continue;
                     }
                 }
@@ -327,11 +345,6 @@ impl FollowTask {
                 break;
             }
         }
-    }
-
-    fn is_idle(&self) -> bool {
-        let last = self.last_read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        last.elapsed() > IDLE_AFTER
     }
 
     async fn look(&mut self, renew: bool) -> Result<()> {

@@ -327,7 +327,7 @@ impl Bench {
         let mut ids: Vec<Vec<u32>> = Vec::with_capacity(queries.len() / *dims);
         let start = Instant::now();
         for query in queries.chunks_exact(*dims) {
-            let found = search_parts(query, &searched, k, effort, scratch).iter();
+            let found = search_parts(query, &searched, k, effort, Threads::One, scratch).iter();
             ids.push(
                 found.map(|found| parts[found.part as usize].order()[found.row as usize]).collect(),
             );

@@ -6,7 +6,6 @@ use crate::output;
 use crate::transport::{Access, Transport, collection_path};
 use axum::http::Method;
 use serde_json::{Value, json};
-use url::form_urlencoded;
 
 /// Runs `brainy collections`.
 pub async fn run(command: &CollectionsCommand, json: bool) -> Result<()> {
@@ -75,7 +74,7 @@ fn show(collection: &Value, json: bool) -> Result<()> {
 
 async fn list(target: &TargetArgs, json: bool) -> Result<()> {
     let transport = Transport::open(target, Access::Read).await?;
-    let collections = all(&transport).await;
+    let collections = transport.pages("/v1/collections", &[], "collections").await;
     transport.close().await;
     let collections = collections?;
     if json {
@@ -91,25 +90,4 @@ async fn list(target: &TargetArgs, json: bool) -> Result<()> {
         table.add_row(columns.map(|column| output::cell(&collection[column])));
     }
     output::print(&table)
-}
-
-async fn all(transport: &Transport) -> Result<Vec<Value>> {
-    let mut collections = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("limit", "1000");
-        if let Some(cursor) = &cursor {
-            query.append_pair("cursor", cursor);
-        }
-        let path = format!("/v1/collections?{}", query.finish());
-        let mut page = transport.json(Method::GET, &path, None).await?;
-        if let Value::Array(found) = page["collections"].take() {
-            collections.extend(found);
-        }
-        cursor = page["nextCursor"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            return Ok(collections);
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod cluster;
 mod collections;
 mod compact;
 mod completions;
@@ -31,6 +32,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Segments(args) => segments::run(&args, json).await,
         Command::Compact(args) => compact::run(&args, json).await,
         Command::Reshard(args) => reshard::run(&args, json).await,
+        Command::Cluster(command) => cluster::run(&command, json).await,
         Command::Doctor(args) => doctor::run(&args, json).await,
         Command::Config(command) => config::run(&command, json),
         Command::Completions { shell } => completions::run(shell),

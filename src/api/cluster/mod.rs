@@ -9,7 +9,7 @@ use crate::api::{App, Reply, Shared, json};
 use crate::base::Result;
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::Role;
-use crate::cluster::{ClusterView, Node, SharedConfig};
+use crate::cluster::{ClusterView, Node};
 use crate::engine::model::Consistency;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -129,13 +129,16 @@ pub async fn health(State(app): State<Shared>) -> Reply {
 }
 
 /// The shared config that is in force
+///
+/// From an instance that has not joined: as it stands in the store, where a dead instance may still be
+/// called active.
 #[utoipa::path(get, path = "/cluster/config", tag = "cluster",
     operation_id = "getClusterConfig",
     responses((status = 200, body = ConfigBody)))]
 pub async fn config(State(app): State<Shared>) -> Reply {
-    let view = app.cluster_view()?;
-    let config: &SharedConfig = &view.config;
-    json(StatusCode::OK, &ConfigBody { config, fault: view.fault.as_ref().map(FaultBody::from) })
+    let (config, fault) = app.brainy.cluster().shared_config().await?;
+    let fault = fault.as_ref().map(FaultBody::from);
+    json(StatusCode::OK, &ConfigBody { config: &config, fault })
 }
 
 /// How far every reader has come

@@ -60,7 +60,7 @@ pub struct CreateBody {
     /// How distance is measured.
     #[serde(default)]
     pub metric: MetricName,
-    /// Number of hash ranges to begin with; the instance chooses where it is not given.
+    /// Number of hash ranges to begin with; as the cluster's settings say where it is not given, or else 1.
     #[schema(minimum = 1, maximum = 4096)]
     pub partition_count: Option<u64>,
     /// Which records belong together; ranges of the hash alone where it is not given.

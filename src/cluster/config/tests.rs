@@ -131,3 +131,29 @@ fn a_wanted_role_outlives_the_entry() {
     assert_eq!(config.instances["a"].wanted_role, Some(Role::Writer));
     assert!(config.absent_roles.is_empty());
 }
+
+#[test]
+fn an_order_outlives_a_restart_but_not_another_role_in_the_settings() {
+    let life = |session: &str, configured: Option<Role>| Instance {
+        configured_role: configured,
+        ..instance(session, 1)
+    };
+    let (reader, writer) = (Some(Role::Reader), Some(Role::Writer));
+    for (before, after, wanted) in [
+        (reader, reader, writer),
+        (reader, Some(Role::Hybrid), None),
+        // What an older version wrote says nothing against the order.
+        (None, reader, writer),
+        (reader, None, writer),
+    ] {
+        let promoted = Instance { wanted_role: writer, ..life("s", before) };
+        let mut killed = config(1, &[("a", promoted.clone())]);
+        killed.enter("a", &life("t", after));
+        assert_eq!(killed.instances["a"].wanted_role, wanted, "{before:?} {after:?}");
+        let mut left = config(1, &[("a", promoted)]);
+        left.take_out("a", Timestamp(1));
+        left.enter("a", &life("t", after));
+        assert_eq!(left.instances["a"].wanted_role, wanted, "{before:?} {after:?}");
+        assert!(left.absent_roles.is_empty());
+    }
+}

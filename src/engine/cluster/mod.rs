@@ -18,9 +18,10 @@ use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::{ReplicationMode, Role, Settings};
 use crate::base::{Code, Error, Result};
 use crate::cluster::{
-    ClusterSettings, ClusterView, InstanceMetrics, MemberOptions, Membership, ParsedConfigs,
-    SharedState, Standing, Status, Timing, Vitals,
+    ClusterSettings, ClusterView, ConfigFault, InstanceMetrics, MemberOptions, Membership,
+    ParsedConfigs, SharedConfig, SharedState, Standing, Status, Timing, Vitals, read_shared_config,
 };
+use crate::engine::catalog::PARTITIONS_MAX;
 use crate::engine::collections::Collections;
 use crate::engine::condition::Condition;
 use crate::engine::context::Context;
@@ -107,10 +108,6 @@ impl Cluster {
         self.0.context.duty.refer_to(Arc::new(Directory(membership.clone())));
         let orders = orders::Orders::new(self.clone(), membership.clone());
         self.0.context.env.tasks.spawn("orders", orders.run());
-        // That it is active is told at once, or else with the next heartbeat.
-        if let Err(error) = membership.update_self(self.0.configured, Status::Active).await {
-            tracing::warn!(%error, "the cluster could not be told that this instance is active");
-        }
         tracing::info!(target: "brainy::cluster", id = %membership.id(), "joined the cluster");
         Ok(())
     }
@@ -155,6 +152,17 @@ impl Cluster {
         &self.0.ousted
     }
 
+    /// The shared config as it is in force, and why what stands in the store is not. An instance that has
+    /// not joined says what stands in the store.
+    pub async fn shared_config(&self) -> Result<(Arc<SharedConfig>, Option<ConfigFault>)> {
+        if let Some(view) = self.view() {
+            return Ok((view.config.clone(), view.fault.clone()));
+        }
+        let key = paths::config(&self.0.settings.config_path);
+        let config = read_shared_config(&self.0.context.store, &key).await?;
+        Ok((Arc::new(config), None))
+    }
+
     /// How far every reader has come.
     pub async fn replication(&self) -> Result<Replication> {
         let view = self.view().ok_or_else(not_a_member)?;
@@ -194,16 +202,28 @@ impl Cluster {
         replicate::wait(&membership, &*invitation.peers, collection, version, limit).await
     }
 
+    /// What the instances have agreed on, or what this one was given where it has not joined.
+    fn agreed(&self) -> ClusterSettings {
+        match self.view() {
+            Some(view) => view.config.settings.clone(),
+            None => shared_settings(&self.0.settings),
+        }
+    }
+
+    /// In how many partitions a new collection starts, where the cluster's settings say so.
+    pub(super) fn partition_count(&self) -> Option<u32> {
+        let count = u32::try_from(self.agreed().partition_count?).ok();
+        // A person may have written anything into the shared config.
+        count.map(|count| count.clamp(1, PARTITIONS_MAX))
+    }
+
     /// A collection as the cluster's settings say, for vectors of `dimensions`.
     pub(super) fn new_collection(
         &self,
         name: &CollectionName,
         dimensions: usize,
     ) -> Result<CollectionSpec> {
-        let agreed = match self.view() {
-            Some(view) => view.config.settings.clone(),
-            None => shared_settings(&self.0.settings),
-        };
+        let agreed = self.agreed();
         if let Some(agreed) = agreed.dimensions.filter(|agreed| *agreed != dimensions as u64) {
             return Err(Error::new(
                 Code::DimensionMismatch,
@@ -220,7 +240,7 @@ impl Cluster {
             name: name.clone(),
             dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
             metric: metric.map_or(Metric::Cosine, metric_named),
-            partition_count: agreed.partition_count.and_then(|count| u32::try_from(count).ok()),
+            partition_count: None,
             partitioner: None,
             description: None,
         })

@@ -79,6 +79,10 @@ impl Orders {
         let duty = self.context().duty.clone();
         let before = duty.station();
         if before == station {
+            // One that leaves and joins again joins as configured.
+            if self.told.0 != role {
+                self.tell(role, Status::Active).await;
+            }
             return Ok(());
         }
         if role.writes() && !self.trusted {
