@@ -35,6 +35,10 @@ deny:
 sim *ARGS:
     cargo test --test simulation -- {{ARGS}}
 
+# The membership of 1,000 instances for an hour, and of thousands of readers for minutes
+sim-membership *ARGS:
+    cargo test --release --test membership -- --ignored --nocapture {{ARGS}}
+
 # Every fuzz target for so many seconds (nightly toolchain)
 fuzz SECONDS="60":
     scripts/fuzz {{SECONDS}}

@@ -1,20 +1,25 @@
 //! The engine over segments: whatever is indexed, merged, split or still in the log, an instance shows
 //! the records that a plain map holds.
 
+use brainy::base::clock::VirtualClock;
 use brainy::base::ids::CollectionName;
 use brainy::base::rng::{Rng, SeededRng};
 use brainy::base::settings::{Role, Settings};
-use brainy::base::{Code, Env, Result};
+use brainy::base::{Code, Env, Result, Timestamp};
+use brainy::cluster::lease::Lease;
 use brainy::engine::Brainy;
 use brainy::engine::model::*;
 use brainy::filter::Filter;
+use brainy::manifest;
 use brainy::partition::Partitioner;
-use brainy::store::DynStore;
 use brainy::store::memory::MemoryStore;
+use brainy::store::{DynStore, paths};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 const DIMENSIONS: usize = 8;
 
@@ -222,6 +227,88 @@ async fn whatever_is_indexed_merged_or_split_the_same_records_are_shown() {
         assert_eq!(dead, 0);
         world.check(&world.brainy).await;
     }
+}
+
+async fn manifest_version(store: &DynStore) -> u64 {
+    manifest::load(store, &name()).await.unwrap().unwrap().value.stamp.version
+}
+
+#[tokio::test]
+async fn thousands_of_partitions_are_split_off_in_one_pass() {
+    let store: DynStore = Arc::new(MemoryStore::default());
+    let mut world = world(1, &store).await;
+    world.upsert(1_000).await;
+    world.brainy.index(&name()).await.unwrap();
+    world.upsert(500).await;
+    world.delete(100).await;
+    world.brainy.index(&name()).await.unwrap();
+    let before = manifest_version(&store).await;
+    assert_eq!(world.brainy.reshard(&name(), 1_000).await.unwrap(), 2);
+    assert_eq!(manifest_version(&store).await, before + 1, "all partitions in one commit");
+    let stats = world.brainy.stats(&name()).await.unwrap();
+    assert_eq!(stats.partitions.len(), 1_000);
+    // One segment where there were two, none without rows, no dead rows.
+    assert!(stats.partitions.iter().all(|partition| partition.segments.len() <= 1));
+    let segments = stats.partitions.iter().flat_map(|partition| &partition.segments);
+    assert!(segments.clone().all(|segment| segment.rows > 0 && segment.dead == 0));
+    let rows: u64 = segments.map(|segment| u64::from(segment.rows)).sum();
+    assert_eq!(rows, world.model.len() as u64);
+    world.check(&world.brainy).await;
+    // And so are their rows merged.
+    world.upsert(1_000).await;
+    world.brainy.index(&name()).await.unwrap();
+    let before = manifest_version(&store).await;
+    assert!(world.brainy.compact(&name()).await.unwrap() > 300);
+    // As many in each as have `segment_max_rows` together.
+    let commits = manifest_version(&store).await - before;
+    assert!((1..=4).contains(&commits), "{commits}");
+    world.check(&world.brainy).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_by_hand_waits_for_its_turn_but_not_for_ever() {
+    let store: DynStore = Arc::new(MemoryStore::default());
+    let env = |seed| {
+        let clock = VirtualClock::starting_at(Timestamp(1_000_000));
+        Env::deterministic(seed, Arc::new(clock))
+    };
+    let ttl = Duration::from_millis(settings().lease_ttl_ms);
+    let brainy = Brainy::start(settings(), Role::Hybrid, store.clone(), env(1)).await.unwrap();
+    let write = |id: &str| vec![NewRecord::new(id, vec![1.0, 0.5])];
+    brainy.upsert(&name(), write("a")).await.unwrap();
+    let key = paths::upkeep_lease("index", &name());
+    let mut other = Lease::new(store.clone(), env(2), key, "another".to_owned(), ttl);
+    assert!(other.hold().await.unwrap().is_some());
+
+    let started = Instant::now();
+    let (indexed, ()) = tokio::join!(brainy.index(&name()), async {
+        sleep(ttl / 2).await;
+        let stats = brainy.stats(&name()).await.unwrap();
+        assert_eq!(stats.info.indexed_version.0, 0, "it is the turn of another");
+        other.release().await.unwrap();
+    });
+    indexed.unwrap();
+    assert!(started.elapsed() < ttl, "{:?}", started.elapsed());
+    let stats = brainy.stats(&name()).await.unwrap();
+    assert_eq!(stats.info.indexed_version, stats.info.version);
+
+    // One that goes on and on.
+    brainy.upsert(&name(), write("b")).await.unwrap();
+    let renewals = async {
+        loop {
+            assert!(other.hold().await.unwrap().is_some(), "it was given back");
+            sleep(ttl / 3).await;
+        }
+    };
+    let started = Instant::now();
+    tokio::select! {
+        biased;
+        indexed = brainy.index(&name()) => indexed.unwrap(),
+        () = renewals => {}
+    }
+    assert!(started.elapsed() >= 2 * ttl, "{:?}", started.elapsed());
+    let stats = brainy.stats(&name()).await.unwrap();
+    assert_eq!(stats.info.indexed_version, stats.info.version);
 }
 
 /// Ids by their last character.

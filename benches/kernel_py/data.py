@@ -3,6 +3,7 @@
 import numpy
 
 K = 10
+BLOCK = 100
 
 
 class Unusable(Exception):
@@ -51,6 +52,25 @@ def exact(rows, query, metric):
     if metric == "euclidean":
         return numpy.square(rows - query).sum(axis=1)
     return -(rows @ query)
+
+
+def nearest(base, queries, metric, masks=None):
+    """Row numbers of each query's K nearest, best first; -1 where fewer rows are allowed.
+    `masks` is a function of a query's number: True for each row that it may find."""
+    found = numpy.full((len(queries), K), -1, dtype=numpy.int64)
+    some = min(K + 20, len(base))
+    lengths = numpy.square(base).sum(axis=1) / 2 if metric == "euclidean" else 0
+    for first in range(0, len(queries), BLOCK):
+        scores = queries[first : first + BLOCK] @ base.T - lengths
+        for line, row in enumerate(scores, first):
+            if masks is not None:
+                row[~masks(line)] = -numpy.inf
+            # More than are wanted, as these products are rounded.
+            likely = numpy.argpartition(-row, some - 1)[:some]
+            likely = likely[numpy.isfinite(row[likely])]
+            order = numpy.argsort(exact(base[likely], queries[line], metric), kind="stable")[:K]
+            found[line, : len(order)] = likely[order]
+    return found
 
 
 def worst(distances):

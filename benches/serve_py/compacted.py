@@ -1,6 +1,6 @@
 """What it costs until rows are written, indexed and compacted.
 
-    benches/serve.py ingest-to-compacted [--rows 200000] [--rounds 1]
+    benches/serve.py ingest-to-compacted [--rows 200000] [--set sift-100k] [--rounds 1]
 
 Rows beyond the data set are its rows with a little noise. One client writes them in batches, then
 waits until all is indexed, and until the collection's stats have stayed the same for 10 seconds.
@@ -36,6 +36,7 @@ QUERIES_MAX = 200
 def options(command):
     command.add_argument("--batch", type=int, default=1_000, metavar="N")
     command.add_argument("--partitions", type=int, default=1, metavar="N")
+    command.add_argument("--set", choices=list(data.METRICS), default=data.MINILM)
 
 
 class Highest:
@@ -67,7 +68,7 @@ def run(args):
     live = rows.base.nbytes + sum(len(name) for name in names)
     live += sum(len(json.dumps(one)) for one in metadata)
     table = Table(
-        f"ingest to compacted: {rows.count} x {data.DIMENSIONS}, {live / 1e6:.0f} MB, "
+        f"ingest to compacted: {rows.count} x {rows.dimensions}, {live / 1e6:.0f} MB, "
         f"{args.partitions} partitions, batches of {args.batch}",
         8,
         {"write s": ".1f", "indexed s": ".1f", "compacted s": ".1f", "amplification": ".2f",
@@ -84,11 +85,12 @@ def run(args):
 
 def one_round(args, rows, names, metadata, live, folder):
     with Server(folder) as server:
-        server.create(partitionCount=args.partitions)
+        shape = {"dimensions": rows.dimensions, "metric": rows.metric}
+        server.create(partitionCount=args.partitions, **shape)
         before = server.store_requests()
         with Highest(server) as memory:
             seconds = server.upload(names, rows.base, metadata, args.batch)
-            server.see_all()
+            server.see_all(dimensions=rows.dimensions)
             indexed = wait_until_indexed(server, args)
             compacted = wait_until_settled(server, args)
         after = server.store_requests()

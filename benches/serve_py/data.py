@@ -4,7 +4,7 @@ import json
 import sys
 
 import numpy
-from kernel_py.data import K, Rows, Unusable, array, exact, prepared, worst
+from kernel_py.data import K, Rows, Unusable, array, nearest, prepared, worst
 
 MINILM = "minilm-wordnet-50k"
 DIMENSIONS = 384
@@ -12,55 +12,42 @@ METRIC = "cosine"
 # Of the noise on each number of a row that is made from another one: together about .4 long beside
 # a row of length 1, so that the copies of a row are related, but not the same.
 NOISE = 0.02
-BLOCK = 100
+# Without descriptions of its rows, and not of unit length.
+SIFT = "sift-100k"
+METRICS = {MINILM: METRIC, SIFT: "euclidean"}
 
 
 def load(args, rows=None, with_truth=True):
     """The first rows of the data set; made from those with noise where more are asked for."""
-    folder = args.data / MINILM
+    name = getattr(args, "set", MINILM)
+    folder, metric = args.data / name, METRICS[name]
     try:
-        base = prepared(array(folder, "base"), METRIC)
-        queries = prepared(array(folder, "queries")[: args.queries], METRIC)
+        base = prepared(array(folder, "base"), metric)
+        queries = prepared(array(folder, "queries")[: args.queries], metric)
         truth = array(folder, "ground_truth")[: args.queries, :K].astype(numpy.int64)
     except Unusable as fault:
         sys.exit(f"{fault}; --data or BRAINY_TEST_DATA names the folder of the data sets")
     rows = rows or args.rows
     whole = len(base)
-    base = base[:rows] if rows <= whole else noisy(base, rows)
+    base = base[:rows] if rows <= whole else noisy(base, rows, metric)
     if rows != whole:
-        truth = nearest(base, queries) if with_truth else numpy.zeros((len(queries), K), int)
-    return Rows(folder, METRIC, base, queries, truth)
+        truth = nearest(base, queries, metric) if with_truth else numpy.zeros((len(queries), K), int)
+    return Rows(folder, metric, base, queries, truth)
 
 
-def noisy(base, rows):
-    """So many rows, of unit length: the base, and then its rows again and again with noise."""
+def noisy(base, rows, metric):
+    """So many rows: the base, and then its rows again and again with noise, as long as they are."""
     random = numpy.random.default_rng(11)
     made = numpy.empty((rows, base.shape[1]), dtype=numpy.float32)
     made[: len(base)] = base
     for first in range(len(base), rows, len(base)):
         place = made[first : first + len(base)]
         place[:] = base[: len(place)]
-        place += NOISE * random.standard_normal(place.shape, dtype=numpy.float32)
-        place /= numpy.linalg.norm(place, axis=1, keepdims=True)
+        scale = NOISE if metric == "cosine" else NOISE * numpy.linalg.norm(place, axis=1, keepdims=True)
+        place += scale * random.standard_normal(place.shape, dtype=numpy.float32)
+        if metric == "cosine":
+            place /= numpy.linalg.norm(place, axis=1, keepdims=True)
     return made
-
-
-def nearest(base, queries, masks=None):
-    """Row numbers of each query's K nearest, best first; -1 where fewer rows are allowed.
-    `masks` is a function of a query's number: True for each row that it may find."""
-    found = numpy.full((len(queries), K), -1, dtype=numpy.int64)
-    some = min(K + 20, len(base))
-    for first in range(0, len(queries), BLOCK):
-        scores = queries[first : first + BLOCK] @ base.T
-        for line, row in enumerate(scores, first):
-            if masks is not None:
-                row[~masks(line)] = -numpy.inf
-            # More than are wanted, as these products are rounded.
-            likely = numpy.argpartition(-row, some - 1)[:some]
-            likely = likely[numpy.isfinite(row[likely])]
-            order = numpy.argsort(exact(base[likely], queries[line], METRIC), kind="stable")[:K]
-            found[line, : len(order)] = likely[order]
-    return found
 
 
 def recall(rows, found, truth):
@@ -86,7 +73,9 @@ def ids(rows):
 
 
 def metadata(rows):
-    """What the data set says about each row: its category and its number of words."""
+    """What the data set says about each row: its category and its number of words, or nothing."""
+    if rows.folder.name == SIFT:
+        return [{}] * rows.count
     with open(rows.folder / "records.jsonl") as lines:
         known = [json.loads(line)["metadata"] for line in lines]
     known = [{"category": one["category"], "words": one["words"]} for one in known]

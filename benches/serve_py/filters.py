@@ -58,7 +58,7 @@ class Case:
             for mask, line, wanted in zip(masks, found, self.filters):
                 if not mask[line[line >= 0]].all():
                     raise RuntimeError(f"{self.name}: {wanted} returned rows that do not pass")
-            truth = data.nearest(rows.base, rows.queries, self.mask)
+            truth = data.nearest(rows.base, rows.queries, rows.metric, self.mask)
         self.recall = data.recall(rows, found, truth)
         self.searches = wrk.searches(bodies)
         progress(f"{self.name}: {self.share:.2%} pass, recall {self.recall:.4f}")

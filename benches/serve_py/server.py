@@ -172,9 +172,9 @@ class Server(Process):
             answer = self.client.post(path, body.encode())
             yield [row_of(hit["id"]) for hit in answer["results"]]
 
-    def see_all(self, collection=COLLECTION):
+    def see_all(self, collection=COLLECTION, dimensions=DIMENSIONS):
         """Until an eventual search sees every write."""
-        body = {"vector": [1.0] * DIMENSIONS, "k": 1, "consistency": "strong"}
+        body = {"vector": [1.0] * dimensions, "k": 1, "consistency": "strong"}
         self.client.post(search_path(collection), body)
 
     def stats(self, collection=COLLECTION):

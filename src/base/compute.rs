@@ -4,6 +4,7 @@
 use crate::base::{Error, Result};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
 /// How far background threads stand back: beside busy threads they get about a tenth of a core's time,
@@ -17,7 +18,31 @@ pub enum Compute {
     /// In the caller's task: deterministic, for simulation.
     Inline,
     /// On a pool of threads.
-    Pool(Arc<rayon::ThreadPool>),
+    Pool(Arc<Pool>),
+}
+
+/// Threads, and how much is under way on them.
+#[derive(Debug)]
+pub struct Pool {
+    threads: rayon::ThreadPool,
+    /// Pieces of work that were handed over and have not ended.
+    under_way: AtomicUsize,
+}
+
+/// A piece of work until it ends, however it ends.
+struct UnderWay(Arc<Pool>);
+
+impl UnderWay {
+    fn on(pool: &Arc<Pool>) -> UnderWay {
+        pool.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(pool.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Compute {
@@ -36,6 +61,7 @@ impl Compute {
         builder
             .thread_name(move |index| format!("brainy-{name}-{index}"))
             .build()
+            .map(|threads| Pool { threads, under_way: AtomicUsize::new(0) })
             .map(|pool| Compute::Pool(Arc::new(pool)))
             .map_err(|error| Error::internal("could not start the compute pool").caused_by(error))
     }
@@ -44,7 +70,17 @@ impl Compute {
     pub fn threads(&self) -> usize {
         match self {
             Compute::Inline => 1,
-            Compute::Pool(pool) => pool.current_num_threads(),
+            Compute::Pool(pool) => pool.threads.current_num_threads(),
+        }
+    }
+
+    /// Whether there are threads without work beside the one that runs the only piece under way.
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Compute::Inline => false,
+            Compute::Pool(pool) => {
+                self.threads() > 1 && pool.under_way.load(Ordering::Relaxed) <= 1
+            }
         }
     }
 
@@ -62,7 +98,13 @@ impl Compute {
             Compute::Pool(pool) => {
                 let (send, receive) = oneshot::channel();
                 // The receiver may be gone (the request was cancelled): then nobody wants it.
-                pool.spawn(move || drop(send.send(guarded())));
+                let under_way = UnderWay::on(pool);
+                pool.threads.spawn(move || {
+                    let done = guarded();
+                    // Before anybody hears of it and hands over the next piece.
+                    drop(under_way);
+                    drop(send.send(done));
+                });
                 receive.await.map_err(|_| Error::internal("the compute pool is gone"))?
             }
         }
@@ -82,6 +124,23 @@ fn give_way() {
 mod tests {
     use super::*;
     use crate::base::Code;
+
+    #[tokio::test]
+    async fn a_pool_knows_whether_it_has_nothing_else_to_do() {
+        let compute = Compute::pool(2).unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let seen = compute.clone();
+        assert!(compute.run(move || seen.is_idle()).await.unwrap());
+        let pool = compute.clone();
+        let blocked = tokio::spawn(async move { pool.run(move || held.recv()).await });
+        // On one thread, the task gets as far as handing its work over.
+        tokio::task::yield_now().await;
+        let seen = compute.clone();
+        assert!(!compute.run(move || seen.is_idle()).await.unwrap());
+        drop(release);
+        blocked.await.unwrap().unwrap().unwrap_err();
+        assert!(!Compute::Inline.is_idle() && !Compute::pool(1).unwrap().is_idle());
+    }
 
     #[tokio::test]
     async fn work_runs_and_panics_become_errors() {

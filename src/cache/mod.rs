@@ -4,6 +4,10 @@
 //! bytes, past which what is used least goes first. A value that several ask for at once is loaded
 //! once, and how many of those who ask find it is counted. What somebody still uses stays in memory until they let go, whatever the budget says.
 
+mod recent;
+
+pub use recent::Recent;
+
 use crate::base::ids::Ulid;
 use crate::base::{Error, Result};
 use prometheus_client::metrics::counter::Counter;

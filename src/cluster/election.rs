@@ -112,7 +112,8 @@ impl Election {
     /// Takes, renews or watches the lease once; how long to rest.
     async fn round(&mut self) -> Duration {
         let before = self.lease.seen().map(|seen| seen.since);
-        let polled = self.polled.replace(self.env.clock.mark());
+        let started = self.env.clock.mark();
+        let polled = self.polled.replace(started);
         let hold = tokio::time::timeout(self.ttl / 3, self.lease.hold()).await;
         if let Ok(Err(error)) = &hold {
             tracing::debug!(%error, "could not look at the leader's lease");
@@ -125,17 +126,19 @@ impl Election {
             // Renewed, or to be tried again at once: the lease goes on.
             Some(_) if matches!(hold, Ok(Ok(_))) => self.ttl / 3,
             Some(_) => step,
-            None => self.watch_again(before.is_none(), polled, step),
+            None => self.watch_again(before.is_none(), started, polled),
         }
     }
 
     /// When to look again at a lease that somebody else holds: when the next renewal is due, and then
     /// step by step, so that it is known to within a step when it was renewed.
-    fn watch_again(&mut self, first: bool, polled: Option<Mark>, step: Duration) -> Duration {
+    fn watch_again(&mut self, first: bool, started: Mark, polled: Option<Mark>) -> Duration {
+        let step = self.ttl / 20;
         let Some(seen) = self.lease.seen() else { return step };
         let clock = &self.env.clock;
         let age = clock.steady_since(seen.since);
-        let changed = polled.is_none_or(|polled| clock.steady_since(polled) >= age);
+        // What changed was seen to change in this very look.
+        let changed = clock.steady_since(started) >= age;
         if changed {
             let gap = polled.map_or(self.ttl, |polled| clock.steady_since(polled));
             self.precise = !first && (self.precise || gap <= step * 2);

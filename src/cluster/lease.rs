@@ -147,6 +147,20 @@ impl Lease {
         Ok(ours.then_some(epoch))
     }
 
+    /// Gives back what is not in use: a lease that would have to be renewed now costs as much.
+    pub async fn give_back_idle(&mut self) {
+        if self.held.is_some_and(|(_, since)| self.env.clock.since(since) >= self.ttl / 3) {
+            self.give_back().await;
+        }
+    }
+
+    /// Gives the lease back where that is possible; otherwise it expires.
+    pub async fn give_back(&mut self) {
+        if let Err(error) = self.release().await {
+            tracing::debug!(%error, "a lease could not be given back; it will expire");
+        }
+    }
+
     /// Gives the lease back, so that others need not wait.
     pub async fn release(&mut self) -> Result<()> {
         if self.held.take().is_none() {

@@ -24,6 +24,13 @@ fn pulse(instance: &Instance) -> Pulse {
 struct Heard {
     pulse: Pulse,
     silent: Duration,
+    timeout: Duration,
+}
+
+impl Heard {
+    fn is_dead(&self) -> bool {
+        self.silent >= self.timeout
+    }
 }
 
 /// What one instance has seen of the others.
@@ -50,11 +57,15 @@ impl Observer {
         self.heard.retain(|id, _| config.instances.contains_key(id));
         for (id, instance) in &config.instances {
             let pulse = pulse(instance);
+            // An instance that was set to beat less often must not die of our settings.
+            let interval = Duration::from_millis(instance.interval_ms.unwrap_or(0));
+            let timeout = self.timeout.max(interval.saturating_mul(2));
+            let fresh = Heard { pulse, silent: Duration::ZERO, timeout };
             match self.heard.get_mut(id) {
                 Some(heard) if heard.pulse == pulse && !blind => heard.silent += credit,
-                Some(heard) => *heard = Heard { pulse, silent: Duration::ZERO },
+                Some(heard) => *heard = fresh,
                 None => {
-                    self.heard.insert(id.clone(), Heard { pulse, silent: Duration::ZERO });
+                    self.heard.insert(id.clone(), fresh);
                 }
             }
         }
@@ -67,23 +78,21 @@ impl Observer {
 
     /// Whether `instance`, as it stands in a config that may be newer than the last look, is dead.
     pub(super) fn is_dead(&self, id: &str, instance: &Instance) -> bool {
-        self.heard
-            .get(id)
-            .is_some_and(|heard| heard.silent >= self.timeout && heard.pulse == pulse(instance))
+        self.heard.get(id).is_some_and(|heard| heard.is_dead() && heard.pulse == pulse(instance))
     }
 
     /// Everybody who is dead.
     pub(super) fn dead(&self) -> BTreeSet<String> {
-        let dead = self.heard.iter().filter(|(_, heard)| heard.silent >= self.timeout);
+        let dead = self.heard.iter().filter(|(_, heard)| heard.is_dead());
         dead.map(|(id, _)| id.clone()).collect()
     }
 
     /// In how long the next of the living will be dead, should nothing be heard of it.
     pub(super) fn next_death(&self) -> Option<Duration> {
-        let living = self.heard.values().filter(|heard| heard.silent < self.timeout);
-        let longest = living.map(|heard| heard.silent).max()?;
+        let living = self.heard.values().filter(|heard| !heard.is_dead());
+        let next = living.map(|heard| heard.timeout - heard.silent).min()?;
         let gone = self.looked.map_or(Duration::ZERO, |at| self.env.clock.steady_since(at));
-        Some((self.timeout - longest).saturating_sub(gone))
+        Some(next.saturating_sub(gone))
     }
 }
 

@@ -28,6 +28,8 @@ const CANDIDATES: usize = 7;
 /// How often a heartbeat is tried again after a lost compare-and-swap, and a command.
 pub(super) const BEAT_ATTEMPTS: u32 = 4;
 pub(super) const COMMAND_ATTEMPTS: u32 = 16;
+/// How long a clean leave may take.
+pub(super) const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// The first and the longest pause between two attempts; full jitter.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -73,6 +75,7 @@ pub(super) struct Member {
     /// Since when no writer was seen although this standby waits for one.
     pub writerless: Option<Instant>,
     pub saw_writer: bool,
+    pub writer_lease: Option<Lease>,
     pub elections: u64,
 }
 
@@ -125,6 +128,7 @@ impl Member {
             collected: None,
             writerless: None,
             saw_writer: false,
+            writer_lease: None,
             elections: 0,
             options: Arc::new(options),
         };
@@ -168,12 +172,13 @@ impl Member {
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => {
-                    let _ = self.leave().await;
+                    let _ = tokio::time::timeout(LEAVE_MAX, self.leave()).await;
                     break;
                 }
                 Some(command) = self.commands.recv() => match command {
                     Command::Leave { reply } => {
-                        let _ = reply.send(self.leave().await);
+                        let left = tokio::time::timeout(LEAVE_MAX, self.leave()).await;
+                        let _ = reply.send(left.unwrap_or_else(|_| Err(slow_leave())));
                         break;
                     }
                     command => wake = self.carry_out(command).await,
@@ -418,6 +423,11 @@ pub(super) async fn change(
         "the shared config is being changed by too many at once; try again",
     )
     .retry_after_ms(1_000))
+}
+
+/// What whoever asked to leave hears when that takes too long.
+pub(super) fn slow_leave() -> Error {
+    Error::unavailable("could not leave the cluster in time; the others will see this instance die")
 }
 
 fn not_found(id: &str) -> Error {

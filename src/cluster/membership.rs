@@ -2,7 +2,7 @@
 
 use super::config::{ClusterSettings, InstanceMetrics, Status};
 use super::election::Leadership;
-use super::member::{Command, Member};
+use super::member::{Command, LEAVE_MAX, Member, slow_leave};
 use super::shared::ParsedConfigs;
 use super::view::{ClusterView, Orders};
 use crate::base::settings::{Role, Settings};
@@ -16,8 +16,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Commands that wait for the membership's task.
 const COMMANDS_MAX: usize = 64;
-/// How long a clean leave may take.
-const LEAVE_MAX: Duration = Duration::from_secs(10);
 
 /// Another process that may run under our id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,9 +224,7 @@ impl Membership {
         match tokio::time::timeout(LEAVE_MAX, leave).await {
             Ok(Err(error)) if error.code() == Code::ShuttingDown => Ok(()),
             Ok(result) => result,
-            Err(_) => Err(Error::unavailable(
-                "could not leave the cluster in time; the others will see this instance die",
-            )),
+            Err(_) => Err(slow_leave()),
         }
     }
 

@@ -58,7 +58,10 @@ impl Member {
         let helps = self.helps(epoch);
         let fold = self.folds(epoch, helps);
         if fold {
-            self.overflow.collect().await?;
+            // Our own heartbeat must not wait for others'; what was collected before is folded again.
+            if let Err(error) = self.overflow.collect().await {
+                tracing::warn!(%error, "could not collect heartbeats");
+            }
             self.collected = Some(Instant::now());
         }
         let work = Work { beat, fold, epoch };
@@ -82,8 +85,10 @@ impl Member {
             Err(error) if direct => return Err(error),
             Err(_) => {}
         }
-        if let Some(epoch) = epoch {
-            self.clean(epoch).await?;
+        if let Some(epoch) = epoch
+            && let Err(error) = self.clean(epoch).await
+        {
+            tracing::warn!(%error, "could not delete heartbeats that nobody needs");
         }
         self.stand_in().await
     }
@@ -180,7 +185,7 @@ impl Member {
 
     async fn write(&mut self, work: Work) -> Result<()> {
         let gone = match work.epoch {
-            Some(_) => self.gone().await?,
+            Some(_) => self.gone().await,
             None => Vec::new(),
         };
         let MemberOptions { env, id, settings, .. } = &*self.options;
@@ -220,7 +225,7 @@ impl Member {
 
     /// Who has been dead for so long that the entry goes. Their overflow heartbeats go first: left
     /// behind, they would be folded in again.
-    async fn gone(&mut self) -> Result<Vec<String>> {
+    async fn gone(&mut self) -> Vec<String> {
         let timing = &self.options.timing;
         let bound = timing.instance_timeout + timing.instance_remove;
         let instances = self.shared.config().instances.iter();
@@ -230,10 +235,13 @@ impl Member {
                 && ***id != *self.options.id
         });
         let gone: Vec<String> = gone.map(|(id, _)| id.clone()).take(LEFTOVERS_MAX).collect();
-        for id in &gone {
-            self.overflow.delete(id).await?;
+        let mut cleared = Vec::new();
+        for id in gone {
+            if self.overflow.delete(&id).await.is_ok() {
+                cleared.push(id);
+            }
         }
-        Ok(gone)
+        cleared
     }
 
     /// Deletes overflow heartbeats that nobody needs.

@@ -35,9 +35,12 @@ impl Member {
         if !self.saw_writer && since.elapsed() < timing.instance_timeout {
             return Ok(());
         }
-        let key = paths::cluster_lease("writer");
-        let holder = super::election::holder(id, &self.session);
-        let mut lease = Lease::new(store.clone(), env.clone(), key, holder, timing.leader_lease);
+        // Kept from round to round: a lease expires only for those that go on looking at it.
+        let lease = self.writer_lease.get_or_insert_with(|| {
+            let (key, ttl) = (paths::cluster_lease("writer"), timing.leader_lease);
+            let holder = super::election::holder(id, &self.session);
+            Lease::new(store.clone(), env.clone(), key, holder, ttl)
+        });
         if lease.hold().await?.is_none() {
             return Ok(());
         }

@@ -400,7 +400,7 @@ impl Brainy {
         validate::check_count("partitionCount", count as usize, PARTITIONS_MAX as usize)?;
         self.index(name).await?;
         let collection = self.0.collections.open(name).await?;
-        upkeep::reshard(&self.0.context, &collection, count).await
+        upkeep::reshard(&self.0.context, &collection, count).await.map(|count| count as u64)
     }
 
     /// Finishes what is in flight within the settings' bound and stops; whether all ended in time.
@@ -469,11 +469,12 @@ impl Brainy {
     ) -> Result<(Seq, Vec<String>)> {
         ids.sort_unstable();
         ids.dedup();
+        let ids: Arc<[String]> = ids.into();
         let found = collection.present(&ids, self.wait_max()).await;
         let (version, present) =
             self.0.collections.forget_if_gone(&collection.manifest().name, found)?;
-        let present = ids.into_iter().zip(present).filter(|(_, present)| *present);
-        Ok((version, present.map(|(id, _)| id).collect()))
+        let present = ids.iter().zip(present).filter(|(_, present)| *present);
+        Ok((version, present.map(|(id, _)| id.clone()).collect()))
     }
 
     /// A snapshot that satisfies `wanted`, with its segments at hand.

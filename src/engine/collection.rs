@@ -1,12 +1,14 @@
 //! One collection as this instance uses it: its manifest, and its read and write paths once used.
 
 use crate::base::ids::{CollectionName, Seq, record_hash};
-use crate::base::{Code, Result};
+use crate::base::{Code, Error, Result};
 use crate::engine::context::Context;
 use crate::engine::follower::{Follower, Reading};
 use crate::engine::model::{CollectionInfo, CollectionStats, Consistency};
+use crate::engine::segments::SegmentSet;
 use crate::engine::snapshot::{OpenSnapshot, Snapshot};
 use crate::engine::tail::View;
+use crate::engine::upkeep::Turns;
 use crate::engine::view::ManifestView;
 use crate::engine::writer::Writer;
 use crate::log::append::gone;
@@ -25,6 +27,7 @@ pub struct Collection {
     partitioner: Arc<dyn Partitioner>,
     writer: OnceLock<Writer>,
     follower: OnceCell<Follower>,
+    turns: Turns,
 }
 
 impl Collection {
@@ -33,8 +36,10 @@ impl Collection {
         let view = ManifestView::open(context.store.clone(), context.env.clone(), name).await?;
         let partitioner =
             view.last().manifest.settings.partitioner.resolve(&context.partitioners)?;
+        let turns = Turns::new(&context, &view.last().manifest.name);
         Ok(Collection {
             context,
+            turns,
             view: Arc::new(view),
             partitioner,
             writer: OnceLock::new(),
@@ -45,6 +50,11 @@ impl Collection {
     /// The manifest, and looks at it.
     pub fn view(&self) -> &Arc<ManifestView> {
         &self.view
+    }
+
+    /// Whose turn it is to index and to compact.
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Which partition an id belongs to.
@@ -145,21 +155,39 @@ impl Collection {
         }
     }
 
+    /// The segments of `manifest`. Of the objects that name dead rows only those are read that neither
+    /// `before` nor the read path knows.
+    pub async fn segments_of(
+        &self,
+        manifest: &Arc<Manifest>,
+        before: Option<Arc<SegmentSet>>,
+    ) -> Result<Arc<SegmentSet>> {
+        let read = || self.follower.get().map(|follower| follower.applied().set);
+        let known = before.or_else(read);
+        if let Some(known) = &known
+            && known.manifest().same_segments(manifest)
+        {
+            return Ok(known.clone());
+        }
+        let partitioner = self.partitioner.clone();
+        let set = self.context.shelf.set(manifest.clone(), partitioner, known.as_deref()).await?;
+        Ok(Arc::new(set))
+    }
+
     /// Whether there is a record with each of these ids, and when; without bringing segments into memory.
-    pub async fn present(&self, ids: &[String], wait_max: Duration) -> Result<(Seq, Vec<bool>)> {
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    pub async fn present(
+        &self,
+        ids: &Arc<[String]>,
+        wait_max: Duration,
+    ) -> Result<(Seq, Vec<bool>)> {
         let mut last_gone = None;
         loop {
             let Snapshot { tail, set } = self.snapshot(Consistency::Strong, wait_max).await?;
             let shown = set.manifest().stamp.version;
-            match self.context.shelf.places(&set, &ids).await {
-                Err(error) if error.code() == Code::Corrupt && last_gone != Some(shown) => {
-                    last_gone = Some(shown);
-                    self.follower().await?.renew().await?;
-                }
-                Err(error) => return Err(error),
+            match self.context.shelf.places(&set, ids, &self.context.env.compute).await {
+                Err(error) => self.renew_after(error, shown, &mut last_gone).await?,
                 Ok(places) => {
-                    let is_present = |(id, place): (&&str, Option<_>)| {
+                    let is_present = |(id, place): (&String, Option<_>)| {
                         let hash = record_hash(id);
                         tail.find(hash, id).is_some()
                             || (place.is_some() && !tail.shadows(hash, id))
@@ -187,14 +215,24 @@ impl Collection {
             }
             let shown = snapshot.set.manifest().stamp.version;
             match snapshot.open(&self.context.shelf).await {
-                // This instance was so slow that what it knows of was replaced and collected.
-                Err(error) if error.code() == Code::Corrupt && last_gone != Some(shown) => {
-                    last_gone = Some(shown);
-                    self.follower().await?.renew().await?;
-                }
-                result => return result,
+                Err(error) => self.renew_after(error, shown, &mut last_gone).await?,
+                opened => return opened,
             }
         }
+    }
+
+    /// After `error` in reading what the manifest of version `shown` names: newer segments are taken up
+    /// where this instance was so slow that those were replaced and collected, once for each version.
+    async fn renew_after(
+        &self,
+        error: Error,
+        shown: u64,
+        last_gone: &mut Option<u64>,
+    ) -> Result<()> {
+        if error.code() != Code::Corrupt || last_gone.replace(shown) == Some(shown) {
+            return Err(error);
+        }
+        self.follower().await?.renew().await
     }
 
     /// The collection as clients see it.

@@ -1,5 +1,5 @@
 //! Removes what nothing can name any more: log entries below the floor and their data objects, and
-//! segments and deletions that the manifest does not name.
+//! segments and deletions that the manifest does not name, and manifests from long ago.
 //!
 //! Log: two steps a grace period apart close the forgotten-id hazard: first the floor is advanced in
 //! the manifest, then, once this instance has seen that floor for a whole grace period by its own
@@ -11,6 +11,7 @@
 //!
 //! Several collectors at once repeat work and break nothing.
 
+mod history;
 mod sweep;
 
 pub use sweep::unnamed;
@@ -39,6 +40,7 @@ pub struct Collector {
     duty: Duty,
     floors: HashMap<CollectionName, Floor>,
     sweeper: sweep::Sweeper,
+    historian: history::Historian,
 }
 
 /// What is known of one collection's floor.
@@ -52,10 +54,11 @@ struct Floor {
 impl Collector {
     /// A collector; see [`Collector::run`].
     pub fn new(context: Context) -> Self {
-        let Context { store, env, duty, limits, .. } = context;
+        let Context { store, env, duty, limits, manifest_history, .. } = context;
         let grace = limits.grace;
         let sweeper = sweep::Sweeper::new(store.clone(), env.clone(), grace);
-        Collector { store, env, grace, duty, floors: HashMap::new(), sweeper }
+        let historian = history::Historian::new(store.clone(), env.clone(), manifest_history);
+        Collector { store, env, grace, duty, floors: HashMap::new(), sweeper, historian }
     }
 
     /// Collects every half grace period, while this instance writes, until it stops.
@@ -109,7 +112,8 @@ impl Collector {
         if self.floors[name].is_clean || manifest.wal_floor == Seq(1) {
             self.advance(name, &manifest).await?;
         }
-        Ok(deleted + self.sweeper.sweep(&manifest).await?)
+        deleted += self.sweeper.sweep(&manifest).await?;
+        Ok(deleted + self.historian.collect(&manifest).await?)
     }
 
     async fn advance(&self, name: &CollectionName, seen: &Manifest) -> Result<()> {

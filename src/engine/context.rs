@@ -24,6 +24,8 @@ pub struct Context {
     pub duty: Duty,
     /// The write path's limits.
     pub limits: Limits,
+    /// How long earlier manifests are kept.
+    pub manifest_history: Duration,
     /// How often a reader looks for new log entries.
     pub poll: Duration,
     /// Where segments come into memory.
@@ -59,6 +61,32 @@ pub struct UpkeepLimits {
     pub index: IndexParams,
 }
 
+impl UpkeepLimits {
+    /// Those of an instance with these settings.
+    pub fn new(settings: &Settings) -> UpkeepLimits {
+        let millis = Duration::from_millis;
+        UpkeepLimits {
+            enabled: settings.index_enabled,
+            interval: millis(settings.index_interval_ms),
+            index_after_bytes: settings.index_after_bytes,
+            index_after: millis(settings.index_after_ms),
+            segment_max_rows: settings.segment_max_rows,
+            compaction_fanout: settings.compaction_fanout,
+            compaction_dead_share: settings.compaction_dead_percent as f64 / 100.0,
+            partition_max_vectors: settings.partition_max_vectors,
+            lease_ttl: millis(settings.lease_ttl_ms),
+            index: IndexParams {
+                m: settings.index_m,
+                ef_construction: settings.index_ef_construction,
+                builder: match settings.index_builder {
+                    IndexBuilder::Brainy => Builder::Brainy,
+                    IndexBuilder::HnswRs => Builder::HnswRs,
+                },
+            },
+        }
+    }
+}
+
 impl Context {
     /// Of an instance with these settings.
     pub fn new(
@@ -83,30 +111,13 @@ impl Context {
                 tail_max_bytes: settings.tail_max_bytes,
                 grace: millis(settings.gc_grace_ms),
             },
+            manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),
             shelf: Arc::new(Shelf::new(store.clone(), env.clone(), settings.cache_max_bytes)),
             store,
             env,
             partitioners,
-            upkeep: UpkeepLimits {
-                enabled: settings.index_enabled,
-                interval: millis(settings.index_interval_ms),
-                index_after_bytes: settings.index_after_bytes,
-                index_after: millis(settings.index_after_ms),
-                segment_max_rows: settings.segment_max_rows,
-                compaction_fanout: settings.compaction_fanout,
-                compaction_dead_share: settings.compaction_dead_percent as f64 / 100.0,
-                partition_max_vectors: settings.partition_max_vectors,
-                lease_ttl: millis(settings.lease_ttl_ms),
-                index: IndexParams {
-                    m: settings.index_m,
-                    ef_construction: settings.index_ef_construction,
-                    builder: match settings.index_builder {
-                        IndexBuilder::Brainy => Builder::Brainy,
-                        IndexBuilder::HnswRs => Builder::HnswRs,
-                    },
-                },
-            },
+            upkeep: UpkeepLimits::new(settings),
         }
     }
 }

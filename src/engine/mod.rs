@@ -6,7 +6,8 @@
 //! [`cluster`] is the instance's seat among the others, [`condition`] says whether it is as it should be.
 //! [`catalog`] creates and deletes collections, [`collector`] removes what nothing names any more.
 
-pub mod brainy;
+pub mod allowed;
+mod brainy;
 pub mod catalog;
 pub mod cluster;
 pub mod collection;

@@ -13,7 +13,7 @@ use crate::base::{Code, Error, Result};
 use crate::engine::model::{Hit, K_MAX, Metric, Query, SearchRequest, SearchResponse, SearchStats};
 use crate::engine::snapshot::{Found, OpenSnapshot, Payloads};
 use crate::engine::validate::check_vector;
-use crate::index::{EF_MAX, Effort, Part, Scratch, TopK, search_parts};
+use crate::index::{EF_MAX, Effort, Part, Scratch, Threads, TopK, search_parts};
 use crate::manifest::CollectionSettings;
 use sources::Source;
 use std::cell::RefCell;
@@ -66,6 +66,8 @@ struct Search<'a> {
     vector: &'a [f32],
     /// The id that is left out.
     excluded: Option<&'a str>,
+    /// Who may take a share of the work.
+    threads: Threads,
 }
 
 impl<'a> Search<'a> {
@@ -73,6 +75,7 @@ impl<'a> Search<'a> {
         request: &'a SearchRequest,
         metric: Metric,
         snapshot: &'a OpenSnapshot,
+        threads: Threads,
     ) -> Result<Self> {
         let (vector, excluded) = match &request.query {
             Query::Vector(vector) => (vector.as_slice(), None),
@@ -81,7 +84,7 @@ impl<'a> Search<'a> {
                 (place.vector(), Some(id.as_str()))
             }
         };
-        Ok(Search { request, snapshot, metric, vector, excluded })
+        Ok(Search { request, snapshot, metric, vector, excluded, threads })
     }
 
     /// The closest records, closest first.
@@ -104,24 +107,11 @@ impl<'a> Search<'a> {
         let dead = sources.iter().map(Source::dead_share).fold(0.0, f64::max);
         let mut asked = wanted + SPARE + (SPARE as f64 * dead * wanted as f64) as usize;
         loop {
-            let vectors: Vec<&[f32]> = sources.iter().map(Source::vectors).collect();
-            let parts: Vec<Part<'_>> = sources
-                .iter()
-                .zip(&vectors)
-                .map(|(source, vectors)| source.part(vectors))
-                .collect();
-            let (kept, found) = SCRATCH.with_borrow_mut(|scratch| {
-                let found = search_parts(self.vector, &parts, asked, Effort::Default, scratch);
-                let mut kept = Vec::with_capacity(found.len());
-                let mut payloads = Payloads::default();
-                for one in found {
-                    let source = &sources[one.part as usize];
-                    if let Some(record) = source.record(self, one.row, &mut payloads)? {
-                        kept.push((one.distance, record));
-                    }
-                }
-                Ok::<_, Error>((kept, found.len()))
-            })?;
+            // Another search may begin on this thread before this one ends.
+            let mut scratch = SCRATCH.take();
+            let looked = self.look(&sources, asked, &mut scratch);
+            SCRATCH.set(scratch);
+            let (kept, found) = looked?;
             let all: usize = sources.iter().map(Source::rows).sum();
             if kept.len() >= wanted || found >= all || asked >= EF_MAX {
                 return Ok(kept);
@@ -129,6 +119,29 @@ impl<'a> Search<'a> {
             asked = (MORE * asked).min(EF_MAX);
             sources.iter_mut().for_each(|source| source.without_dead(self.snapshot));
         }
+    }
+
+    /// Of the `asked` closest rows the records that are shown, and how many rows there were.
+    fn look(
+        &self,
+        sources: &[Source<'a>],
+        asked: usize,
+        scratch: &mut Scratch,
+    ) -> Result<(Vec<(f32, Found<'a>)>, usize)> {
+        let vectors: Vec<&[f32]> = sources.iter().map(Source::vectors).collect();
+        let parts: Vec<Part<'_>> =
+            sources.iter().zip(&vectors).map(|(source, vectors)| source.part(vectors)).collect();
+        let effort = Effort::Default;
+        let found = search_parts(self.vector, &parts, asked, effort, self.threads, scratch);
+        let mut kept = Vec::with_capacity(found.len());
+        let mut payloads = Payloads::default();
+        for one in found {
+            let source = &sources[one.part as usize];
+            if let Some(record) = source.record(self, one.row, &mut payloads)? {
+                kept.push((one.distance, record));
+            }
+        }
+        Ok((kept, found.len()))
     }
 
     fn finish(&self, stats: SearchStats) -> Result<SearchResponse> {
@@ -167,7 +180,12 @@ pub async fn run_all(
     while !requests.is_empty() {
         let rest = requests.split_off(requests.len().min(at_a_time));
         let (share, snapshot) = (std::mem::replace(&mut requests, rest), snapshot.clone());
-        shares.push(compute.run(move || run(&snapshot, metric, &share)));
+        let pool = compute.clone();
+        shares.push(compute.run(move || {
+            // Throughput first: a search has other threads to itself only where they have nothing to do.
+            let threads = if pool.is_idle() { Threads::Pool } else { Threads::One };
+            run(&snapshot, metric, &share, threads)
+        }));
     }
     let answers = futures::future::try_join_all(shares).await?;
     let mut responses = Vec::new();
@@ -182,12 +200,13 @@ fn run(
     snapshot: &OpenSnapshot,
     metric: Metric,
     requests: &[SearchRequest],
+    threads: Threads,
 ) -> Result<Vec<SearchResponse>> {
     let stats = SearchStats {
         rows_scanned: snapshot.tail.rows(),
         segments: snapshot.segments().count() as u64,
         ..SearchStats::default()
     };
-    let answer = |request| Search::start(request, metric, snapshot)?.finish(stats);
+    let answer = |request| Search::start(request, metric, snapshot, threads)?.finish(stats);
     requests.iter().map(answer).collect()
 }

@@ -172,7 +172,7 @@ impl<'a> Place<'a> {
 /// the block that was read last is kept.
 #[derive(Debug, Default)]
 pub struct Payloads<'a> {
-    last: Option<(&'a Resident, RecordBlock)>,
+    last: Option<(&'a Resident, Arc<RecordBlock>)>,
 }
 
 impl<'a> Payloads<'a> {
@@ -188,7 +188,7 @@ impl<'a> Payloads<'a> {
         if let Some((metadata, text)) = kept.and_then(|(_, block)| block.get(row)) {
             return Ok(Payload::new(metadata, text));
         }
-        let block = resident.segment().records(row)?;
+        let block = resident.records(row)?;
         let (metadata, text) = block.get(row).unwrap_or_default();
         let payload = Payload::new(metadata, text);
         self.last = Some((resident, block));

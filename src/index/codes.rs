@@ -105,10 +105,17 @@ impl Codes {
         Codes { space, short, scalar, short_lines, scalar_lines }
     }
 
-    /// Adds the rows of another, written in the same formats.
-    pub(super) fn take_over(&mut self, other: &Codes) {
-        self.short_lines.to_mut().extend_from_slice(&other.short_lines);
-        self.scalar_lines.to_mut().extend_from_slice(&other.scalar_lines);
+    /// Adds rows of another, written in the same formats: the `kept` ones, or all.
+    pub(super) fn take_over(&mut self, other: &Codes, kept: Option<&[u32]>) {
+        let take = |into: &mut Buffer<Line>, lines: &[Line], width: usize| match kept {
+            None => into.to_mut().extend_from_slice(lines),
+            Some(kept) => {
+                let rows = kept.iter().map(|&row| &lines[row as usize * width..][..width]);
+                rows.for_each(|row| into.to_mut().extend_from_slice(row));
+            }
+        };
+        take(&mut self.short_lines, &other.short_lines, other.short.lines());
+        take(&mut self.scalar_lines, &other.scalar_lines, other.scalar.lines());
     }
 
     /// Whether the formats have room for the values of these rows.

@@ -197,7 +197,7 @@ impl Index {
     /// If `query` has another number of dimensions than the index, a defect of the caller.
     pub fn ranges(&self, query: &[f32], scratch: &mut Scratch) -> Vec<Range<u32>> {
         assert_eq!(query.len(), self.dimensions(), "a query of another length");
-        scratch.prepare(&self.codes, query);
+        scratch.prepare(0, &self.codes, query);
         let mut ranges = scratch.rank_clusters(self);
         let end = self.clusters.starts.last().copied().unwrap_or_default();
         if end < self.len() as u32 {

@@ -1,10 +1,10 @@
-//! One index from several.
+//! One index from several, or from what is left of them.
 
 use super::calibrate::Calibration;
 use super::clusters::Clusters;
 use super::code::LINES_MAX;
 use super::codes::Codes;
-use super::graph::{Graph, NONE, entries, link};
+use super::graph::{Graph, connect, entries, link, take_all, take_some};
 use super::index::all_rows;
 use super::vectors::Picked;
 use super::{Index, IndexParams, Threads};
@@ -12,43 +12,74 @@ use super::{Index, IndexParams, Threads};
 /// The formats of a part of fewer rows are not worth keeping: they are fitted anew soon, and better.
 const FITTED_ROWS: usize = 1_024;
 
+/// What a merge takes of an index.
+#[derive(Debug, Clone, Copy)]
+pub struct MergePart<'a> {
+    /// The index.
+    pub index: &'a Index,
+    /// Which of its rows are kept, in ascending order; `None` for all.
+    pub kept: Option<&'a [u32]>,
+}
+
+impl<'a> MergePart<'a> {
+    /// An index with all its rows.
+    pub fn whole(index: &'a Index) -> MergePart<'a> {
+        MergePart { index, kept: None }
+    }
+
+    /// How many rows are kept.
+    pub fn rows(&self) -> usize {
+        self.kept.map_or(self.index.len(), <[u32]>::len)
+    }
+}
+
 impl Index {
-    /// One index over the rows of several, of which `vectors` are the rows, one index after the
-    /// other; says which of those each of its rows is. Cheaper than building it: neighbours within
-    /// each part are kept, and so are the code formats of the largest part, where they suit the
-    /// others too.
+    /// One index over the rows that are kept of several, of which `vectors` are the vectors, one index
+    /// after the other; says which of those each of its rows is. Cheaper than building it: neighbours
+    /// within each part are kept, and so are the code formats of the largest part, where they suit the
+    /// others too. Where a row loses neighbours, theirs take their places.
     ///
     /// # Panics
     ///
-    /// If there are no parts, they have different metrics or dimensions, or `vectors` is of another
-    /// length: defects of the caller.
+    /// If there are no parts, they have different metrics or dimensions, a part has no row of a number
+    /// that is kept, or `vectors` is of another length: defects of the caller.
     pub fn merge(
-        parts: &[&Index],
+        parts: &[MergePart<'_>],
         vectors: &[f32],
         params: IndexParams,
         threads: Threads,
     ) -> (Index, Vec<u32>) {
-        let (metric, dims) = (parts[0].metric(), parts[0].dimensions());
-        assert!(parts.iter().all(|part| (part.metric(), part.dimensions()) == (metric, dims)));
-        let rows: usize = parts.iter().map(|part| part.len()).sum();
+        let shape = |part: &MergePart<'_>| (part.index.metric(), part.index.dimensions());
+        let (_, dims) = shape(&parts[0]);
+        assert!(parts.iter().all(|part| shape(part) == shape(&parts[0])));
+        let rows: usize = parts.iter().map(MergePart::rows).sum();
         assert_eq!(vectors.len(), rows * dims, "the vectors of all parts");
-        let largest = parts.iter().max_by_key(|part| part.len()).expect("there are parts");
+        let largest = parts.iter().max_by_key(|part| part.rows()).expect("there are parts");
         let (codes, tell) = match kept_codes(parts, largest, vectors, threads) {
             Some(codes) => (codes, true),
-            None => fitted_codes(largest, vectors, threads),
+            None => fitted_codes(largest.index, vectors, threads),
         };
         let queries = codes.row_queries(threads);
         let plan = params.plan();
         let mut graph = Graph::empty(0, plan.degree);
-        for part in parts {
-            let range = graph.rows() as u32..(graph.rows() + part.len()) as u32;
-            take_over(&mut graph, &part.graph, range.start);
-            if range.start > 0 {
+        for MergePart { index, kept } in parts {
+            let first = graph.rows() as u32;
+            match kept {
+                None => take_all(&mut graph, &index.graph),
+                Some(kept) => {
+                    take_some(&mut graph, codes.graph_rows(&queries), &index.graph, kept, threads);
+                }
+            }
+            let range = first..graph.rows() as u32;
+            if first > 0 {
                 link(&mut graph, codes.graph_rows(&queries), range, false, plan, threads);
+            } else if kept.is_some() {
+                connect(&mut graph, codes.coded());
             }
         }
         drop(queries);
-        let calibration = if tell { largest.calibration.clone() } else { Calibration::scan() };
+        let calibration =
+            if tell { largest.index.calibration.clone() } else { Calibration::scan() };
         let spread = entries(graph.rows());
         let mut index = Index::assemble(codes, graph, Clusters::none(), calibration, spread);
         let order = index.arrange(threads);
@@ -59,26 +90,27 @@ impl Index {
 /// All rows in the formats of the largest part, of which the codes are kept; `None` where those do
 /// not suit the other rows.
 fn kept_codes(
-    parts: &[&Index],
-    largest: &Index,
+    parts: &[MergePart<'_>],
+    largest: &MergePart<'_>,
     vectors: &[f32],
     threads: Threads,
 ) -> Option<Codes> {
-    if largest.len() < FITTED_ROWS || largest.calibration.points.is_empty() {
+    let like = largest.index;
+    if largest.rows() < FITTED_ROWS || like.calibration.points.is_empty() {
         return None;
     }
-    let dims = largest.dimensions();
-    let mut codes = largest.codes.without_rows();
+    let dims = like.dimensions();
+    let mut codes = like.codes.without_rows();
     let mut share = vectors;
     for part in parts {
-        let (own, later) = share.split_at(part.len() * dims);
+        let (own, later) = share.split_at(part.rows() * dims);
         share = later;
-        if std::ptr::eq(*part, largest) {
-            codes.take_over(&part.codes);
-        } else if largest.codes.could_hold(own, threads) {
+        if std::ptr::eq(part.index, like) {
+            codes.take_over(&part.index.codes, part.kept);
+        } else if like.codes.could_hold(own, threads) {
             let first = codes.rows();
             codes.append(Picked { vectors: own, dims, rows: &all_rows(own, dims) }, threads);
-            if !largest.codes.suit(&codes, first) {
+            if !like.codes.suit(&codes, first) {
                 return None;
             }
         } else {
@@ -94,16 +126,4 @@ fn fitted_codes(like: &Index, vectors: &[f32], threads: Threads) -> (Codes, bool
     let (mut codes, tell) = Codes::fit(like.metric(), dims, vectors, LINES_MAX, threads);
     codes.append(Picked { vectors, dims, rows: &all_rows(vectors, dims) }, threads);
     (codes, tell)
-}
-
-/// Adds the rows of another graph with their neighbours, `first` being the number of the first; of
-/// more neighbours than there are places the closest are kept.
-fn take_over(graph: &mut Graph, part: &Graph, first: u32) {
-    let degree = graph.degree;
-    let neighbours = graph.neighbours.to_mut();
-    for row in 0..part.rows() as u32 {
-        let start = neighbours.len();
-        neighbours.extend(part.neighbours(row).take(degree).map(|neighbour| neighbour + first));
-        neighbours.resize(start + degree, NONE);
-    }
 }

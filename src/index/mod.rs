@@ -43,6 +43,7 @@ pub use distance::{PreparedQuery, inverse_norm};
 pub use flat::Flat;
 pub use format::{NotAnIndex, Placed, Section, Sections};
 pub use index::{Builder, INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Index, IndexParams};
+pub use merge::MergePart;
 pub use more::Nearest;
 pub use parallel::Threads;
 pub use parts::{Found, Part, Rows, search_parts};

@@ -49,7 +49,7 @@ impl Threads {
     }
 
     /// Does both.
-    pub(super) fn join(self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    pub fn join(self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
         match self {
             Threads::One => {
                 a();

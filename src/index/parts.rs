@@ -1,7 +1,8 @@
 //! One search over rows that are in several parts, each with codes of its own.
 //!
 //! A part holds about its share of the results, and they need be found among the best of all rows, not
-//! of the part: so walks are narrower the smaller a part's share is. What was found is measured
+//! of the part: so walks are narrower the smaller a part's share is. Parts that are scanned are scanned
+//! as if they were one. What was found is measured
 //! exactly at the end and together, as many rows as if there were one part. Where a part turns out to
 //! hold far more of the results than its share, as one does whose rows are all alike, it is looked
 //! through once more as if it were alone.
@@ -9,9 +10,9 @@
 use super::codes::Codes;
 use super::flat::Flat;
 use super::measure::measured_first;
-use super::scan::Kept;
+use super::scan::{Kept, Run};
 use super::search::EF_MAX;
-use super::{Effort, Index, RowSet, Scratch, Vectors};
+use super::{Effort, Index, RowSet, Scratch, Threads, Vectors};
 use std::cmp::Ordering;
 
 /// A walk over a share of all rows is as wide as one over all of them times this power of the share
@@ -22,6 +23,8 @@ const NARROWING_OF_OWN: f32 = 0.18;
 /// A part of no more rows than these, for each row that a walk would keep, is scanned: that costs no
 /// more, and finds all.
 const SCANNED_PER_KEPT: usize = 100;
+/// Rows that are scanned as one, at most: every one of them has a score in memory.
+const TOGETHER_ROWS_MAX: usize = 1 << 22;
 /// A part holds more results than its share, by chance, by no more standard deviations than this, and
 /// one more.
 const DEVIATIONS: f32 = 3.0;
@@ -101,27 +104,54 @@ impl Part<'_> {
         self.allowed.map_or(rows, |allowed| allowed.len().min(rows))
     }
 
-    /// Looks for what it may hold of the best `k`, it being `share` of all rows; leaves it in `keys`.
-    fn look(&self, k: usize, effort: Effort, share: f32, bound: f32, scratch: &mut Scratch) {
-        let most = most(k, share);
+    /// How wide a walk is for its share of all rows.
+    fn ef(&self, index: &Index, aim: Aim, share: f32) -> usize {
+        let power = match aim.effort {
+            Effort::Ef(_) => NARROWING,
+            Effort::Default | Effort::Recall(_) => NARROWING_OF_OWN,
+        };
+        let ef = index.ef(aim.effort, aim.k) as f32 * share.powf(power);
+        (ef.ceil() as usize).max(most(aim.k, share))
+    }
+
+    /// How many rows of the best a scan keeps, where all rows are to be scanned by codes that tell.
+    fn scanned(&self, aim: Aim, share: f32) -> Option<usize> {
+        match (self.rows, self.allowed) {
+            (Rows::Flat(flat), _) if flat.tells() && !self.run(0).is_picked() => {
+                Some(flat.kept(aim.k))
+            }
+            (Rows::Index(index), None) => {
+                let ef = self.ef(index, aim, share);
+                let few = index.len() <= ef.saturating_mul(SCANNED_PER_KEPT);
+                few.then(|| index.ef(aim.effort, aim.k))
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds to what was found what it may hold of the best, it being `share` of all rows.
+    fn look(&self, number: u32, aim: Aim, share: f32, bound: f32, scratch: &mut Scratch) {
+        let (run, k) = (self.run(number), most(aim.k, share));
         match self.rows {
-            Rows::Flat(flat) => flat.look(self.allowed, most, bound, scratch),
+            Rows::Flat(flat) => scratch.scan(run, Kept { ef: flat.kept(k), k, bound }),
             Rows::Index(index) => {
-                let power = match effort {
-                    Effort::Ef(_) => NARROWING,
-                    Effort::Default | Effort::Recall(_) => NARROWING_OF_OWN,
-                };
-                let ef = index.ef(effort, k) as f32 * share.powf(power);
-                let kept = Kept { ef: (ef.ceil() as usize).max(most), k: most, bound };
-                if self.allowed.is_none() && index.len() <= kept.ef.saturating_mul(SCANNED_PER_KEPT)
-                {
-                    scratch.scan(&index.codes, None, kept);
-                } else {
-                    index.look(self.allowed, kept, scratch);
-                }
+                let kept = Kept { ef: self.ef(index, aim, share), k, bound };
+                index.look(run, kept, scratch);
             }
         }
     }
+
+    /// Its rows, to be named by the number of the part.
+    fn run(&self, number: u32) -> Run<'_> {
+        Run { part: number, codes: self.codes(), allowed: self.allowed }
+    }
+}
+
+/// How many results are wanted, and how hard to look.
+#[derive(Clone, Copy)]
+struct Aim {
+    k: usize,
+    effort: Effort,
 }
 
 /// As many of the best `k` as a part is to be expected to hold at most that is `share` of all rows
@@ -133,7 +163,7 @@ fn most(k: usize, share: f32) -> usize {
 }
 
 /// The closest rows of all parts to `query`, closest first, at exact distances. The effort is meant as
-/// if all rows were in one index.
+/// if all rows were in one index. The outcome is the same on any `threads`.
 ///
 /// # Panics
 ///
@@ -144,6 +174,7 @@ pub fn search_parts<'s>(
     parts: &[Part<'_>],
     k: usize,
     effort: Effort,
+    threads: Threads,
     scratch: &'s mut Scratch,
 ) -> &'s [Found] {
     scratch.found.clear();
@@ -154,48 +185,94 @@ pub fn search_parts<'s>(
         let space = &part.codes().space;
         assert_eq!((space.dims, space.metric), (query.len(), metric), "of another kind");
     }
-    let k = k.clamp(1, EF_MAX);
+    let aim = Aim { k: k.clamp(1, EF_MAX), effort };
     let all: usize = parts.iter().map(Part::len).sum();
     let share = |part: usize| parts[part].len() as f32 / all as f32;
     // The largest first: it is the likeliest to hold what makes the others easier.
     let mut order: Vec<usize> = (0..parts.len()).filter(|&part| parts[part].len() > 0).collect();
     order.sort_by_key(|&part| std::cmp::Reverse(parts[part].len()));
+    let (together, kept) = together(parts, &order, aim, share);
+    order.retain(|part| !together.contains(part));
     for &part in &order {
-        scratch.look_into(query, parts, part, (k, effort, share(part)));
+        scratch.look_into(query, parts, part, aim, share(part));
     }
-    for part in scratch.crowded(k, parts.len(), share) {
+    if !together.is_empty() {
+        scratch.scan_together(query, parts, &together, kept, aim, threads);
+    }
+    for part in scratch.crowded(aim.k, &order, share) {
         scratch.found.retain(|found| found.part as usize != part);
-        scratch.look_into(query, parts, part, (k, effort, 1.0));
+        scratch.look_into(query, parts, part, aim, 1.0);
     }
     if !scratch.found.is_empty() {
-        scratch.measure(metric, query, parts, k);
+        scratch.measure(metric, query, parts, aim.k);
     }
     &scratch.found
 }
 
+/// Which of the parts in `order` are scanned as one, and how many rows that scan keeps.
+fn together(
+    parts: &[Part<'_>],
+    order: &[usize],
+    aim: Aim,
+    share: impl Fn(usize) -> f32,
+) -> (Vec<usize>, usize) {
+    let (mut together, mut kept, mut rows) = (Vec::new(), 0, 0);
+    for &part in order {
+        let codes = parts[part].codes();
+        let first = together.first().map_or(codes, |&first: &usize| parts[first].codes());
+        let (times, more) = codes.space.scores_into(&first.space);
+        // Where rows of one are as nothing beside those of another, their scores cannot be compared.
+        if times.is_normal()
+            && more.is_finite()
+            && rows + codes.rows() <= TOGETHER_ROWS_MAX
+            && let Some(kept_of_part) = parts[part].scanned(aim, share(part))
+        {
+            rows += codes.rows();
+            kept = kept.max(kept_of_part);
+            together.push(part);
+        }
+    }
+    (together, kept)
+}
+
 impl Scratch {
     /// Adds to what was found what a part holds that may be among the best.
-    fn look_into(
+    fn look_into(&mut self, query: &[f32], parts: &[Part<'_>], part: usize, aim: Aim, share: f32) {
+        self.prepare(0, parts[part].codes(), query);
+        let bound = self.bound_so_far(aim.k);
+        parts[part].look(part as u32, aim, share, bound, self);
+    }
+
+    /// The same for several parts, all of whose rows are scanned, as if they were one.
+    fn scan_together(
         &mut self,
         query: &[f32],
         parts: &[Part<'_>],
-        part: usize,
-        (k, effort, share): (usize, Effort, f32),
+        together: &[usize],
+        kept: usize,
+        aim: Aim,
+        threads: Threads,
     ) {
-        let codes = parts[part].codes();
-        self.prepare(codes, query);
-        let enough = measured_first(k);
-        let bound = match self.found.len() >= enough {
-            true => self.found.select_nth_unstable_by(enough - 1, Found::order).1.distance,
-            false => f32::INFINITY,
-        };
-        let bound = codes.space.score(bound, self.queries[0].norm);
-        parts[part].look(k, effort, share, bound, self);
-        self.find(codes, part as u32);
+        let run = |&part: &usize| parts[part].run(part as u32);
+        let runs: Vec<Run<'_>> = together.iter().map(run).collect();
+        for (at, run) in runs.iter().enumerate() {
+            self.prepare(at, run.codes, query);
+        }
+        let bound = self.bound_so_far(aim.k);
+        self.scan_runs(&runs, Kept { ef: kept, k: aim.k, bound }, threads);
     }
 
-    /// The parts that hold more of the best `k` than could be expected.
-    fn crowded(&mut self, k: usize, parts: usize, share: impl Fn(usize) -> f32) -> Vec<usize> {
+    /// The distance beyond which no row is of use, going by what was found.
+    fn bound_so_far(&mut self, k: usize) -> f32 {
+        let enough = measured_first(k);
+        match self.found.len() >= enough {
+            true => self.found.select_nth_unstable_by(enough - 1, Found::order).1.distance,
+            false => f32::INFINITY,
+        }
+    }
+
+    /// Those of `parts` that hold more of the best `k` than could be expected.
+    fn crowded(&mut self, k: usize, parts: &[usize], share: impl Fn(usize) -> f32) -> Vec<usize> {
         if self.found.len() > k {
             self.found.select_nth_unstable_by(k - 1, Found::order);
         }
@@ -205,6 +282,6 @@ impl Scratch {
             let most = most(k, share(part));
             most < k && count(part) >= most
         };
-        (0..parts).filter(is_crowded).collect()
+        parts.iter().copied().filter(is_crowded).collect()
     }
 }

@@ -8,6 +8,15 @@ pub struct RowSet {
 }
 
 impl RowSet {
+    /// Rows in a word.
+    pub(super) const WORD_ROWS: usize = u64::BITS as usize;
+
+    /// The rows whose bits are set in `words`, the lowest bit of the first being row 0's.
+    pub fn from_words(words: Vec<u64>) -> RowSet {
+        let count = words.iter().map(|word| word.count_ones() as usize).sum();
+        RowSet { words, count }
+    }
+
     /// An empty set, with room for rows below `rows`.
     pub fn new(rows: usize) -> RowSet {
         RowSet { words: vec![0; rows.div_ceil(64)], count: 0 }
@@ -31,6 +40,16 @@ impl RowSet {
     #[inline]
     pub fn contains(&self, row: u32) -> bool {
         self.words.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
+    }
+
+    /// The rows from `at` times [`WORD_ROWS`](Self::WORD_ROWS) on, a bit for each.
+    pub(super) fn word(&self, at: usize) -> u64 {
+        self.words.get(at).copied().unwrap_or(0)
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.words.len() * size_of::<u64>()
     }
 
     /// How many rows are in.

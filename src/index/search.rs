@@ -6,7 +6,7 @@ use super::codes::Codes;
 use super::graph::{Coded, Walk, prefetch};
 use super::parts::Found;
 use super::pool::{Key, Pool};
-use super::scan::Kept;
+use super::scan::{Kept, Run};
 use super::{Index, PreparedQuery, RowSet, Threads, Vectors};
 use std::ops::Range;
 
@@ -63,18 +63,19 @@ pub struct Neighbour {
 /// free of allocations once it has grown.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
-    /// One for each shape of codes that it served lately, the last one first.
+    /// One for each shape of codes that it served lately, those in use first.
     pub(super) queries: Vec<Queries>,
     pub(super) walk: Walk,
     starts: Pool,
     pub(super) rows: Vec<u32>,
     pub(super) scores: Vec<f32>,
-    /// The best rows by the 8-bit codes, sorted.
-    pub(super) keys: Vec<Key>,
+    /// Clusters, nearest first.
+    keys: Vec<Key>,
     pub(super) scanned: Vec<(f32, u32)>,
-    /// The score of every row, where all were scanned.
+    /// The score of every row, where all were scanned: of each run from one of `offsets` to the next.
     pub(super) run: Vec<f32>,
-    /// The lowest of each block of those.
+    pub(super) offsets: Vec<u32>,
+    /// The lowest of each group of those.
     pub(super) lowest: Vec<f32>,
     /// Results on their way, by their codes and then exactly.
     pub(super) found: Vec<Found>,
@@ -113,31 +114,27 @@ impl Index {
         search: &Search<'_>,
         scratch: &'s mut Scratch,
     ) -> &'s [Neighbour] {
-        assert_eq!(query.len(), self.codes.space.dims, "a query of another length");
-        scratch.results.clear();
-        let k = search.k.clamp(1, EF_MAX);
-        if search.allowed.map_or(self.len(), RowSet::len) == 0 || self.is_empty() {
-            return &scratch.results;
-        }
-        let kept = Kept { ef: self.ef(search.effort, k), k, bound: f32::INFINITY };
-        scratch.prepare(&self.codes, query);
-        self.look(search.allowed, kept, scratch);
-        scratch.finish(&self.codes, query, search.vectors, k);
-        &scratch.results
+        let Search { k, effort, allowed, vectors } = *search;
+        scratch.search(&self.codes, query, (k, allowed, vectors), |scratch, run| {
+            let k = k.clamp(1, EF_MAX);
+            let kept = Kept { ef: self.ef(effort, k), k, bound: f32::INFINITY };
+            self.look(run, kept, scratch);
+        })
     }
 
-    /// Leaves the best rows by the 8-bit codes in the scratch's `keys`, sorted.
-    pub(super) fn look(&self, allowed: Option<&RowSet>, kept: Kept, scratch: &mut Scratch) {
+    /// Adds the best of its rows, of which `run` says how they are named and which are allowed, to what
+    /// was found.
+    pub(super) fn look(&self, run: Run<'_>, kept: Kept, scratch: &mut Scratch) {
         let Kept { ef, .. } = kept;
-        match allowed {
+        match run.allowed {
             Some(rows) if rows.len() > ef.saturating_mul(SCANNED_PER_KEPT) => {
-                scratch.walk_or_scan(self, rows, kept);
+                scratch.walk_or_scan(self, run, rows, kept);
             }
             None if self.len() > ef => {
                 scratch.walk(self, None, ef);
-                scratch.rescore(&self.codes);
+                scratch.rescore_walked(run);
             }
-            allowed => scratch.scan(&self.codes, allowed, kept),
+            _ => scratch.scan(run, kept),
         }
     }
 
@@ -167,15 +164,45 @@ impl Index {
 }
 
 impl Scratch {
-    /// Prepares a query, as the first of `queries`, for these codes.
-    pub(super) fn prepare(&mut self, codes: &Codes, query: &[f32]) {
+    /// One search for `k` of the rows with these codes that are allowed: `look` adds the best of the run
+    /// that it is given to what was found.
+    pub(super) fn search<'s>(
+        &'s mut self,
+        codes: &Codes,
+        query: &[f32],
+        (k, allowed, vectors): (usize, Option<&RowSet>, Option<&dyn Vectors>),
+        look: impl FnOnce(&mut Scratch, Run<'_>),
+    ) -> &'s [Neighbour] {
+        assert_eq!(query.len(), codes.space.dims, "a query of another length");
+        self.results.clear();
+        self.found.clear();
+        if allowed.map_or(codes.rows(), RowSet::len) > 0 && codes.rows() > 0 {
+            self.prepare(0, codes, query);
+            look(self, Run { part: 0, codes, allowed });
+            let k = k.clamp(1, EF_MAX);
+            match vectors {
+                Some(vectors) => {
+                    self.measure(codes.space.metric, query, &[(codes, vectors)], k);
+                }
+                None => self.found.sort_unstable_by(Found::order),
+            }
+            self.found.truncate(k);
+            let found = self.found.iter();
+            self.results
+                .extend(found.map(|&Found { row, distance, .. }| Neighbour { row, distance }));
+        }
+        &self.results
+    }
+
+    /// Prepares a query for these codes, as number `at` of `queries`; those before it stay.
+    pub(super) fn prepare(&mut self, at: usize, codes: &Codes, query: &[f32]) {
         let shape = codes.shape();
-        match self.queries.iter().position(|queries| queries.shape == shape) {
-            Some(at) => self.queries[..=at].rotate_right(1),
+        match self.queries[at..].iter().position(|queries| queries.shape == shape) {
+            Some(found) => self.queries[at..=at + found].rotate_right(1),
             None => {
-                self.queries.truncate(SHAPES - 1);
+                self.queries.truncate(at.max(SHAPES - 1));
                 self.queries.insert(
-                    0,
+                    at,
                     Queries {
                         shape,
                         placed: Placed::new(codes.space.placed_dims()),
@@ -186,7 +213,7 @@ impl Scratch {
                 );
             }
         }
-        let Queries { placed, norm, short, scalar, .. } = &mut self.queries[0];
+        let Queries { placed, norm, short, scalar, .. } = &mut self.queries[at];
         *norm = codes.space.place_query(query, &mut placed.values);
         placed.split();
         codes.short.prepare(placed, short);
@@ -234,84 +261,53 @@ impl Scratch {
     /// A walk finds the closest of them where those near the query are allowed about as often as
     /// any, or more often. Where hardly any is, the closest allowed ones lie in all directions, and
     /// only a scan finds them.
-    fn walk_or_scan(&mut self, index: &Index, allowed: &RowSet, kept: Kept) {
+    fn walk_or_scan(&mut self, index: &Index, run: Run<'_>, allowed: &RowSet, kept: Kept) {
         let Kept { ef, .. } = kept;
         self.walk(index, None, PROBED);
         let probed = self.walk.pool.keys();
         let near = probed.iter().filter(|key| allowed.contains(key.row())).count();
         let expected = probed.len() * allowed.len() / index.len();
         if near * 2 < expected {
-            return self.scan(&index.codes, Some(allowed), kept);
+            return self.scan(run, kept);
         }
         self.walk(index, Some(allowed), ef);
         // Where the allowed rows hang together badly, a walk ends before it has seen enough.
         if self.walk.pool.keys().len() < ef.min(allowed.len()) {
-            return self.scan(&index.codes, Some(allowed), kept);
+            return self.scan(run, kept);
         }
-        self.rescore(&index.codes);
+        self.rescore_walked(run);
     }
 
-    /// Scores the rows of the walk's pool by the 8-bit codes into `keys`, sorted.
-    fn rescore(&mut self, codes: &Codes) {
+    /// Adds the rows of the walk's pool, scored by the 8-bit codes, to what was found.
+    fn rescore_walked(&mut self, run: Run<'_>) {
         self.rows.clear();
         self.rows.extend(self.walk.pool.keys().iter().map(|key| key.row()));
-        self.keys.clear();
-        self.add_keys(codes);
-        self.keys.sort_unstable();
+        self.find_rows(0, run);
     }
 
-    /// Scores `rows` by the 8-bit codes and adds them to `keys`.
-    pub(super) fn add_keys(&mut self, codes: &Codes) {
-        self.score_exactly(codes);
+    /// Adds `rows` of a run, with their distances by the 8-bit codes, to what was found.
+    pub(super) fn find_rows(&mut self, queries: usize, run: Run<'_>) {
+        let Run { part, codes, .. } = run;
+        let queries = &self.queries[queries];
+        queries.score_exactly(codes, &self.rows, &mut self.scores);
+        let distance = |score| codes.space.distance(score, queries.norm);
         let scored = self.rows.iter().zip(&self.scores);
-        self.keys.extend(scored.map(|(&row, &score)| Key::new(score, row)));
+        self.found.extend(scored.map(|(&row, &score)| Found {
+            part,
+            row,
+            distance: distance(score),
+        }));
     }
+}
 
-    /// Scores `rows` by the 8-bit codes into `scores`.
-    pub(super) fn score_exactly(&mut self, codes: &Codes) {
+impl Queries {
+    /// Scores rows by the 8-bit codes into `scores`.
+    pub(super) fn score_exactly(&self, codes: &Codes, rows: &[u32], scores: &mut Vec<f32>) {
         let coded = Coded { code: &codes.scalar, lines: &codes.scalar_lines };
-        for &row in &self.rows {
+        for &row in rows {
             prefetch(coded.row(row));
         }
-        self.scores.resize(self.rows.len(), 0.0);
-        let query = &self.queries[0].scalar;
-        codes.scalar.scores(query, coded.lines, &self.rows, &mut self.scores);
-    }
-
-    /// Turns the best of `keys` into results.
-    pub(super) fn finish(
-        &mut self,
-        codes: &Codes,
-        query: &[f32],
-        vectors: Option<&dyn Vectors>,
-        k: usize,
-    ) {
-        let Some(vectors) = vectors else {
-            for at in 0..k.min(self.keys.len()) {
-                self.results.push(self.coded(codes, at));
-            }
-            return;
-        };
-        self.found.clear();
-        self.find(codes, 0);
-        self.measure(codes.space.metric, query, &[(codes, vectors)], k);
-        let results = self.found.iter();
-        self.results
-            .extend(results.map(|&Found { row, distance, .. }| Neighbour { row, distance }));
-    }
-
-    /// Adds the rows of `keys`, with their distances by the codes, to what was found.
-    pub(super) fn find(&mut self, codes: &Codes, part: u32) {
-        for at in 0..self.keys.len() {
-            let Neighbour { row, distance } = self.coded(codes, at);
-            self.found.push(Found { part, row, distance });
-        }
-    }
-
-    /// Row and distance of key `at` by its 8-bit code.
-    fn coded(&self, codes: &Codes, at: usize) -> Neighbour {
-        let key = self.keys[at];
-        let norm = self.queries[0].norm;
-        Neighbour { row: key.row(), distance: codes.space.distance(key.score(), norm) }
+        scores.resize(rows.len(), 0.0);
+        codes.scalar.scores(&self.scalar, coded.lines, rows, scores);
     }
 }

@@ -139,6 +139,23 @@ impl Space {
         score as f32
     }
 
+    /// What a score in this space is in another of the same metric: so many times as much, and so much
+    /// more.
+    pub(super) fn scores_into(&self, other: &Space) -> (f32, f32) {
+        let scale = f64::from(other.scale) / f64::from(self.scale);
+        let (times, more) = match self.metric {
+            Metric::Cosine => (1.0, 0.0),
+            Metric::Euclidean => (scale * scale, 0.0),
+            // Scores are radius² - q.x, where both are scaled, the query to length radius.
+            Metric::Dot => {
+                let (own, others) = (f64::from(self.radius), f64::from(other.radius));
+                let times = if own > 0.0 { others / own * scale } else { 0.0 };
+                (times, others * others - times * own * own)
+            }
+        };
+        (times as f32, more as f32)
+    }
+
     /// The dimensions of placed vectors.
     pub(super) fn placed_dims(&self) -> usize {
         self.dims + usize::from(self.metric == Metric::Dot)

@@ -8,7 +8,7 @@ use crate::base::ids::{Seq, record_hash};
 use crate::base::strings::Strings;
 use crate::base::{Error, Result};
 use crate::filter::index::FilterIndexBuilder;
-use crate::index::{INDEX_ROWS_MAX, Index, IndexParams, Metric, Threads};
+use crate::index::{INDEX_ROWS_MAX, Index, IndexParams, MergePart, Metric, Threads};
 
 /// Collects the rows of a segment, in any order.
 #[derive(Debug)]
@@ -76,42 +76,45 @@ impl SegmentBuilder {
         self.has_text.push(text.is_some());
     }
 
-    /// Adds the rows of a segment for which `keep` holds, in the order of the segment.
+    /// Adds each row of a segment to the builder that `to` gives it, in the order of the segment; rows
+    /// that are given none are left out. The segment is read once, however many builders there are.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such builder, a defect of the caller.
     pub fn append(
-        &mut self,
+        builders: &mut [SegmentBuilder],
         segment: &Segment,
-        mut keep: impl FnMut(u32, &str) -> bool,
+        mut to: impl FnMut(u32) -> Option<usize>,
     ) -> Result<()> {
         let mut block = None::<RecordBlock>;
         for row in 0..segment.contents().rows {
-            let id = segment.id(row)?;
-            if !keep(row, id) {
-                continue;
-            }
+            let Some(to) = to(row) else { continue };
             if block.as_ref().is_none_or(|block| block.get(row).is_none()) {
                 block = Some(segment.records(row)?);
             }
             let record = block.as_ref().and_then(|block| block.get(row));
             let (metadata, text) = record.ok_or_else(|| fault("a row has no record"))?;
-            self.push(id, segment.written(row), segment.vector(row), metadata, text);
+            let (id, written) = (segment.id(row)?, segment.written(row));
+            builders[to].push(id, written, segment.vector(row), metadata, text);
         }
         Ok(())
     }
 
-    /// Merges the indexes of the segments whose rows these are, all of them and in the same order, and
+    /// Merges what is kept of the indexes of the segments whose rows these are, in the same order, and
     /// writes the file: cheaper than [`SegmentBuilder::finish`].
     pub fn finish_merged(
         self,
-        parts: &[&Index],
+        parts: &[MergePart<'_>],
         params: IndexParams,
         threads: Threads,
     ) -> Result<Vec<u8>> {
-        let rows: usize = parts.iter().map(|part| part.len()).sum();
-        if rows != self.rows() || rows >= INDEX_ROWS_MAX {
+        let rows: usize = parts.iter().map(MergePart::rows).sum();
+        if rows == 0 || rows != self.rows() || rows >= INDEX_ROWS_MAX {
             return Err(Error::internal("a segment cannot be merged from other rows"));
         }
         let (index, order) = Index::merge(parts, &self.vectors, params, threads);
-        self.write(&index, &order)
+        self.write(&index, &order, threads)
     }
 
     /// Builds the index and writes the file. Takes a core for a while: to be run on the compute pool.
@@ -122,28 +125,28 @@ impl SegmentBuilder {
         }
         let (index, order) =
             Index::build(self.metric, self.dimensions, &self.vectors, params, threads);
-        self.write(&index, &order)
+        self.write(&index, &order, threads)
     }
 
     /// Writes the file with its rows in `order`.
-    fn write(self, index: &Index, order: &[u32]) -> Result<Vec<u8>> {
+    fn write(self, index: &Index, order: &[u32], threads: Threads) -> Result<Vec<u8>> {
         let rows = || order.iter().map(|&row| row as usize);
-        let ids: Vec<(u64, &str)> =
-            rows().map(|row| (self.hashes[row], self.ids.get(row))).collect();
-        let ids = IdSections::build(&ids)?;
-        let mut records = RecordSections::default();
-        for row in rows() {
-            let text = self.has_text[row].then(|| self.texts.get(row));
-            records.push(self.metadata.get(row), text)?;
-        }
-        records.close()?;
-        let filter = self.filter_index(order)?;
+        let (mut ids, mut records, mut filter) = (None, None, None);
+        threads.join(
+            || records = Some(self.records(order)),
+            || (ids, filter) = (Some(self.id_sections(order)), Some(self.filter_index(order))),
+        );
+        let undone = || Error::internal("a part of a segment was not made");
+        let ids = ids.ok_or_else(undone)??;
+        let records = records.ok_or_else(undone)??;
+        let filter = filter.ok_or_else(undone)??;
         let sections = index.sections();
         let mut file = FileBuilder::with_capacity(self.bytes() + index.bytes());
         file.section(Name::Vectors, |out| {
             for row in rows() {
                 let vector = &self.vectors[row * self.dimensions..][..self.dimensions];
-                out.extend(vector.iter().flat_map(|value| value.to_le_bytes()));
+                // Little-endian, as segments are read in place.
+                out.extend_from_slice(bytemuck::cast_slice(vector));
             }
         });
         file.section(Name::Scalar, |out| out.extend_from_slice(sections.scalar));
@@ -164,6 +167,22 @@ impl SegmentBuilder {
         file.section(Name::IdBlocks, |out| out.extend_from_slice(&ids.list));
         file.section(Name::IdFilter, |out| out.extend_from_slice(&ids.filter));
         file.finish(self.contents()?)
+    }
+
+    fn id_sections(&self, order: &[u32]) -> Result<IdSections> {
+        let rows = order.iter().map(|&row| row as usize);
+        let ids: Vec<(u64, &str)> = rows.map(|row| (self.hashes[row], self.ids.get(row))).collect();
+        IdSections::build(&ids)
+    }
+
+    fn records(&self, order: &[u32]) -> Result<RecordSections> {
+        let mut records = RecordSections::default();
+        for row in order.iter().map(|&row| row as usize) {
+            let text = self.has_text[row].then(|| self.texts.get(row));
+            records.push(self.metadata.get(row), text)?;
+        }
+        records.close()?;
+        Ok(records)
     }
 
     fn filter_index(&self, order: &[u32]) -> Result<Vec<u8>> {

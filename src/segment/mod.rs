@@ -187,6 +187,12 @@ impl Segment {
         }
     }
 
+    /// The first row of the block that has the metadata and the text of a row.
+    pub fn records_start(&self, row: u32) -> Result<u32> {
+        let listed = self.record_directory().block_of(row);
+        listed.map(|listed| listed.rows.start).ok_or_else(|| fault("a row has no record"))
+    }
+
     /// The block that has the metadata and the text of a row, and of others near it.
     pub fn records(&self, row: u32) -> Result<RecordBlock> {
         let listed = self.record_directory().block_of(row);

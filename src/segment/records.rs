@@ -198,6 +198,11 @@ impl RecordBlock {
         Ok(RecordBlock { first_row: listed.rows.start, raw, rows, metadata, text })
     }
 
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.raw.len()
+    }
+
     /// The metadata (a JSON object, or empty) and the text of a row of this block.
     pub fn get(&self, row: u32) -> Option<(&str, Option<&str>)> {
         let at = row.checked_sub(self.first_row).map(|at| at as usize)?;

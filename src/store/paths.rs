@@ -130,6 +130,17 @@ pub fn manifest_history(collection: &CollectionName, version: u64) -> Key {
     Key::raw(format!("{COLLECTIONS}{collection}/manifests/{version:020}.json"))
 }
 
+/// What the keys of the earlier versions of a collection's manifest start with.
+pub fn manifest_history_all(collection: &CollectionName) -> Prefix {
+    Prefix::raw(format!("{COLLECTIONS}{collection}/manifests/"))
+}
+
+/// The version that the key of an earlier manifest names.
+pub fn parse_manifest_history(key: &Key) -> Option<u64> {
+    let digits = key.as_str().rsplit('/').next()?.strip_suffix(".json")?;
+    (digits.len() == 20).then(|| digits.parse().ok())?
+}
+
 /// A log entry.
 pub fn wal_entry(collection: &CollectionName, seq: Seq) -> Key {
     Key::raw(format!("{COLLECTIONS}{collection}/wal/{:020}.wal", seq.0))
@@ -197,6 +208,15 @@ mod tests {
             assert_eq!(parse_vectors(&key), Some(Ulid(9)));
         }
         assert_eq!(parse_vectors(&wal_data(&name, Ulid(9))), None);
+    }
+
+    #[test]
+    fn keys_of_earlier_manifests_parse_back() {
+        let name = CollectionName::new("c").unwrap();
+        let key = manifest_history(&name, 7);
+        assert!(key.as_str().starts_with(manifest_history_all(&name).as_str()), "{key}");
+        assert_eq!(parse_manifest_history(&key), Some(7));
+        assert_eq!(parse_manifest_history(&manifest(&name)), None);
     }
 
     #[test]

@@ -7,4 +7,5 @@
 mod contention;
 mod minilm;
 mod roles;
+#[expect(dead_code, reason = "the tests of clusters use more of it")]
 mod support;

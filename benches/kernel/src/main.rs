@@ -10,6 +10,9 @@
 //! - `{"op": "parts", "sizes": [..], "flat": [..]}`: cuts the rows at random into parts of these sizes,
 //!   builds an index of each of the first and codes only of the others: `{"buildSeconds": [..]}`;
 //!   searches then go to all of them together, and measure the best by the vectors
+//! - `{"op": "thin", "dead": [..]}`: leaves these rows out of an index of all, and builds one of the
+//!   others: `{"mergeSeconds", "rebuildSeconds"}`; searches then go to the first, and to the second
+//!   where they say `"rebuilt": true`
 //! - `{"op": "rebuilt"}`: searches go to what was built whole again
 //! - `{"op": "clusters", "share": 0.02, "truth": [[..], ..]}`: of each query's true rows, the share that
 //!   the nearest clusters hold when they hold that share of all rows: `{"found", "ranges", "clusters",
@@ -20,7 +23,7 @@
 //! themselves (what is far from a query is too much alike for 8 bits).
 
 use kernel_bench::index::{
-    Effort, Flat, Index, IndexParams, Metric, Part, RowSet, Rows, Scratch, Search, Threads,
+    Effort, Flat, Index, IndexParams, MergePart, Metric, Part, RowSet, Rows, Scratch, Search, Threads,
     Vectors, search_parts,
 };
 use serde_json::{Value, json};
@@ -73,6 +76,8 @@ struct Bench {
     base: Vec<f32>,
     queries: Vec<f32>,
     whole: Option<Built>,
+    /// Of all rows, where `whole` is not.
+    full: Option<Built>,
     merged: Option<Built>,
     /// Searched instead of the whole where there are any.
     parts: Vec<Cut>,
@@ -126,6 +131,7 @@ impl Bench {
             base,
             queries,
             whole: None,
+            full: None,
             merged: None,
             parts: Vec::new(),
             filters: Vec::new(),
@@ -155,6 +161,7 @@ impl Bench {
                 Ok(json!({}))
             }
             "merge" => self.merge(),
+            "thin" => self.thin(request),
             "clusters" => self.clusters(request),
             "rebuilt" => {
                 self.merged = None;
@@ -194,7 +201,7 @@ impl Bench {
             .collect();
         let vectors = [left.vectors, right.vectors].concat();
         let start = Instant::now();
-        let parts = [&left.index, &right.index];
+        let parts = [&left.index, &right.index].map(MergePart::whole);
         let (index, order) =
             self.pool.install(|| Index::merge(&parts, &vectors, self.params, Threads::Pool));
         let merge_seconds = start.elapsed().as_secs_f64();
@@ -209,6 +216,36 @@ impl Bench {
             "rebuildSeconds": rebuild_seconds,
             "params": self.params,
         }))
+    }
+
+    fn thin(&mut self, request: &Value) -> Outcome<Value> {
+        let mut is_dead = vec![false; self.base.len() / self.dims];
+        for row in serde_json::from_value::<Vec<usize>>(request["dead"].clone())? {
+            *is_dead.get_mut(row).ok_or("dead: there is no such row")? = true;
+        }
+        let full = match self.full.take() {
+            Some(full) => full,
+            None => self.build(&self.base).0,
+        };
+        let kept = (0u32..).zip(&full.order).filter(|(_, row)| !is_dead[**row as usize]);
+        let kept: Vec<u32> = kept.map(|(at, _)| at).collect();
+        let numbers: Vec<u32> = kept.iter().map(|&at| full.order[at as usize]).collect();
+        let vectors = self.ordered(&self.base, &numbers);
+        let named = |Built { index, order, .. }: Built| {
+            let order: Vec<u32> = order.iter().map(|&row| numbers[row as usize]).collect();
+            let vectors = self.ordered(&self.base, &order);
+            Built { index, order, vectors }
+        };
+        let start = Instant::now();
+        let part = MergePart { index: &full.index, kept: Some(&kept) };
+        let (index, order) =
+            self.pool.install(|| Index::merge(&[part], &vectors, self.params, Threads::Pool));
+        let merge_seconds = start.elapsed().as_secs_f64();
+        let merged = named(Built { index, order, vectors: Vec::new() });
+        let (rebuilt, rebuild_seconds) = self.build(&vectors);
+        let rebuilt = named(rebuilt);
+        (self.merged, self.whole, self.full) = (Some(merged), Some(rebuilt), Some(full));
+        Ok(json!({"mergeSeconds": merge_seconds, "rebuildSeconds": rebuild_seconds}))
     }
 
     fn clusters(&mut self, request: &Value) -> Outcome<Value> {
@@ -290,7 +327,7 @@ impl Bench {
         let mut ids: Vec<Vec<u32>> = Vec::with_capacity(queries.len() / *dims);
         let start = Instant::now();
         for query in queries.chunks_exact(*dims) {
-            let found = search_parts(query, &searched, k, effort, scratch).iter();
+            let found = search_parts(query, &searched, k, effort, Threads::One, scratch).iter();
             ids.push(
                 found.map(|found| parts[found.part as usize].order()[found.row as usize]).collect(),
             );
@@ -300,7 +337,8 @@ impl Bench {
 
     fn search(&mut self, request: &Value) -> Outcome<Value> {
         let Bench { dims, queries, whole, merged, filters, full_precision, scratch, .. } = self;
-        let built = merged.as_ref().or(whole.as_ref()).ok_or("build first")?;
+        let merged = merged.as_ref().filter(|_| request["rebuilt"] != json!(true));
+        let built = merged.or(whole.as_ref()).ok_or("build first")?;
         let effort = request["ef"].as_u64().map_or(Effort::Default, |ef| Effort::Ef(ef as usize));
         let k = request["k"].as_u64().unwrap_or(10) as usize;
         let allowed: Vec<RowSet> = filters

@@ -46,6 +46,7 @@ const LIMITS: &[Limit] = limits! {
     write_queue_max_bytes: 1, BYTES_MAX;
     tail_max_bytes: 1, BYTES_MAX;
     gc_grace_ms: 10_000, 30 * 24 * HOUR_MS;
+    manifest_history_ms: 60_000, 3_650 * 24 * HOUR_MS;
     index_interval_ms: 10, HOUR_MS;
     index_after_bytes: 1, BYTES_MAX;
     index_after_ms: 0, 24 * HOUR_MS;

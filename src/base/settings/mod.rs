@@ -246,13 +246,17 @@ settings! {
         /// How long a collected log entry stays before it is deleted, in milliseconds; also bounds how
         /// stale a writer's view of the manifest may be (10,000..=2,592,000,000).
         pub gc_grace_ms: u64 = 300_000,
+        /// How long earlier versions of a collection's manifest are kept, in milliseconds
+        /// (60,000..=315,360,000,000).
+        pub manifest_history_ms: u64 = 7 * 24 * 3_600_000,
 
         /// Whether this instance, if it writes, turns the log into segments and merges them.
         pub index_enabled: bool = true,
         /// How often an instance looks for something to index or merge, in milliseconds
         /// (10..=3,600,000).
         pub index_interval_ms: u64 = 1_000,
-        /// Bytes of log that are indexed at once; fewer wait for `index_after_ms`; at least 1.
+        /// Bytes of log that are indexed at once; fewer wait for `index_after_ms`, or, behind a pass that
+        /// had as many, until nothing was written for `index_interval_ms`; at least 1.
         pub index_after_bytes: u64 = 8 << 20,
         /// How long fewer bytes of log wait before they are indexed, in milliseconds (0..=86,400,000).
         pub index_after_ms: u64 = 10_000,

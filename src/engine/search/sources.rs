@@ -3,13 +3,14 @@
 use super::Search;
 use crate::base::Result;
 use crate::base::ids::Seq;
+use crate::engine::allowed::Allowed;
 use crate::engine::segments::{Member, Resident};
 use crate::engine::snapshot::{Found, OpenSnapshot, Payloads, Place};
 use crate::engine::tail::Block;
 use crate::filter::Filter;
 use crate::index::{Flat, Part, RowSet, Rows};
-use roaring::RoaringBitmap;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// With a larger share of dead rows the kernel is told of them.
 const DEAD_SHARE_MAX: f64 = 0.1;
@@ -17,10 +18,10 @@ const DEAD_SHARE_MAX: f64 = 0.1;
 /// Rows that the kernel searches.
 pub(super) struct Source<'a> {
     kind: Kind<'a>,
-    /// The rows that may be results; `None`: all.
-    allowed: Option<Cow<'a, RowSet>>,
-    /// Rows of which the metadata have to be looked at.
-    unsure: RoaringBitmap,
+    /// What the filter lets through.
+    filtered: Option<Arc<Allowed>>,
+    /// The rows that are not dead, where the kernel is told of them.
+    live: Option<Cow<'a, RowSet>>,
 }
 
 #[derive(Clone, Copy)]
@@ -46,35 +47,31 @@ pub(super) fn all<'a>(search: &Search<'a>) -> Result<Vec<Source<'a>>> {
 
 impl<'a> Source<'a> {
     fn new(kind: Kind<'a>, filter: Option<&Filter>) -> Result<Option<Source<'a>>> {
-        let source = Source { kind, allowed: None, unsure: RoaringBitmap::new() };
-        let Some(filter) = filter else {
-            let many = source.dead_share() > DEAD_SHARE_MAX;
-            return Ok(Some(match kind {
-                Kind::Segment(member, _) if many => {
-                    Source { allowed: Some(Cow::Borrowed(member.live())), ..source }
-                }
-                _ => source,
-            }));
+        let filtered = match (filter, kind) {
+            (None, _) => None,
+            (Some(filter), Kind::Segment(member, resident)) => {
+                Some(member.allowed(filter, resident)?)
+            }
+            (Some(filter), Kind::Block(block, ..)) => Some(block.allowed(filter)?),
         };
-        let selection = match kind {
-            Kind::Segment(_, resident) => filter.select(resident.segment().filter_index())?,
-            Kind::Block(block, ..) => filter.select(block.filter_index()?)?,
-        };
-        let rows = match kind {
-            Kind::Segment(member, _) => selection.rows - &member.dead,
-            Kind::Block(..) => selection.rows,
-        };
-        if rows.is_empty() {
-            return Ok(None);
+        let mut source = Source { kind, filtered, live: None };
+        if let Kind::Segment(member, _) = kind
+            && source.dead_share() > DEAD_SHARE_MAX
+        {
+            source.live = Some(Cow::Borrowed(member.live()));
         }
-        let all = rows.len() == source.rows() as u64;
-        let allowed = (!all).then(|| Cow::Owned(rows.iter().collect()));
-        Ok(Some(Source { kind, allowed, unsure: selection.unsure }))
+        Ok((source.rows() > 0 || filter.is_none()).then_some(source))
+    }
+
+    /// The rows that may be results; `None`: all.
+    fn allowed(&self) -> Option<&RowSet> {
+        let filtered = self.filtered.as_ref().and_then(|filtered| filtered.rows.as_ref());
+        self.live.as_deref().or(filtered)
     }
 
     /// How many rows may be results.
     pub(super) fn rows(&self) -> usize {
-        match (&self.allowed, self.kind) {
+        match (self.allowed(), self.kind) {
             (Some(allowed), _) => allowed.len(),
             (None, Kind::Segment(member, _)) => member.meta.rows as usize,
             (None, Kind::Block(block, ..)) => block.rows(),
@@ -87,15 +84,15 @@ impl<'a> Source<'a> {
             Kind::Segment(member, _) => (member.dead.len() as usize, member.meta.rows as usize),
             Kind::Block(block, _, base) => (block.rows() - block.live_rows(base), block.rows()),
         };
-        if self.allowed.is_some() { 0.0 } else { dead as f64 / rows.max(1) as f64 }
+        if self.allowed().is_some() { 0.0 } else { dead as f64 / rows.max(1) as f64 }
     }
 
     /// Leaves out the rows that are known to be dead.
     pub(super) fn without_dead(&mut self, snapshot: &OpenSnapshot) {
-        if self.allowed.is_some() {
+        if self.allowed().is_some() {
             return;
         }
-        self.allowed = Some(match self.kind {
+        self.live = Some(match self.kind {
             Kind::Segment(member, _) => Cow::Borrowed(member.live()),
             Kind::Block(block, ..) => {
                 let shown = (0..block.rows()).filter(|row| snapshot.tail.shows(block, *row));
@@ -116,7 +113,7 @@ impl<'a> Source<'a> {
             Kind::Segment(_, resident) => Rows::Index(resident.segment().index()),
             Kind::Block(_, flat, _) => Rows::Flat(flat),
         };
-        Part { rows, allowed: self.allowed.as_deref(), vectors }
+        Part { rows, allowed: self.allowed(), vectors }
     }
 
     /// The record in a row, where it is shown and is to be found.
@@ -144,7 +141,8 @@ impl<'a> Source<'a> {
             return Ok(None);
         }
         if let Some(filter) = &search.request.filter
-            && self.unsure.contains(row)
+            && let Some(filtered) = &self.filtered
+            && filtered.unsure.contains(row)
             && !payloads.of(place)?.passes(filter)
         {
             return Ok(None);

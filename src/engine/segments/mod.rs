@@ -13,20 +13,39 @@ pub use set::{Member, OpenSet, SegmentSet};
 pub use shelf::Shelf;
 
 use crate::base::Result;
-use crate::cache::Weighed;
+use crate::cache::{Recent, Weighed};
 use crate::segment::Segment;
-use std::sync::OnceLock;
+use crate::segment::records::RecordBlock;
+use std::sync::{Arc, OnceLock};
+
+/// Of the bytes of a segment this share, one in so many, may go to blocks of records that were
+/// decompressed lately: what is asked for often is not decompressed each time.
+const RECORDS_SHARE: usize = 32;
 
 /// A segment in memory.
 #[derive(Debug)]
 pub struct Resident {
     segment: Segment,
     by_id: OnceLock<Vec<u32>>,
+    /// By their first rows.
+    records: Recent<u32, RecordBlock>,
 }
 
 impl Resident {
     fn new(segment: Segment) -> Resident {
-        Resident { segment, by_id: OnceLock::new() }
+        let records = Recent::new(segment.bytes() / RECORDS_SHARE);
+        Resident { segment, by_id: OnceLock::new(), records }
+    }
+
+    /// The block that has the metadata and the text of a row, and of others near it.
+    pub fn records(&self, row: u32) -> Result<Arc<RecordBlock>> {
+        let start = self.segment.records_start(row)?;
+        if let Some(known) = self.records.get(&start) {
+            return Ok(known);
+        }
+        let block = Arc::new(self.segment.records(row)?);
+        self.records.put(start, block.clone(), block.bytes());
+        Ok(block)
     }
 
     /// The segment.
@@ -49,6 +68,6 @@ impl Resident {
 
 impl Weighed for Resident {
     fn bytes(&self) -> usize {
-        self.segment.bytes()
+        self.segment.bytes() + self.segment.bytes() / RECORDS_SHARE
     }
 }

@@ -3,6 +3,8 @@
 use super::Resident;
 use crate::base::Result;
 use crate::base::ids::{Seq, Ulid};
+use crate::engine::allowed::{Allowed, AllowedRows, row_set};
+use crate::filter::Filter;
 use crate::index::RowSet;
 use crate::manifest::{Manifest, SegmentMeta};
 use crate::partition::Partitioner;
@@ -22,6 +24,7 @@ pub struct Member {
     /// Its dead rows.
     pub dead: RoaringBitmap,
     live: OnceLock<RowSet>,
+    allowed: AllowedRows,
 }
 
 impl Member {
@@ -29,8 +32,13 @@ impl Member {
     pub fn live(&self) -> &RowSet {
         self.live.get_or_init(|| {
             let all = RoaringBitmap::from_sorted_iter(0..self.meta.rows).unwrap_or_default();
-            (all - &self.dead).iter().collect()
+            row_set(&(all - &self.dead))
         })
+    }
+
+    /// Those that a filter lets through.
+    pub fn allowed(&self, filter: &Filter, resident: &Resident) -> Result<Arc<Allowed>> {
+        self.allowed.of(filter, resident.segment().filter_index(), &self.dead)
     }
 }
 
@@ -64,6 +72,7 @@ impl SegmentSet {
                 meta: meta.clone(),
                 dead: dead_of(meta.id),
                 live: OnceLock::new(),
+                allowed: AllowedRows::new(meta.bytes as usize),
             }));
             of_partition.push(start..members.len());
         }

@@ -3,9 +3,12 @@
 use crate::base::Result;
 use crate::base::ids::Seq;
 use crate::base::strings::Strings;
+use crate::engine::allowed::{Allowed, AllowedRows};
+use crate::filter::Filter;
 use crate::filter::index::{FilterIndex, FilterIndexBuilder};
 use crate::index::{Flat, Metric, Threads, inverse_norm};
 use crate::log::vectors::StoredVector;
+use roaring::RoaringBitmap;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,7 +69,7 @@ pub struct Block {
     by_id: OnceLock<Vec<u32>>,
     /// Codes to search it by, where that is worth it.
     flat: Option<Flat>,
-    filter: OnceLock<FilterIndex>,
+    filter: OnceLock<(FilterIndex, AllowedRows)>,
 }
 
 impl Block {
@@ -82,8 +85,14 @@ impl Block {
         self.flat.as_ref()
     }
 
-    /// Which rows pass a filter; made when it is first asked for.
-    pub fn filter_index(&self) -> Result<&FilterIndex> {
+    /// Which rows a filter lets through, dead ones included. What it is answered from is made when it is
+    /// first asked for.
+    pub fn allowed(&self, filter: &Filter) -> Result<Arc<Allowed>> {
+        let (index, allowed) = self.filter_index()?;
+        allowed.of(filter, index, &RoaringBitmap::new())
+    }
+
+    fn filter_index(&self) -> Result<&(FilterIndex, AllowedRows)> {
         if let Some(index) = self.filter.get() {
             return Ok(index);
         }
@@ -96,7 +105,7 @@ impl Block {
             builder.push(parsed.as_ref());
         }
         let index = FilterIndex::open(builder.finish().into())?;
-        Ok(self.filter.get_or_init(|| index))
+        Ok(self.filter.get_or_init(|| (index, AllowedRows::new(self.bytes()))))
     }
 
     /// How many rows there are, dead ones included.

@@ -26,7 +26,7 @@ pub(super) trait Commit: Sync {
     fn still_fits(&self, context: &Context, before: &Manifest, current: &Manifest) -> bool;
 
     /// The rows that die by it, when it is committed to `set`.
-    async fn dead(&self, context: &Context, set: &SegmentSet) -> Result<Deletions>;
+    async fn dead(&self, context: &Context, set: &Arc<SegmentSet>) -> Result<Deletions>;
 
     /// Changes everything in a manifest but its deletions.
     fn apply(&self, manifest: &mut Manifest) -> Result<()>;
@@ -41,10 +41,9 @@ pub(super) async fn commit(
     pass: &impl Commit,
 ) -> Result<Passed> {
     let mut base = before.clone();
-    let mut known: Option<SegmentSet> = None;
+    let mut known: Option<Arc<SegmentSet>> = None;
     for _ in 0..ATTEMPTS_MAX {
-        let partitioner = collection.partitioner().clone();
-        let set = match context.shelf.set(base.clone(), partitioner, known.as_ref()).await {
+        let set = match collection.segments_of(&base, known).await {
             // What an old manifest names may be gone.
             Err(error) if error.code() == Code::Corrupt => {
                 let now = collection.view().look_now().await?.manifest;
@@ -54,7 +53,7 @@ pub(super) async fn commit(
                 if !pass.still_fits(context, &before, &now) {
                     break;
                 }
-                base = now;
+                (base, known) = (now, None);
                 continue;
             }
             set => set?,

@@ -1,24 +1,24 @@
 //! Segments are merged, partitions split.
 //!
 //! Both read the live rows of some segments and write them anew, into one segment or into one for each
-//! new partition and old segment. Rows that die meanwhile, because an indexing pass is committed, are
-//! found again in the outcome by their ids and die there.
+//! new partition. Rows that die meanwhile, because an indexing pass is committed, are found again in the
+//! outcome by their ids and die there.
 
 use super::Passed;
 use super::commit::{Commit, commit};
 use super::objects::{NewSegment, Objects};
 use super::plan::Job;
+use super::rewrite::{Input, Target, inputs, made};
 use crate::base::defect::Defect;
-use crate::base::ids::{Ulid, record_hash};
+use crate::base::ids::Ulid;
 use crate::base::{Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
 use crate::engine::segments::{Member, Resident, SegmentSet};
-use crate::index::Threads;
-use crate::manifest::{Manifest, Partition, SegmentMeta};
+use crate::manifest::{Manifest, Partition};
 use crate::partition::HashRange;
 use crate::segment::Deletions;
-use crate::segment::{Segment, SegmentBuilder};
+use crate::segment::Segment;
 use async_trait::async_trait;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
@@ -26,66 +26,44 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Segments that are merged at a time, at most.
-const INPUTS_MAX: usize = 64;
-
-/// A segment whose rows are written anew.
-struct Input {
-    id: Ulid,
-    resident: Arc<Resident>,
-    /// The rows that were dead when it began.
-    dead: RoaringBitmap,
-}
-
-/// A segment that was made.
-struct Output {
-    made: NewSegment,
-    segment: Segment,
-}
-
-/// Does a job.
+/// Does some jobs, of different partitions, and commits them together.
 pub(super) async fn run(
     context: &Context,
     collection: &Collection,
     manifest: Arc<Manifest>,
-    job: Job,
+    jobs: Vec<Job>,
 ) -> Result<Passed> {
     let started = Instant::now();
-    let partitioner = collection.partitioner().clone();
-    let set = context.shelf.set(manifest.clone(), partitioner, None).await?;
+    let set = collection.segments_of(&manifest, None).await?;
+    let mut rewrite = Rewrite::default();
+    let mut files = Vec::new();
+    let mut number = manifest.next_partition();
+    for job in jobs {
+        let (inputs, targets) = match job {
+            Job::Merge { partition, segments } => {
+                let wanted = |member: &Member| segments.contains(&member.meta.id);
+                let all = Target { partition, hashes: HashRange::ALL };
+                (inputs(context, &set, wanted).await?, vec![all])
+            }
+            Job::Split { partition, ranges } => {
+                let split = Split::new(&manifest, partition, ranges, number)?;
+                number += split.targets.len() as u32;
+                let targets = split.targets.iter();
+                let target = |to: &Partition| Target { partition: to.number, hashes: to.hashes };
+                let targets = targets.map(target).collect();
+                rewrite.splits.push(split);
+                let wanted = |member: &Member| member.partition == partition;
+                (inputs(context, &set, wanted).await?, targets)
+            }
+        };
+        files.extend(made(context, &manifest, &inputs, &targets).await?);
+        rewrite.take(inputs);
+    }
     let mut objects = Objects::new(context, &manifest);
-    let rewrite = match job {
-        Job::Merge { partition, segments } => {
-            let wanted = |member: &Member| segments.contains(&member.meta.id);
-            let inputs = inputs(context, &set, wanted, INPUTS_MAX).await?;
-            let file = merge(context, &manifest, &inputs, None).await?;
-            let outputs = match file {
-                Some(file) => vec![output(&mut objects, partition, file).await?],
-                None => Vec::new(),
-            };
-            Rewrite { inputs, outputs, split: None }
-        }
-        Job::Split { partition, ranges } => {
-            let split = Split::new(&manifest, partition, ranges)?;
-            let wanted = |member: &Member| member.partition == partition;
-            let inputs = inputs(context, &set, wanted, usize::MAX).await?;
-            let mut files = Vec::new();
-            for input in &inputs {
-                for target in &split.targets {
-                    let input = std::slice::from_ref(input);
-                    let file = merge(context, &manifest, input, Some(target.hashes)).await?;
-                    files.extend(file.map(|file| (target.number, file)));
-                }
-            }
-            // Put when all are made: the collector takes what nothing names for a grace period.
-            let mut outputs = Vec::with_capacity(files.len());
-            for (partition, file) in files {
-                outputs.push(output(&mut objects, partition, file).await?);
-            }
-            Rewrite { inputs, outputs, split: Some(split) }
-        }
-    };
-    let rows: u64 = rewrite.outputs.iter().map(|output| u64::from(output.made.meta.rows)).sum();
+    // Put when all are made: the collector takes what nothing names for a grace period.
+    let put = objects.segments(files.clone()).await?;
+    rewrite.outputs = put.into_iter().zip(files).map(|(made, (_, file))| (made, file)).collect();
+    let rows: u64 = rewrite.outputs.iter().map(|(made, _)| u64::from(made.meta.rows)).sum();
     let passed = commit(context, collection, objects, manifest.clone(), &rewrite).await?;
     if passed == Passed::Done {
         let metrics = &context.env.metrics;
@@ -93,68 +71,11 @@ pub(super) async fn run(
         metrics.compaction_rows.inc_by(rows);
         tracing::info!(
             collection = %manifest.name, rows, inputs = rewrite.inputs.len(),
-            outputs = rewrite.outputs.len(), split = rewrite.split.is_some(),
+            outputs = rewrite.outputs.len(), splits = rewrite.splits.len(),
             took_ms = started.elapsed().as_millis() as u64, "segments compacted"
         );
     }
     Ok(passed)
-}
-
-async fn inputs(
-    context: &Context,
-    set: &SegmentSet,
-    wanted: impl Fn(&Member) -> bool,
-    most: usize,
-) -> Result<Vec<Input>> {
-    let mut inputs = Vec::new();
-    for member in set.members().iter().filter(|member| wanted(member)).take(most) {
-        let name = &set.manifest().name;
-        let resident = context.shelf.segment(name, member.partition, &member.meta).await?;
-        inputs.push(Input { id: member.meta.id, resident, dead: member.dead.clone() });
-    }
-    Ok(inputs)
-}
-
-/// One file of the live rows of all inputs whose ids have a hash in `hashes`; `None` without rows.
-async fn merge(
-    context: &Context,
-    manifest: &Manifest,
-    inputs: &[Input],
-    hashes: Option<HashRange>,
-) -> Result<Option<Bytes>> {
-    let settings = &manifest.settings;
-    let (dimensions, metric) = (settings.dimensions as usize, settings.metric);
-    let params = context.upkeep.index;
-    let inputs: Vec<(Arc<Resident>, RoaringBitmap)> =
-        inputs.iter().map(|input| (input.resident.clone(), input.dead.clone())).collect();
-    let merge = move || {
-        let mut builder = SegmentBuilder::new(dimensions, metric);
-        let mut whole = true;
-        for (resident, dead) in &inputs {
-            let segment = resident.segment();
-            let before = builder.rows();
-            builder.append(segment, |row, id| {
-                !dead.contains(row) && hashes.is_none_or(|hashes| hashes.contains(record_hash(id)))
-            })?;
-            whole &= builder.rows() - before == segment.contents().rows as usize;
-        }
-        if builder.rows() == 0 {
-            return Ok(None);
-        }
-        let file = if whole {
-            let parts: Vec<_> = inputs.iter().map(|(part, _)| part.segment().index()).collect();
-            builder.finish_merged(&parts, params, Threads::Pool)
-        } else {
-            builder.finish(params, Threads::Pool)
-        };
-        file.map(|file| Some(file.into()))
-    };
-    context.env.background.run(merge).await?
-}
-
-async fn output(objects: &mut Objects<'_>, partition: u32, file: Bytes) -> Result<Output> {
-    let made = objects.segment(partition, file.clone()).await?;
-    Ok(Output { made, segment: Segment::from_bytes(file)? })
 }
 
 /// A partition and those that take its place.
@@ -164,12 +85,12 @@ struct Split {
 }
 
 impl Split {
-    fn new(manifest: &Manifest, number: u32, ranges: Vec<HashRange>) -> Result<Split> {
+    /// The new partitions are numbered from `next` on.
+    fn new(manifest: &Manifest, number: u32, ranges: Vec<HashRange>, next: u32) -> Result<Split> {
         let at = manifest.partition(number);
         let at = at.ok_or_else(|| Error::internal("a partition that is not there was to split"))?;
         let from = manifest.partitions[at].clone();
-        let numbers = manifest.next_partition()..;
-        let targets = ranges.into_iter().zip(numbers);
+        let targets = ranges.into_iter().zip(next..);
         let targets =
             targets.map(|(hashes, number)| Partition::new(number, from.group.clone(), hashes));
         Ok(Split { targets: targets.collect(), from })
@@ -177,123 +98,95 @@ impl Split {
 }
 
 /// How a compaction changes the manifest.
+#[derive(Default)]
 struct Rewrite {
     inputs: Vec<Input>,
-    outputs: Vec<Output>,
-    split: Option<Split>,
+    ids: BTreeSet<Ulid>,
+    outputs: Vec<(NewSegment, Bytes)>,
+    splits: Vec<Split>,
 }
 
 impl Rewrite {
-    fn is_input(&self, id: Ulid) -> bool {
-        self.inputs.iter().any(|input| input.id == id)
+    fn take(&mut self, inputs: Vec<Input>) {
+        self.ids.extend(inputs.iter().map(|input| input.id));
+        self.inputs.extend(inputs);
     }
 }
 
 #[async_trait]
 impl Commit for Rewrite {
     fn still_fits(&self, _: &Context, _: &Manifest, current: &Manifest) -> bool {
-        let there: Vec<Ulid> = current.segments().map(|(_, segment)| segment.id).collect();
-        let inputs = self.inputs.iter().all(|input| there.contains(&input.id));
-        inputs
-            && self.split.as_ref().is_none_or(|split| {
-                // A new segment of the old partition would have to be split too.
-                let at = current.partition(split.from.number);
-                let taken = current.next_partition() > split.targets[0].number;
-                at.is_some_and(|at| {
-                    let now = &current.partitions[at];
-                    now.segments.iter().all(|segment| self.is_input(segment.id))
-                }) && !taken
+        let there: BTreeSet<Ulid> = current.segments().map(|(_, segment)| segment.id).collect();
+        let first = self.splits.first().and_then(|split| split.targets.first());
+        let taken = first.is_some_and(|first| current.next_partition() > first.number);
+        let whole = |split: &Split| {
+            // A new segment of the old partition would have to be split too.
+            current.partition(split.from.number).is_some_and(|at| {
+                let mut segments = current.partitions[at].segments.iter();
+                segments.all(|segment| self.ids.contains(&segment.id))
             })
+        };
+        self.ids.is_subset(&there) && !taken && self.splits.iter().all(whole)
     }
 
-    async fn dead(&self, context: &Context, set: &SegmentSet) -> Result<Deletions> {
-        let mut dead = Deletions::default();
+    async fn dead(&self, context: &Context, set: &Arc<SegmentSet>) -> Result<Deletions> {
         if context.env.defects.has(Defect::DropDeletions) {
-            return Ok(dead);
+            return Ok(Deletions::default());
         }
-        for input in &self.inputs {
-            let now = set.members().iter().find(|member| member.meta.id == input.id);
-            let now = now.map(|member| &member.dead - &input.dead).unwrap_or_default();
-            for row in now {
-                let id = input.resident.segment().id(row)?;
-                for output in &self.outputs {
-                    if let Some(row) = output.segment.find(id)? {
-                        dead.insert(output.made.meta.id, row);
-                    }
-                }
-            }
+        let now: BTreeMap<Ulid, &RoaringBitmap> =
+            set.members().iter().map(|member| (member.meta.id, &member.dead)).collect();
+        let newly = self.inputs.iter().filter_map(|Input { id, resident, dead }| {
+            let newly = *now.get(id)? - dead;
+            (!newly.is_empty()).then(|| (resident.clone(), newly))
+        });
+        let newly: Vec<(Arc<Resident>, RoaringBitmap)> = newly.collect();
+        if newly.is_empty() {
+            return Ok(Deletions::default());
         }
-        Ok(dead)
+        let outputs = self.outputs.iter().map(|(made, file)| (made.meta.id, file.clone()));
+        let outputs: Vec<(Ulid, Bytes)> = outputs.collect();
+        context.env.background.run(move || found_again(&newly, outputs)).await?
     }
 
     fn apply(&self, manifest: &mut Manifest) -> Result<()> {
         let gone = || Error::internal("a partition went missing");
-        if let Some(split) = &self.split {
+        for split in &self.splits {
             let at = manifest.partition(split.from.number).ok_or_else(gone)?;
             manifest.partitions.splice(at..=at, split.targets.iter().cloned());
         }
         // Outputs take the place of the oldest of the inputs.
-        let mut places: BTreeMap<u32, usize> = BTreeMap::new();
-        for partition in &mut manifest.partitions {
-            let place = partition.segments.iter().position(|segment| self.is_input(segment.id));
-            places.insert(partition.number, place.unwrap_or(partition.segments.len()));
-            partition.segments.retain(|segment| !self.is_input(segment.id));
+        let mut places: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+        for (at, partition) in manifest.partitions.iter_mut().enumerate() {
+            let is_input = |id| self.ids.contains(&id);
+            let place = partition.segments.iter().position(|segment| is_input(segment.id));
+            let place = place.unwrap_or(partition.segments.len());
+            places.insert(partition.number, (at, place));
+            partition.segments.retain(|segment| !is_input(segment.id));
         }
-        for output in &self.outputs {
-            let number = output.made.partition;
-            let at = manifest.partition(number).ok_or_else(gone)?;
-            let place = places.get_mut(&number).ok_or_else(gone)?;
-            manifest.partitions[at].segments.insert(*place, output.made.meta.clone());
+        for (output, _) in &self.outputs {
+            let (at, place) = places.get_mut(&output.partition).ok_or_else(gone)?;
+            manifest.partitions[*at].segments.insert(*place, output.meta.clone());
             *place += 1;
         }
         Ok(())
     }
 }
 
-/// Merges the segments that each partition has now into one, however large they are; how many partitions
-/// that were. Segments that are made meanwhile are left out, or it would never end in a collection that
-/// is written to all the time.
-pub async fn compact_all(context: &Context, collection: &Collection) -> Result<usize> {
-    let start = collection.view().look_now().await?.manifest;
-    let names = start.names();
-    let mut done = BTreeSet::new();
-    loop {
-        let manifest = collection.view().look_now().await?.manifest;
-        let next = manifest.partitions.iter().find_map(|partition| {
-            let segments = partition.segments.iter();
-            let old: Vec<&SegmentMeta> =
-                segments.filter(|segment| segment.written.1 <= start.wal_indexed).collect();
-            let dirty = old.iter().any(|segment| segment.dead > 0 && names.contains(&segment.id));
-            let segments = || old.iter().map(|segment| segment.id).collect();
-            (old.len() > 1 || dirty).then(|| (partition.number, segments()))
-        });
-        let Some((partition, segments)) = next else { return Ok(done.len()) };
-        let job = Job::Merge { partition, segments };
-        if run(context, collection, manifest, job).await? == Passed::Done {
-            done.insert(partition);
+/// The rows of `outputs` with the ids of some rows of other segments.
+fn found_again(
+    rows: &[(Arc<Resident>, RoaringBitmap)],
+    outputs: Vec<(Ulid, Bytes)>,
+) -> Result<Deletions> {
+    let mut found = Deletions::default();
+    for (name, file) in outputs {
+        let output = Segment::from_bytes(file)?;
+        for (resident, rows) in rows {
+            for row in rows {
+                if let Some(row) = output.find(resident.segment().id(row)?)? {
+                    found.insert(name, row);
+                }
+            }
         }
     }
-}
-
-/// Splits the records of the group `""` evenly among `count` partitions, which are to be more than there
-/// are.
-pub async fn reshard(context: &Context, collection: &Collection, count: u32) -> Result<u64> {
-    let mut done = 0;
-    loop {
-        let manifest = collection.view().look_now().await?.manifest;
-        let wanted = HashRange::even(count);
-        let job =
-            manifest.partitions.iter().filter(|partition| partition.group.is_empty()).find_map(
-                |partition| {
-                    let inside: Vec<HashRange> =
-                        wanted.iter().filter_map(|range| range.common(&partition.hashes)).collect();
-                    (inside.len() > 1)
-                        .then_some(Job::Split { partition: partition.number, ranges: inside })
-                },
-            );
-        let Some(job) = job else { return Ok(done) };
-        if run(context, collection, manifest, job).await? == Passed::Done {
-            done += 1;
-        }
-    }
+    Ok(found)
 }

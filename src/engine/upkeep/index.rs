@@ -12,7 +12,6 @@ use crate::base::ids::record_hash;
 use crate::base::{Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
-use crate::engine::model::Consistency;
 use crate::engine::segments::SegmentSet;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::tail::{Block, View};
@@ -22,13 +21,11 @@ use crate::partition::{HashRange, Partitioner};
 use crate::segment::Deletions;
 use crate::segment::SegmentBuilder;
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// How long to wait for segments on their way into memory.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// A row of the tail.
 type Row = (Arc<Block>, u32);
@@ -55,20 +52,23 @@ pub(super) async fn pass(
         let (collection, rows) = (&manifest.name, rows.len());
         tracing::debug!(target: "brainy::partitions", %collection, partition, rows, "rows assigned");
     }
-    // Put when all are made: the collector takes what nothing names for a grace period.
-    let mut files = Vec::new();
+    let mut works = Vec::new();
     for (partition, rows) in grouped.rows {
         for rows in rows.chunks(context.upkeep.segment_max_rows) {
-            files.push((partition, build(context, &manifest, rows.to_vec()).await?));
+            let (rows, manifest) = (rows.to_vec(), &manifest);
+            works.push(async move {
+                Ok::<_, Error>((partition, build(context, manifest, rows).await?.into()))
+            });
         }
     }
+    let made = stream::iter(works).buffered(context.env.background.threads());
+    let files: Vec<(u32, Bytes)> = made.try_collect().await?;
     let mut objects = Objects::new(context, &manifest);
-    let mut added = Vec::with_capacity(files.len());
-    for (partition, file) in files {
-        added.push(objects.segment(partition, file.into()).await?);
-    }
+    // Put when all are made: the collector takes what nothing names for a grace period.
+    let added = objects.segments(files).await?;
     let rows: u64 = added.iter().map(|segment| u64::from(segment.meta.rows)).sum();
-    let plan = IndexPass { tail: &tail, added, opened: grouped.opened, ids: grouped.touched };
+    let plan =
+        IndexPass { tail: &tail, added, opened: grouped.opened, ids: grouped.touched.into() };
     let passed = commit(context, collection, objects, manifest.clone(), &plan).await?;
     if passed == Passed::Done {
         let metrics = &context.env.metrics;
@@ -80,24 +80,6 @@ pub(super) async fn pass(
         );
     }
     Ok(passed)
-}
-
-/// Indexes all that was in the log when it was called.
-pub async fn index_all(context: &Context, collection: &Collection) -> Result<()> {
-    let wanted = collection.snapshot(Consistency::Strong, Duration::ZERO).await?.version();
-    loop {
-        let manifest = collection.view().look_now().await?.manifest;
-        if manifest.wal_indexed >= wanted {
-            return Ok(());
-        }
-        let snapshot = collection.snapshot(Consistency::Strong, Duration::ZERO).await?;
-        // Newer segments may be on their way into memory, under the tail.
-        if snapshot.tail.base == manifest.wal_indexed {
-            pass(context, collection, snapshot).await?;
-        } else {
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
 }
 
 /// What a tail holds, by partition.
@@ -166,7 +148,7 @@ struct IndexPass<'a> {
     tail: &'a View,
     added: Vec<NewSegment>,
     opened: Vec<Partition>,
-    ids: Vec<String>,
+    ids: Arc<[String]>,
 }
 
 #[async_trait]
@@ -183,10 +165,12 @@ impl Commit for IndexPass<'_> {
         (base || context.env.defects.has(Defect::SameRange)) && self.added.iter().all(same)
     }
 
-    async fn dead(&self, context: &Context, set: &SegmentSet) -> Result<Deletions> {
-        let ids: Vec<&str> = self.ids.iter().map(String::as_str).collect();
+    async fn dead(&self, context: &Context, set: &Arc<SegmentSet>) -> Result<Deletions> {
+        let pool = &context.env.background;
         let mut dead = Deletions::default();
-        for (segment, row) in context.shelf.places(set, &ids).await?.into_iter().flatten() {
+        for (segment, row) in
+            context.shelf.places(set, &self.ids, pool).await?.into_iter().flatten()
+        {
             dead.insert(segment, row);
         }
         Ok(dead)

@@ -12,20 +12,22 @@
 //!    found by the collector.
 //! 3. A row that dies while its segment is merged is dead in the outcome.
 
+mod by_hand;
 mod commit;
 mod compact;
 mod index;
 mod objects;
 mod plan;
+mod rewrite;
+mod turns;
 
-pub use compact::{compact_all, reshard};
-pub use index::index_all;
+pub use by_hand::{compact_all, index_all, reshard};
+pub use turns::Turns;
 
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
 use crate::base::metrics::{Metrics, TaskLabels};
 use crate::base::{Code, Result};
-use crate::cluster::lease::Lease;
 use crate::engine::collection::Collection;
 use crate::engine::collections::Collections;
 use crate::engine::context::Context;
@@ -33,16 +35,20 @@ use crate::engine::model::Consistency;
 use crate::engine::snapshot::Snapshot;
 use crate::manifest::{self, Manifest};
 use crate::store::{ByteRange, Fetched, GetOptions, paths};
-use std::collections::BTreeMap;
-use std::future::Future;
+use futures::stream::{FuturesUnordered, StreamExt};
+use plan::Pace;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// How long a pass waits for the reader of the log to have come as far as this instance has written.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// How often all collections of the store are looked at, not only those that this instance has open.
 const ALL_EVERY: Duration = Duration::from_secs(60);
+/// Collections that each task works on at a time: a long pass over one keeps no other waiting, unless
+/// there are two.
+const SIDE_BY_SIDE: usize = 2;
 
 /// Which of the two tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,12 +79,15 @@ enum Passed {
     Lost,
 }
 
-/// What is kept of a collection between passes.
-#[derive(Debug)]
+/// What is remembered of a collection between looks at it.
+#[derive(Debug, Default)]
 struct Known {
-    lease: Lease,
-    /// The base and since when the tail over it has not been empty, or the manifest has not changed.
-    since: Option<(u64, Mark)>,
+    /// The base of the tail, or the version of the manifest, and since when it is that.
+    state: Option<(u64, Mark)>,
+    /// The end of the log, and since when it is there.
+    end: Option<(u64, Mark)>,
+    /// Whether the last pass had all the bytes that are worth one: then what comes behind is the rest.
+    in_a_row: bool,
     /// When the log was last looked at for its own sake.
     looked: Option<Mark>,
 }
@@ -109,9 +118,7 @@ impl Drop for Running {
 /// Indexes or compacts, over all collections, as long as the instance runs.
 #[derive(Debug)]
 pub struct Upkeep {
-    context: Context,
-    collections: Arc<Collections>,
-    task: Task,
+    worker: Worker,
     known: BTreeMap<CollectionName, Known>,
     looked_at_all: Option<Mark>,
 }
@@ -119,64 +126,89 @@ pub struct Upkeep {
 impl Upkeep {
     /// One of the two tasks; see [`Upkeep::run`].
     pub fn new(context: Context, collections: Arc<Collections>, task: Task) -> Upkeep {
-        Upkeep { context, collections, task, known: BTreeMap::new(), looked_at_all: None }
+        let worker = Worker { context, collections, task };
+        Upkeep { worker, known: BTreeMap::new(), looked_at_all: None }
     }
 
     /// Works while this instance writes, until it stops.
     pub async fn run(mut self) {
-        let stop = self.context.env.tasks.stopping().clone();
+        let stop = self.worker.context.env.tasks.stopping().clone();
+        let (mut busy, mut names) = (FuturesUnordered::new(), BTreeSet::new());
+        let mut waiting = VecDeque::new();
+        let mut next = self.next_look();
         loop {
-            let interval = self.context.upkeep.interval;
-            let pause = interval / 2 + self.context.env.rng.jitter(interval);
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(pause) => {}
+            while busy.len() < SIDE_BY_SIDE
+                && let Some(name) = waiting.pop_front()
+            {
+                let known = self.known.remove(&name).unwrap_or_default();
+                busy.push(self.worker.clone().attend(name, known));
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.round() => {}
+                Some((name, known)) = busy.next(), if !busy.is_empty() => {
+                    names.remove(&name);
+                    self.known.extend(known.map(|known| (name, known)));
+                }
+                () = sleep_until(next) => {
+                    next = self.next_look();
+                    if !self.worker.context.duty.station().takes_writes() {
+                        // What is under way comes to its end; the rest is for others.
+                        waiting.drain(..).for_each(|name| drop(names.remove(&name)));
+                        self.worker.give_back().await;
+                        continue;
+                    }
+                    let found = tokio::select! {
+                        biased;
+                        () = stop.cancelled() => break,
+                        found = self.names() => found,
+                    };
+                    waiting.extend(found.into_iter().filter(|name| names.insert(name.clone())));
+                }
             }
         }
-        self.let_go().await;
+        drop(busy);
+        self.worker.give_back().await;
     }
 
-    /// Gives all leases back, so that others need not wait.
-    async fn let_go(&mut self) {
-        for known in self.known.values_mut() {
-            if let Err(error) = known.lease.release().await {
-                tracing::debug!(%error, "a lease could not be given back; it will expire");
-            }
-        }
+    fn next_look(&self) -> Instant {
+        let Context { env, upkeep, .. } = &self.worker.context;
+        Instant::now() + upkeep.interval / 2 + env.rng.jitter(upkeep.interval)
     }
 
-    async fn round(&mut self) {
-        if !self.context.duty.station().takes_writes() {
-            return self.let_go().await;
-        }
-        let names = match self.names().await {
-            Ok(names) => names,
-            Err(error) => return tracing::warn!(%error, "collections could not be listed"),
-        };
-        for name in names {
-            if let Err(error) = self.collection(&name).await {
-                let task = self.task.name();
-                tracing::warn!(%error, collection = %name, task, "a pass failed; trying again later");
-            }
-        }
-    }
-
-    /// The collections in use, and from time to time those whose log nobody indexes.
-    async fn names(&mut self) -> Result<Vec<CollectionName>> {
-        let Context { store, env, .. } = &self.context;
-        let mut names = self.collections.names();
+    async fn names(&mut self) -> Vec<CollectionName> {
+        let open = self.worker.collections.names();
+        let env = &self.worker.context.env;
         let looked = self.looked_at_all.is_some_and(|looked| env.clock.since(looked) < ALL_EVERY);
-        if looked || self.task == Task::Compact {
-            return Ok(names);
+        if looked || self.worker.task == Task::Compact {
+            return open;
         }
         self.looked_at_all = Some(env.clock.mark());
-        for dir in store.list_dirs(&paths::collections()).await? {
+        match self.worker.with_waiting_entries(open.clone()).await {
+            Ok(names) => names,
+            Err(error) => {
+                tracing::warn!(%error, "collections could not be listed");
+                open
+            }
+        }
+    }
+}
+
+/// Does one of the tasks.
+#[derive(Debug, Clone)]
+struct Worker {
+    context: Context,
+    collections: Arc<Collections>,
+    task: Task,
+}
+
+impl Worker {
+    /// The collections in `names`, and those whose log nobody indexes.
+    async fn with_waiting_entries(
+        &self,
+        mut names: Vec<CollectionName>,
+    ) -> Result<Vec<CollectionName>> {
+        for dir in self.context.store.list_dirs(&paths::collections()).await? {
             if let Ok(name) = CollectionName::new(dir)
                 && !names.contains(&name)
                 && self.has_waiting_entries(&name).await?
@@ -198,20 +230,39 @@ impl Upkeep {
         Ok(matches!(store.get(&next, head).await?, Fetched::Found(_)))
     }
 
-    /// Passes over one collection, for as long as there is something to do.
-    async fn collection(&mut self, name: &CollectionName) -> Result<()> {
-        let collection = match self.collections.open(name).await {
-            Ok(collection) => collection,
-            Err(error) if error.code() == Code::CollectionNotFound => {
-                self.known.remove(name);
-                return Ok(());
+    /// Gives back all leases, so that other instances need not wait.
+    async fn give_back(&self) {
+        for collection in self.collections.all() {
+            if let Some(mut lease) = collection.turns().free(self.task) {
+                lease.give_back().await;
             }
-            Err(error) => return Err(error),
-        };
+        }
+    }
+
+    /// Looks after one collection; what is to be remembered of it, if it is still there.
+    async fn attend(
+        self,
+        name: CollectionName,
+        mut known: Known,
+    ) -> (CollectionName, Option<Known>) {
+        match self.passes(&name, &mut known).await {
+            Ok(()) => {}
+            Err(error) if error.code() == Code::CollectionNotFound => return (name, None),
+            Err(error) => {
+                let task = self.task.name();
+                tracing::warn!(%error, collection = %name, task, "a pass failed; trying again later");
+            }
+        }
+        (name, Some(known))
+    }
+
+    /// Passes over one collection, for as long as there is something to do.
+    async fn passes(&self, name: &CollectionName, known: &mut Known) -> Result<()> {
+        let collection = self.collections.open(name).await?;
         loop {
             let passed = match self.task {
-                Task::Index => self.index(&collection).await,
-                Task::Compact => self.compact(&collection).await,
+                Task::Index => self.index(&collection, known).await,
+                Task::Compact => self.compact(&collection, known).await,
             };
             match self.collections.forget_if_gone(name, passed)? {
                 Passed::Done => {}
@@ -219,36 +270,42 @@ impl Upkeep {
                     self.context.env.metrics.upkeep_lost.inc();
                     return Ok(());
                 }
-                Passed::Idle => return Ok(()),
+                Passed::Idle => {
+                    if let Some(mut lease) = collection.turns().free(self.task) {
+                        lease.give_back_idle().await;
+                    }
+                    return Ok(());
+                }
             }
         }
     }
 
-    async fn index(&mut self, collection: &Collection) -> Result<Passed> {
-        let snapshot = self.tail_of(collection).await?;
+    async fn index(&self, collection: &Collection, known: &mut Known) -> Result<Passed> {
+        let snapshot = self.tail_of(collection, known).await?;
         let (tail, manifest) = (&snapshot.tail, collection.manifest());
         // Until newer segments are taken up, what the tail holds may be indexed already.
         if tail.is_empty() || tail.base != manifest.wal_indexed {
             return Ok(Passed::Idle);
         }
-        let bytes = tail.totals.bytes.saturating_sub(manifest.indexed.bytes);
-        let waited = self.unchanged_for(&manifest.name, tail.base.0);
         let limits = &self.context.upkeep;
-        if bytes < limits.index_after_bytes && waited < limits.index_after {
+        let worth_it = unindexed(&snapshot, &manifest) >= limits.index_after_bytes;
+        let waited = self.unchanged(&mut known.state, tail.base.0) >= limits.index_after;
+        let ended = self.unchanged(&mut known.end, tail.version.0) >= limits.interval;
+        if !(worth_it || waited || (ended && known.in_a_row)) {
             return Ok(Passed::Idle);
         }
-        if !self.hold(&manifest.name).await? {
-            return Ok(Passed::Idle);
+        let passed =
+            self.in_turn(collection, index::pass(&self.context, collection, snapshot)).await?;
+        if passed == Passed::Done {
+            known.in_a_row = worth_it;
         }
-        let context = self.context.clone();
-        self.working(&manifest.name, index::pass(&context, collection, snapshot)).await
+        Ok(passed)
     }
 
     /// What this instance knows of the log. A collection that nobody uses here is looked at rarely: those
     /// who write to it index it.
-    async fn tail_of(&mut self, collection: &Collection) -> Result<Snapshot> {
-        let clock = self.context.env.clock.clone();
-        let known = self.known(&collection.manifest().name);
+    async fn tail_of(&self, collection: &Collection, known: &mut Known) -> Result<Snapshot> {
+        let clock = &self.context.env.clock;
         let looked = known.looked.is_some_and(|looked| clock.since(looked) < ALL_EVERY);
         match collection.applied() {
             Some(applied) if looked => Ok(applied),
@@ -259,68 +316,55 @@ impl Upkeep {
         }
     }
 
-    async fn compact(&mut self, collection: &Collection) -> Result<Passed> {
+    async fn compact(&self, collection: &Collection, known: &mut Known) -> Result<Passed> {
         let manifest = collection.manifest();
-        let waited = self.unchanged_for(&manifest.name, manifest.stamp.version);
         let limits = &self.context.upkeep;
-        let Some(job) = plan::job(&manifest, limits, waited >= 2 * limits.index_after) else {
+        let waited = self.unchanged(&mut known.state, manifest.stamp.version);
+        let pace = if waited >= 2 * limits.index_after {
+            Pace::Quiet
+        } else if collection
+            .applied()
+            .is_none_or(|applied| unindexed(&applied, &manifest) >= limits.index_after_bytes)
+        {
+            Pace::Behind
+        } else {
+            Pace::Steady
+        };
+        let Some(job) = plan::job(&manifest, limits, pace) else {
             return Ok(Passed::Idle);
         };
-        if !self.hold(&manifest.name).await? {
-            return Ok(Passed::Idle);
-        }
-        let context = self.context.clone();
-        let work = compact::run(&context, collection, manifest.clone(), job);
-        self.working(&manifest.name, work).await
-    }
-
-    fn known(&mut self, name: &CollectionName) -> &mut Known {
-        let Context { store, env, instance_id, upkeep, .. } = &self.context;
-        self.known.entry(name.clone()).or_insert_with(|| {
-            let key = paths::upkeep_lease(self.task.name(), name);
-            let (store, env, holder) = (store.clone(), env.clone(), instance_id.to_string());
-            let lease = Lease::new(store, env, key, holder, upkeep.lease_ttl);
-            Known { lease, since: None, looked: None }
-        })
+        let work = compact::run(&self.context, collection, manifest.clone(), vec![job]);
+        self.in_turn(collection, work).await
     }
 
     /// How long `state` has been what it is.
-    fn unchanged_for(&mut self, name: &CollectionName, state: u64) -> Duration {
-        let clock = self.context.env.clock.clone();
-        let known = self.known(name);
-        match known.since {
-            Some((before, since)) if before == state => clock.since(since),
+    fn unchanged(&self, known: &mut Option<(u64, Mark)>, state: u64) -> Duration {
+        let clock = &self.context.env.clock;
+        match known {
+            Some((before, since)) if *before == state => clock.since(*since),
             _ => {
-                known.since = Some((state, clock.mark()));
+                *known = Some((state, clock.mark()));
                 Duration::ZERO
             }
         }
     }
 
-    async fn hold(&mut self, name: &CollectionName) -> Result<bool> {
-        Ok(self.known(name).lease.hold().await?.is_some())
-    }
-
-    /// Renews the lease while `work` goes on. That it cannot be renewed is no reason to stop: the
-    /// compare-and-swap at the end decides.
-    async fn working(
-        &mut self,
-        name: &CollectionName,
+    /// Does `work` unless it is somebody else's turn.
+    async fn in_turn(
+        &self,
+        collection: &Collection,
         work: impl Future<Output = Result<Passed>>,
     ) -> Result<Passed> {
-        let _running = Running::start(&self.context.env.metrics, self.task);
-        let pause = self.context.upkeep.lease_ttl / 3;
-        let lease = &mut self.known(name).lease;
-        let renewals = async {
-            loop {
-                tokio::time::sleep(pause).await;
-                drop(lease.hold().await);
-            }
-        };
-        tokio::select! {
-            biased;
-            passed = work => passed,
-            () = renewals => Ok(Passed::Idle),
+        let Some(mut lease) = collection.turns().free(self.task) else { return Ok(Passed::Idle) };
+        if lease.hold().await?.is_none() {
+            return Ok(Passed::Idle);
         }
+        let _running = Running::start(&self.context.env.metrics, self.task);
+        turns::renewing(&mut lease, self.context.upkeep.lease_ttl, work).await
     }
+}
+
+/// Bytes of log that a snapshot has beyond what is indexed.
+fn unindexed(snapshot: &Snapshot, manifest: &Manifest) -> u64 {
+    snapshot.tail.totals.bytes.saturating_sub(manifest.indexed.bytes)
 }

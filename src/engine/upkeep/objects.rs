@@ -9,6 +9,7 @@ use crate::segment::Deletions;
 use crate::segment::{Contents, Footer};
 use crate::store::{Key, paths};
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 /// Objects that no manifest names yet.
 pub(super) struct Objects<'a> {
@@ -39,36 +40,45 @@ impl<'a> Objects<'a> {
         ulid(self.manifest.time_of_names(env.clock.now()), &*env.rng)
     }
 
-    async fn put(&mut self, id: Ulid, key: Key, bytes: Bytes) -> Result<()> {
-        self.put.push((id, key.clone()));
-        if self.context.env.defects.has(Defect::CommitBeforePut) {
-            self.late.push((key, bytes));
-            return Ok(());
-        }
-        self.context.store.put(&key, bytes).await.map(drop)
+    fn is_late(&self) -> bool {
+        self.context.env.defects.has(Defect::CommitBeforePut)
     }
 
-    /// Puts a segment.
-    pub(super) async fn segment(&mut self, partition: u32, file: Bytes) -> Result<NewSegment> {
-        let id = self.name();
-        let Contents { rows, written, .. } = contents(&file)?;
-        let meta = SegmentMeta {
-            id,
-            rows,
-            dead: 0,
-            bytes: file.len() as u64,
-            crc32c: crc32c::crc32c(&file),
-            written,
-        };
-        self.put(id, paths::segment(&self.manifest.name, partition, id), file).await?;
-        Ok(NewSegment { partition, meta })
+    /// Puts segments, each with the number of its partition, several at a time.
+    pub(super) async fn segments(&mut self, files: Vec<(u32, Bytes)>) -> Result<Vec<NewSegment>> {
+        let (mut made, mut puts) = (Vec::with_capacity(files.len()), Vec::new());
+        for (partition, file) in files {
+            let id = self.name();
+            let bytes = file.clone();
+            let describe = move || described(id, &bytes);
+            let meta = self.context.env.background.run(describe).await??;
+            let key = paths::segment(&self.manifest.name, partition, id);
+            self.put.push((id, key.clone()));
+            puts.push((key, file));
+            made.push(NewSegment { partition, meta });
+        }
+        if self.is_late() {
+            self.late.extend(puts);
+            return Ok(made);
+        }
+        let (store, at_a_time) = (&self.context.store, self.context.limits.upload_concurrency);
+        let puts = puts.into_iter().map(|(key, file)| async move { store.put(&key, file).await });
+        let puts: Vec<_> = puts.collect();
+        stream::iter(puts).buffered(at_a_time).try_for_each(|_| async { Ok(()) }).await?;
+        Ok(made)
     }
 
     /// Puts deletions.
     pub(super) async fn deletions(&mut self, deletions: &Deletions) -> Result<DeletionsMeta> {
         let (id, file) = (self.name(), Bytes::from(deletions.write()));
         let meta = DeletionsMeta { id, rows: deletions.rows(), bytes: file.len() as u64 };
-        self.put(id, paths::deletions(&self.manifest.name, id), file).await?;
+        let key = paths::deletions(&self.manifest.name, id);
+        self.put.push((id, key.clone()));
+        if self.is_late() {
+            self.late.push((key, file));
+        } else {
+            self.context.store.put(&key, file).await?;
+        }
         Ok(meta)
     }
 
@@ -108,7 +118,11 @@ impl<'a> Objects<'a> {
     }
 }
 
-fn contents(file: &[u8]) -> Result<Contents> {
+/// What a manifest is to say of a file.
+fn described(id: Ulid, file: &[u8]) -> Result<SegmentMeta> {
     let footer = Footer::read(file, file.len() as u64);
-    footer.map(|footer| footer.contents).map_err(|error| error.context("a segment that was made"))
+    let Contents { rows, written, .. } =
+        footer.map_err(|error| error.context("a segment that was made"))?.contents;
+    let (bytes, crc32c) = (file.len() as u64, crc32c::crc32c(file));
+    Ok(SegmentMeta { id, rows, dead: 0, bytes, crc32c, written })
 }

@@ -16,6 +16,12 @@ const ROWS_MIN: u64 = 4_096;
 /// a quiet time.
 const QUIET_RATIO: u64 = 4;
 
+/// How many times as many segments as otherwise are left to be merged while indexing is behind: a search
+/// of so many is slower, but still quick.
+const BEHIND_FANOUTS: usize = 4;
+/// Segments that are merged at a time, at most, unless more are waited for.
+const INPUTS_MAX: usize = 64;
+
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Job {
@@ -35,11 +41,31 @@ pub(super) enum Job {
     },
 }
 
-/// What is to be done next, if anything. `quiet`: nothing has changed for a while.
-pub(super) fn job(manifest: &Manifest, limits: &UpkeepLimits, quiet: bool) -> Option<Job> {
+impl Job {
+    /// The number of the partition that it is about.
+    pub(super) fn partition(&self) -> u32 {
+        match self {
+            Job::Merge { partition, .. } | Job::Split { partition, .. } => *partition,
+        }
+    }
+}
+
+/// What is going on in a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// More is written than is indexed: what is merged now delays that, and is merged again soon.
+    Behind,
+    /// Nothing special.
+    Steady,
+    /// Nothing has changed for a while.
+    Quiet,
+}
+
+/// What is to be done next, if anything.
+pub(super) fn job(manifest: &Manifest, limits: &UpkeepLimits, pace: Pace) -> Option<Job> {
     manifest.partitions.iter().find_map(|partition| {
         split(partition, limits)
-            .or_else(|| merge(partition, limits, quiet))
+            .or_else(|| merge(partition, limits, pace))
             .or_else(|| clean(partition, limits))
     })
 }
@@ -52,8 +78,12 @@ fn split(partition: &Partition, limits: &UpkeepLimits) -> Option<Job> {
 
 /// The longest run of segments, in the order of their sizes, none of which is much larger than those
 /// before it together.
-fn merge(partition: &Partition, limits: &UpkeepLimits, quiet: bool) -> Option<Job> {
-    let (ratio, least) = if quiet { (QUIET_RATIO, 2) } else { (1, limits.compaction_fanout) };
+fn merge(partition: &Partition, limits: &UpkeepLimits, pace: Pace) -> Option<Job> {
+    let (ratio, least) = match pace {
+        Pace::Behind => (1, BEHIND_FANOUTS * limits.compaction_fanout),
+        Pace::Steady => (1, limits.compaction_fanout),
+        Pace::Quiet => (QUIET_RATIO, 2),
+    };
     let mut segments: Vec<&SegmentMeta> = partition.segments.iter().collect();
     segments.sort_by_key(|segment| (segment.live(), segment.id));
     let size = |segment: &SegmentMeta| segment.live().max(ROWS_MIN);
@@ -65,7 +95,7 @@ fn merge(partition: &Partition, limits: &UpkeepLimits, quiet: bool) -> Option<Jo
             sum += size(segment);
             fits
         });
-        1 + taken.count()
+        (1 + taken.count()).min(INPUTS_MAX.max(least))
     };
     let runs = (0..segments.len()).map(|start| (run(start), start));
     let (length, start) =
@@ -81,4 +111,63 @@ fn clean(partition: &Partition, limits: &UpkeepLimits) -> Option<Job> {
     let worst = partition.segments.iter().max_by(|a, b| share(a).total_cmp(&share(b)))?;
     (share(worst) >= limits.compaction_dead_share)
         .then(|| Job::Merge { partition: partition.number, segments: vec![worst.id] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::Seq;
+    use crate::base::settings::Settings;
+
+    /// A partition of segments of so many live and dead rows.
+    fn partition(rows: &[(u32, u32)]) -> Partition {
+        let mut partition = Partition::new(3, "", HashRange::ALL);
+        partition.segments = (1..)
+            .zip(rows)
+            .map(|(id, &(live, dead))| SegmentMeta {
+                id: Ulid(id),
+                rows: live + dead,
+                dead,
+                bytes: 1,
+                crc32c: 0,
+                written: (Seq(1), Seq(1)),
+            })
+            .collect();
+        partition
+    }
+
+    fn merged(rows: &[(u32, u32)], pace: Pace) -> Vec<u128> {
+        let limits = UpkeepLimits::new(&Settings::default());
+        match merge(&partition(rows), &limits, pace) {
+            Some(Job::Merge { partition: 3, segments }) => segments.iter().map(|id| id.0).collect(),
+            Some(other) => panic!("{other:?}"),
+            None => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn segments_of_about_the_same_size_are_merged_when_there_are_enough() {
+        let seven = [(5_000, 0); 7];
+        assert!(merged(&seven, Pace::Steady).is_empty());
+        assert_eq!(merged(&seven, Pace::Quiet).len(), 7);
+        let mut eight = seven.to_vec();
+        eight.insert(3, (100_000, 0));
+        eight.push((5_000, 0));
+        assert_eq!(merged(&eight, Pace::Steady), [1, 2, 3, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn while_indexing_is_behind_more_are_waited_for() {
+        assert!(merged(&[(5_000, 0); 31], Pace::Behind).is_empty());
+        assert_eq!(merged(&[(5_000, 0); 32], Pace::Behind).len(), 32);
+        assert_eq!(merged(&[(5_000, 0); 200], Pace::Steady).len(), INPUTS_MAX);
+    }
+
+    #[test]
+    fn a_segment_with_too_many_dead_rows_is_written_anew() {
+        let limits = UpkeepLimits::new(&Settings::default());
+        assert_eq!(clean(&partition(&[(100, 0), (90, 10)]), &limits), None);
+        let job = clean(&partition(&[(100, 0), (60, 40), (70, 30)]), &limits);
+        assert_eq!(job, Some(Job::Merge { partition: 3, segments: vec![Ulid(2)] }));
+    }
 }

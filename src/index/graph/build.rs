@@ -10,9 +10,9 @@ use std::ops::Range;
 
 /// A chosen neighbour may be this much farther from a candidate than the row is (measured: from 1.1
 /// to 1.3 makes no difference on three sets).
-const ALPHA: f32 = 1.2;
+pub(super) const ALPHA: f32 = 1.2;
 /// Rows that are worked on together.
-const CHUNK: usize = 256;
+pub(super) const CHUNK: usize = 256;
 
 /// How a graph is built.
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +127,8 @@ fn choose<I: Iterator<Item = u32>>(
     });
 }
 
-fn write(places: &mut [u32], neighbours: &[u32]) {
+/// Fills a row's places.
+pub(super) fn write(places: &mut [u32], neighbours: &[u32]) {
     places[..neighbours.len()].copy_from_slice(neighbours);
     places[neighbours.len()..].fill(NONE);
 }

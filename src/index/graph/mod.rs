@@ -8,7 +8,7 @@
 //! rows are found by comparing groups of codes with themselves (`candidates.rs`), neighbours are
 //! chosen among them in different directions (`prune.rs`), linked back, and refined by walks
 //! (`walk.rs`) over the graph so far. Rows are added to a graph, and graphs are merged, by
-//! [`link()`]. Every step reads what the step before it left and writes each row once, so the
+//! [`link()`]; what is kept of a graph without some of its rows, `take.rs` says. Every step reads what the step before it left and writes each row once, so the
 //! outcome does not depend on the number of threads.
 //!
 //! [`HnswRs`] builds by a crate of others instead, to compare with.
@@ -19,11 +19,14 @@ mod hnsw_rs;
 mod order;
 mod prune;
 mod repair;
+mod take;
 mod walk;
 
 pub(super) use self::hnsw_rs::HnswRs;
 pub(super) use build::{Bulk, Plan, link};
 pub(super) use order::by_proximity;
+pub(super) use repair::connect;
+pub(super) use take::{take_all, take_some};
 pub(super) use walk::{Coded, Walk, prefetch};
 
 use super::buffer::Buffer;

@@ -12,7 +12,7 @@ const WIDTH: usize = 32;
 /// The ways by which rows were reached are a tree, and no link that belongs to it is given up: so
 /// what can be reached stays within reach. There is always a row to link to: a tree over n rows has
 /// fewer than n links, and rows have several places each.
-pub(super) fn connect(graph: &mut Graph, coded: Coded<'_, Short>) {
+pub(in crate::index) fn connect(graph: &mut Graph, coded: Coded<'_, Short>) {
     let starts = entries(graph.rows());
     let (mut walk, mut query) = (Walk::default(), coded.code.query());
     let mut from = vec![NONE; graph.rows()];

@@ -1,6 +1,7 @@
 //! Rows added to an index, and indices merged, are found like those of an index built at once.
 
 use super::*;
+use crate::index::random::Random;
 
 /// An effort at which graphs can be compared: high enough to be good, low enough to tell.
 const EFFORT: Effort = Effort::Ef(32);
@@ -85,7 +86,8 @@ fn merged(metric: Metric, set: &Set, builder: Builder, sizes: &[usize]) -> Built
         .collect();
     assert!(rest.is_empty());
     let vectors: Vec<f32> = parts.iter().flat_map(|part| &part.vectors).copied().collect();
-    let indices: Vec<&Index> = parts.iter().map(|part| &part.index).collect();
+    let indices: Vec<MergePart<'_>> =
+        parts.iter().map(|part| MergePart::whole(&part.index)).collect();
     let (index, order) = Index::merge(&indices, &vectors, params(builder), Threads::One);
     assert_permutation(&order, set.count());
     Built { index, vectors: gather(&vectors, set.dims, &order) }
@@ -140,5 +142,65 @@ fn merged_of_parts_far_apart() {
         let recall = merged.recall(&set.queries, Effort::Default);
         println!("far apart {builder:?}: {recall:.3}");
         assert!(recall >= 0.95, "{builder:?}: {recall}");
+    }
+}
+
+/// What is left of two parts when a share of each is left out is found as if it had been built.
+#[test]
+fn merged_without_some_rows() {
+    let set = data::clustered(1_600, 24);
+    for metric in METRICS {
+        for (share, sizes) in
+            [(5usize, &[1_600usize][..]), (20, &[1_350, 250][..]), (50, &[800, 800][..])]
+        {
+            let mut rest = &set.rows[..];
+            let (mut parts, mut left) = (Vec::new(), Vec::new());
+            let mut random = Random::new(share as u64);
+            for size in sizes {
+                let (now, later) = rest.split_at(size * set.dims);
+                rest = later;
+                let part = Set { dims: set.dims, rows: now.to_vec(), queries: vec![] };
+                let built = Built::of(metric, &part, Builder::Brainy);
+                let kept: Vec<u32> =
+                    (0..*size as u32).filter(|_| random.below(100) >= share).collect();
+                left.extend(gather(&built.vectors, set.dims, &kept));
+                parts.push((built, kept));
+            }
+            let merged: Vec<MergePart<'_>> = parts
+                .iter()
+                .map(|(part, kept)| MergePart { index: &part.index, kept: Some(kept) })
+                .collect();
+            let params = params(Builder::Brainy);
+            let (index, order) = Index::merge(&merged, &left, params, Threads::One);
+            assert_permutation(&order, left.len() / set.dims);
+            let merged = Built { index, vectors: gather(&left, set.dims, &order) };
+            let left = Set { dims: set.dims, rows: left, queries: set.queries.clone() };
+            let whole = Built::of(metric, &left, Builder::Brainy);
+            assert_like(&merged, &whole, &left, &format!("without {share} % {metric:?}"));
+            if metric == Metric::Euclidean {
+                assert_findable(&merged);
+            }
+        }
+    }
+}
+
+/// Nothing, or one row, may be left of a part.
+#[test]
+fn merged_of_hardly_anything_that_is_left() {
+    let set = data::gaussian(50, 6);
+    let part = Built::of(Metric::Euclidean, &set, Builder::Brainy);
+    for kept in [&[][..], &[7], &[0, 49]] {
+        let other: Vec<u32> = (10..30).collect();
+        let parts =
+            [kept, &other[..]].map(|kept| MergePart { index: &part.index, kept: Some(kept) });
+        let rows = [kept, &other[..]].concat();
+        let vectors = gather(&part.vectors, set.dims, &rows);
+        let params = params(Builder::Brainy);
+        let (index, order) = Index::merge(&parts, &vectors, params, Threads::One);
+        assert_permutation(&order, rows.len());
+        let merged = Built { index, vectors: gather(&vectors, set.dims, &order) };
+        merged.assert_contract();
+        let recall = merged.recall(&set.queries, Effort::Default);
+        assert!(recall >= 0.95, "{kept:?}: {recall}");
     }
 }

@@ -50,6 +50,17 @@ fn search(
     (k, effort): (usize, Effort),
     scratch: &mut Scratch,
 ) -> Vec<Neighbour> {
+    search_on(Threads::One, query, parts, allowed, (k, effort), scratch)
+}
+
+fn search_on(
+    threads: Threads,
+    query: &[f32],
+    parts: &[Cut],
+    allowed: Option<&dyn Fn(u32) -> bool>,
+    (k, effort): (usize, Effort),
+    scratch: &mut Scratch,
+) -> Vec<Neighbour> {
     let sets: Vec<Option<RowSet>> = parts
         .iter()
         .map(|part| {
@@ -72,7 +83,7 @@ fn search(
             Part { rows, allowed: allowed.as_ref(), vectors }
         })
         .collect();
-    let found = search_parts(query, &searched, k, effort, scratch).iter();
+    let found = search_parts(query, &searched, k, effort, threads, scratch).iter();
     let number = |found: &Found| parts[found.part as usize].numbers[found.row as usize];
     found.map(|found| Neighbour { row: number(found), distance: found.distance }).collect()
 }
@@ -268,5 +279,56 @@ fn more_rows_without_a_graph() {
     }
     let flat = Flat::build(Metric::Dot, 1, &[1.0, -0.5], Threads::One);
     assert!(flat.beside(&[3.0], Threads::One).is_none());
-    assert!(search_parts(&[1.0], &[], 10, Effort::Default, &mut Scratch::default()).is_empty());
+    assert!(
+        search_parts(&[1.0], &[], 10, Effort::Default, Threads::One, &mut Scratch::default())
+            .is_empty()
+    );
+}
+
+/// Whoever scores the rows: blocks of a tail, one of which is cut into pieces, and small segments.
+#[test]
+fn threads_make_no_difference() {
+    let set = data::clustered(12_000, 8);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    for metric in METRICS {
+        let parts = cut(metric, &set, &mixed(&set), &[900, 700, 9_000, 1_400], 2);
+        let odd = |row: u32| row % 2 == 1;
+        for allowed in [None, Some(&odd as &dyn Fn(u32) -> bool)] {
+            for query in set.queries().take(10) {
+                let mut scratch = Scratch::default();
+                let aim = (10, Effort::Default);
+                let one = search(query, &parts, allowed, aim, &mut scratch);
+                let numbers = allowed.map(|_| ());
+                let several = pool.install(|| {
+                    let allowed = numbers.map(|()| &odd as &dyn Fn(u32) -> bool);
+                    search_on(Threads::Pool, query, &parts, allowed, aim, &mut Scratch::default())
+                });
+                assert_eq!(one, several);
+            }
+        }
+    }
+}
+
+/// Rows without a graph in spaces of different scales, or beside which others are as nothing.
+#[test]
+fn runs_of_different_scales_are_compared() {
+    let small = data::clustered(2_000, 12);
+    for metric in METRICS {
+        for times in [1.0, 1e3, 1e9, 1e30, 0.0] {
+            let half = 1_000 * small.dims;
+            let mut set =
+                Set { dims: small.dims, rows: small.rows.clone(), queries: small.queries.clone() };
+            set.rows[half..].iter_mut().for_each(|value| *value *= times);
+            // Queries near the one half, and near the other.
+            let far = small.queries.iter().map(|value| value * times);
+            set.queries.extend(far.collect::<Vec<_>>());
+            let order: Vec<u32> = (0..2_000).collect();
+            for order in [order.clone(), order.into_iter().rev().collect()] {
+                let parts = cut(metric, &set, &order, &[1_000, 1_000], 0);
+                let recall = recall(metric, &set, &parts, 10, Effort::Default);
+                println!("{metric:?} {times}: {recall:.3}");
+                assert!(recall >= 0.97, "{metric:?} {times}: {recall}");
+            }
+        }
+    }
 }

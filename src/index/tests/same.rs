@@ -67,7 +67,8 @@ fn appended_and_merged_on_any_number_of_threads() {
         index.append(new, params, threads);
         order.extend(1_000..1_500);
         let vectors = gather(&set.rows, set.dims, &order);
-        let merged = Index::merge(&[&index, &index], &vectors.repeat(2), params, threads);
+        let merged =
+            Index::merge(&[MergePart::whole(&index); 2], &vectors.repeat(2), params, threads);
         ((index, order), merged)
     };
     let alone = make(Threads::One);

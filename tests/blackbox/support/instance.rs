@@ -16,40 +16,58 @@ pub struct Instance {
     /// Where it listens: `http://127.0.0.1:1234`.
     pub url: String,
     child: Child,
+    output: PathBuf,
     log: PathBuf,
 }
 
 impl Instance {
     /// Starts a process on a free port and waits until it says that it is ready.
     pub async fn start(store: &TestStore, role: &str, name: &str) -> Instance {
+        let mut instance = Instance::spawn(store, name, |command| {
+            command.args(["--role", role, "--instance-id", name]);
+        });
+        instance.ready().await;
+        instance
+    }
+
+    /// Starts a process on a free port, with what `arrange` adds to its command line and environment,
+    /// and does not wait for it. `name` names the files that it writes to.
+    pub fn spawn(
+        store: &TestStore,
+        name: &str,
+        arrange: impl FnOnce(&mut Command),
+    ) -> Instance {
         let output = store.logs().join(format!("{name}.out"));
         let log = store.logs().join(format!("{name}.log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_brainy"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(["--store", &store.url, "--role", role, "--instance-id", name])
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brainy"));
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", &store.url])
             .stdin(Stdio::null())
             .stdout(File::create(&output).expect("a log file can be made"))
-            .stderr(File::options().create(true).append(true).open(&log).expect("likewise"))
-            .spawn()
-            .expect("the binary can be started");
-        let mut instance = Instance { url: String::new(), child, log };
+            .stderr(File::options().create(true).append(true).open(&log).expect("likewise"));
+        arrange(&mut command);
+        let child = command.spawn().expect("the binary can be started");
+        Instance { url: String::new(), child, output, log }
+    }
+
+    /// Waits until the process says where it listens.
+    pub async fn ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
-        while instance.url.is_empty() {
-            let said = std::fs::read_to_string(&output).unwrap_or_default();
+        while self.url.is_empty() {
+            let said = std::fs::read_to_string(&self.output).unwrap_or_default();
             if let Some(line) = said.lines().find(|_| said.ends_with('\n')) {
                 let address = line
                     .strip_prefix("listening on ")
-                    .unwrap_or_else(|| panic!("{name} said {line:?} instead of where it listens"));
-                instance.url = address.trim().to_owned();
-            } else if let Some(status) = instance.child.try_wait().expect("its state is known") {
-                panic!("{name} ended with {status}:\n{}", instance.log_tail());
+                    .unwrap_or_else(|| panic!("it said {line:?} instead of where it listens"));
+                self.url = address.trim().to_owned();
+            } else if let Some(status) = self.child.try_wait().expect("its state is known") {
+                panic!("it ended with {status}:\n{}", self.log_tail());
             } else {
-                let tail = || instance.log_tail();
-                assert!(Instant::now() < deadline, "{name} never got ready:\n{}", tail());
+                let tail = || self.log_tail();
+                assert!(Instant::now() < deadline, "it never got ready:\n{}", tail());
                 sleep(Duration::from_millis(10)).await;
             }
         }
-        instance
     }
 
     /// SIGKILL: no goodbye.
@@ -60,8 +78,13 @@ impl Instance {
 
     /// SIGTERM.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal: `TERM`, `STOP`, `CONT`, ...
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args(["-s", name, &self.child.id().to_string()])
             .status()
             .expect("there is a kill command");
         assert!(sent.success(), "the process was gone already");

@@ -1,8 +1,8 @@
 //! A store of one test's own.
 
 use futures::TryStreamExt;
-use object_store::ObjectStore;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::{ObjectStore, ObjectStoreExt};
 use object_store::path::Path;
 use tempfile::TempDir;
 
@@ -49,6 +49,47 @@ impl TestStore {
         sequence.sort_unstable();
         sequence
     }
+
+    /// The folder of a store that is one.
+    pub fn root_folder(&self) -> Option<&std::path::Path> {
+        self.url.strip_prefix("file://").map(std::path::Path::new)
+    }
+
+    /// What stands at `key`, as a person would download it.
+    pub async fn download(&self, key: &str) -> Option<Vec<u8>> {
+        if let Some(folder) = self.root_folder() {
+            return std::fs::read(folder.join(key)).ok();
+        }
+        let (s3, root) = s3(&self.url);
+        match s3.get(&Path::from(format!("{root}/{key}"))).await {
+            Ok(found) => Some(found.bytes().await.expect("the object can be read").to_vec()),
+            Err(object_store::Error::NotFound { .. }) => None,
+            Err(fault) => panic!("{key}: {fault}"),
+        }
+    }
+
+    /// Puts `body` at `key`, as a person would upload it.
+    pub async fn upload(&self, key: &str, body: Vec<u8>) {
+        if let Some(folder) = self.root_folder() {
+            let beside = self.folder.path().join("upload");
+            std::fs::write(&beside, body).expect("a file can be written");
+            std::fs::rename(&beside, folder.join(key)).expect("the store's folder is there");
+            return;
+        }
+        let (s3, root) = s3(&self.url);
+        let path = Path::from(format!("{root}/{key}"));
+        s3.put(&path, body.into()).await.expect("the object can be put");
+    }
+
+    /// Deletes what stands at `key`.
+    pub async fn remove(&self, key: &str) {
+        if let Some(folder) = self.root_folder() {
+            std::fs::remove_file(folder.join(key)).expect("the file is there");
+            return;
+        }
+        let (s3, root) = s3(&self.url);
+        s3.delete(&Path::from(format!("{root}/{key}"))).await.expect("the object can be deleted");
+    }
 }
 
 fn local_names(folder: &str) -> Vec<String> {
@@ -59,7 +100,8 @@ fn local_names(folder: &str) -> Vec<String> {
         .collect()
 }
 
-async fn s3_names(url: &str, folder: &str) -> Vec<String> {
+/// A client of the bucket of `url`, and the prefix that the URL names.
+fn s3(url: &str) -> (AmazonS3, &str) {
     let rest = url.strip_prefix("s3://").expect("an S3 URL");
     let (bucket, root) = rest.split_once('/').expect("a prefix was added");
     let s3 = AmazonS3Builder::from_env()
@@ -67,6 +109,11 @@ async fn s3_names(url: &str, folder: &str) -> Vec<String> {
         .with_allow_http(true)
         .build()
         .expect("the AWS_* variables describe the server");
+    (s3, root)
+}
+
+async fn s3_names(url: &str, folder: &str) -> Vec<String> {
+    let (s3, root) = s3(url);
     let prefix = Path::from(format!("{root}/{folder}"));
     let found: Vec<_> =
         s3.list(Some(&prefix)).try_collect().await.expect("the store can be listed");

@@ -1,0 +1,143 @@
+//! What people ask for: everything is indexed, compacted or split now.
+//!
+//! It takes its turn as the tasks in the background do, so that the same work is not done twice; but it
+//! waits for that only so long, because the commit is what keeps it right.
+
+use super::compact;
+use super::plan::Job;
+use super::turns::in_turn;
+use super::{Passed, Task, index};
+use crate::base::ids::Ulid;
+use crate::base::{Error, Result};
+use crate::engine::collection::Collection;
+use crate::engine::context::Context;
+use crate::engine::model::Consistency;
+use crate::manifest::{Manifest, Partition, SegmentMeta};
+use crate::partition::HashRange;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long to wait for segments on their way into memory.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often in a row others may be first before it is given up.
+const LOST_MAX: u32 = 64;
+
+/// Indexes all that was in the log when it was called.
+pub async fn index_all(context: &Context, collection: &Collection) -> Result<()> {
+    let wanted = collection.snapshot(Consistency::Strong, Duration::ZERO).await?.version();
+    if collection.view().look_now().await?.manifest.wal_indexed >= wanted {
+        return Ok(());
+    }
+    let work = async {
+        let mut lost = Lost::default();
+        loop {
+            let manifest = collection.view().look_now().await?.manifest;
+            if manifest.wal_indexed >= wanted {
+                return Ok(());
+            }
+            let snapshot = collection.snapshot(Consistency::Strong, Duration::ZERO).await?;
+            // Newer segments may be on their way into memory, under the tail.
+            if snapshot.tail.base == manifest.wal_indexed {
+                lost.count(index::pass(context, collection, snapshot).await?)?;
+            } else {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    };
+    in_turn(context, collection, Task::Index, work).await
+}
+
+/// Merges the segments that each partition has now into one, however large they are; how many partitions
+/// that were. Segments that are made meanwhile are left out, or it would never end in a collection that
+/// is written to all the time.
+pub async fn compact_all(context: &Context, collection: &Collection) -> Result<usize> {
+    let start = collection.view().look_now().await?.manifest;
+    let names = start.names();
+    let job = |partition: &Partition| {
+        let segments = partition.segments.iter();
+        let old: Vec<&SegmentMeta> =
+            segments.filter(|segment| segment.written.1 <= start.wal_indexed).collect();
+        let dirty = old.iter().any(|segment| segment.dead > 0 && names.contains(&segment.id));
+        let segments: Vec<Ulid> = old.iter().map(|segment| segment.id).collect();
+        (old.len() > 1 || dirty).then(|| Job::Merge { partition: partition.number, segments })
+    };
+    repeated(context, collection, job).await
+}
+
+/// Splits the records of the group `""` evenly among `count` partitions, which are to be more than there
+/// are; how many were split.
+pub async fn reshard(context: &Context, collection: &Collection, count: u32) -> Result<usize> {
+    let wanted = HashRange::even(count);
+    let job = |partition: &Partition| {
+        let ranges = wanted.iter().filter_map(|range| range.common(&partition.hashes));
+        let ranges: Vec<HashRange> = ranges.collect();
+        let splits = partition.group.is_empty() && ranges.len() > 1;
+        splits.then_some(Job::Split { partition: partition.number, ranges })
+    };
+    repeated(context, collection, job).await
+}
+
+/// Does the job of every partition that has one, until none has; how many partitions that were.
+async fn repeated(
+    context: &Context,
+    collection: &Collection,
+    job: impl Fn(&Partition) -> Option<Job>,
+) -> Result<usize> {
+    let rows_max = context.upkeep.segment_max_rows as u64;
+    let first = collection.view().look_now().await?.manifest;
+    if together(&first, rows_max, &job).is_empty() {
+        return Ok(0);
+    }
+    let work = async {
+        let (mut done, mut lost) = (BTreeSet::new(), Lost::default());
+        loop {
+            let manifest = collection.view().look_now().await?.manifest;
+            let jobs = together(&manifest, rows_max, &job);
+            if jobs.is_empty() {
+                return Ok(done.len());
+            }
+            let partitions: Vec<u32> = jobs.iter().map(Job::partition).collect();
+            let passed = compact::run(context, collection, manifest, jobs).await?;
+            lost.count(passed)?;
+            if passed == Passed::Done {
+                done.extend(partitions);
+            }
+        }
+    };
+    in_turn(context, collection, Task::Compact, work).await
+}
+
+/// The next jobs, one at least and no more than of `rows_max` rows, to be committed together: a manifest
+/// of thousands of partitions is large.
+fn together(
+    manifest: &Arc<Manifest>,
+    rows_max: u64,
+    job: impl Fn(&Partition) -> Option<Job>,
+) -> Vec<Job> {
+    let (mut jobs, mut rows) = (Vec::new(), 0);
+    for partition in &manifest.partitions {
+        let Some(job) = job(partition) else { continue };
+        rows += partition.live();
+        if rows > rows_max && !jobs.is_empty() {
+            break;
+        }
+        jobs.push(job);
+    }
+    jobs
+}
+
+/// Passes in a row that others were faster than.
+#[derive(Default)]
+struct Lost(u32);
+
+impl Lost {
+    fn count(&mut self, passed: Passed) -> Result<()> {
+        self.0 = if passed == Passed::Lost { self.0 + 1 } else { 0 };
+        if self.0 > LOST_MAX {
+            let what = "other instances keep changing the collection's segments; try again later";
+            return Err(Error::unavailable(what));
+        }
+        Ok(())
+    }
+}

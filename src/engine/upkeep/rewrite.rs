@@ -1,0 +1,213 @@
+//! The live rows of segments become segments.
+//!
+//! Each input is read once to find out where its rows go, and once for every group of targets that are
+//! made together, which hold [`GROUP_BYTES`] at most or are one. So memory is bounded by that, by one
+//! target, and by what was made, which waits until all is: what is put and not named is collected.
+
+use crate::base::ids::{Ulid, record_hash};
+use crate::base::{Error, Result};
+use crate::engine::context::Context;
+use crate::engine::segments::{Member, Resident, SegmentSet};
+use crate::index::{IndexParams, MergePart, Metric, Threads};
+use crate::manifest::Manifest;
+use crate::partition::HashRange;
+use crate::segment::SegmentBuilder;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use roaring::RoaringBitmap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes of inputs that are made into segments together, about.
+const GROUP_BYTES: u64 = 256 << 20;
+/// Segments that are read at a time.
+const READ_AT_A_TIME: usize = 8;
+/// A target that takes at least this share of its inputs' rows is merged of what is kept of their graphs;
+/// with fewer, a new graph is cheaper at the same recall (measured: `benches/kernel.py --merge`).
+const MERGED_SHARE: f64 = 0.5;
+/// The target of a row that has none.
+const NOWHERE: u32 = u32::MAX;
+
+/// A segment whose rows are written anew.
+#[derive(Debug, Clone)]
+pub(super) struct Input {
+    pub(super) id: Ulid,
+    pub(super) resident: Arc<Resident>,
+    /// The rows that were dead when it began.
+    pub(super) dead: RoaringBitmap,
+}
+
+impl Input {
+    fn live(&self) -> u64 {
+        u64::from(self.resident.segment().contents().rows) - self.dead.len()
+    }
+}
+
+/// Where rows go: those of a partition whose ids have a hash in a range.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    pub(super) partition: u32,
+    pub(super) hashes: HashRange,
+}
+
+/// The members of `set` that are `wanted`, brought into memory, the largest first: it is the rows of
+/// the others that are linked when graphs are merged.
+pub(super) async fn inputs(
+    context: &Context,
+    set: &SegmentSet,
+    wanted: impl Fn(&Member) -> bool,
+) -> Result<Vec<Input>> {
+    let name = &set.manifest().name;
+    let mut loads = Vec::new();
+    for member in set.members().iter().filter(|member| wanted(member)) {
+        loads.push(async move {
+            let resident = context.shelf.segment(name, member.partition, &member.meta).await?;
+            Ok::<_, Error>(Input { id: member.meta.id, resident, dead: member.dead.clone() })
+        });
+    }
+    let mut inputs: Vec<Input> = stream::iter(loads).buffered(READ_AT_A_TIME).try_collect().await?;
+    inputs.sort_by_key(Input::live);
+    inputs.reverse();
+    Ok(inputs)
+}
+
+/// A file for each of `targets` that has rows, of the live rows of all `inputs`. The targets' ranges
+/// ascend and do not overlap.
+pub(super) async fn made(
+    context: &Context,
+    manifest: &Manifest,
+    inputs: &[Input],
+    targets: &[Target],
+) -> Result<Vec<(u32, Bytes)>> {
+    let settings = &manifest.settings;
+    let (dimensions, metric) = (settings.dimensions as usize, settings.metric);
+    let shape = Shape { dimensions, metric, params: context.upkeep.index };
+    let (inputs, targets): (Arc<[Input]>, Arc<[Target]>) = (inputs.into(), targets.into());
+    let routes = {
+        let (inputs, targets) = (inputs.clone(), targets.clone());
+        Arc::new(context.env.background.run(move || Routes::of(&inputs, &targets)).await??)
+    };
+    let mut files = Vec::new();
+    for group in routes.groups(&inputs) {
+        let filled = {
+            let (inputs, routes, group) = (inputs.clone(), routes.clone(), group.clone());
+            let fill = move || routes.filled(&inputs, group, shape);
+            context.env.background.run(fill).await??
+        };
+        let mut works = Vec::new();
+        for (target, builder) in group.zip(filled).filter(|(_, builder)| builder.rows() > 0) {
+            let (inputs, routes) = (inputs.clone(), routes.clone());
+            let finish = move || routes.finished(&inputs, target, builder, shape.params);
+            let partition = targets[target].partition;
+            works.push(async move {
+                let file = context.env.background.run(finish).await??;
+                Ok::<_, Error>((partition, Bytes::from(file)))
+            });
+        }
+        let made = stream::iter(works).buffered(context.env.background.threads());
+        files.extend(made.try_collect::<Vec<_>>().await?);
+    }
+    Ok(files)
+}
+
+/// What all rows have in common.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    dimensions: usize,
+    metric: Metric,
+    params: IndexParams,
+}
+
+/// Which target each row of each input goes to.
+struct Routes {
+    of_inputs: Vec<Vec<u32>>,
+    /// The rows of each target.
+    rows: Vec<u64>,
+}
+
+impl Routes {
+    fn of(inputs: &[Input], targets: &[Target]) -> Result<Routes> {
+        let mut rows = vec![0; targets.len()];
+        let mut of_inputs = Vec::with_capacity(inputs.len());
+        for Input { resident, dead, .. } in inputs {
+            let segment = resident.segment();
+            let mut of_input = vec![NOWHERE; segment.contents().rows as usize];
+            for (row, to) in (0u32..).zip(&mut of_input).filter(|(row, _)| !dead.contains(*row)) {
+                let hash = record_hash(segment.id(row)?);
+                let before = targets.partition_point(|target| target.hashes.last < hash);
+                if targets.get(before).is_some_and(|target| target.hashes.contains(hash)) {
+                    *to = before as u32;
+                    rows[before] += 1;
+                }
+            }
+            of_inputs.push(of_input);
+        }
+        Ok(Routes { of_inputs, rows })
+    }
+
+    /// The targets, in groups that are made together.
+    fn groups(&self, inputs: &[Input]) -> Vec<Range<usize>> {
+        let bytes: u64 = inputs.iter().map(|input| input.resident.segment().bytes() as u64).sum();
+        let rows: u64 = self.of_inputs.iter().map(|of_input| of_input.len() as u64).sum();
+        let most = GROUP_BYTES / (bytes / rows.max(1)).max(1);
+        let (mut groups, mut start, mut held) = (Vec::new(), 0, 0);
+        for (target, rows) in self.rows.iter().enumerate() {
+            if target > start && held + rows > most {
+                groups.push(start..target);
+                (start, held) = (target, 0);
+            }
+            held += rows;
+        }
+        groups.push(start..self.rows.len());
+        groups
+    }
+
+    /// A builder with the rows of each target of a group.
+    fn filled(
+        &self,
+        inputs: &[Input],
+        group: Range<usize>,
+        shape: Shape,
+    ) -> Result<Vec<SegmentBuilder>> {
+        let builder = |_| SegmentBuilder::new(shape.dimensions, shape.metric);
+        let mut builders: Vec<SegmentBuilder> = group.clone().map(builder).collect();
+        for (input, of_input) in inputs.iter().zip(&self.of_inputs) {
+            SegmentBuilder::append(&mut builders, input.resident.segment(), |row| {
+                let to = of_input[row as usize] as usize;
+                group.contains(&to).then(|| to - group.start)
+            })?;
+        }
+        Ok(builders)
+    }
+
+    /// The file of a target.
+    fn finished(
+        &self,
+        inputs: &[Input],
+        target: usize,
+        builder: SegmentBuilder,
+        params: IndexParams,
+    ) -> Result<Vec<u8>> {
+        let all: usize = self.of_inputs.iter().map(Vec::len).sum();
+        if (builder.rows() as f64) < MERGED_SHARE * all as f64 {
+            return builder.finish(params, Threads::Pool);
+        }
+        let kept: Vec<Vec<u32>> = self
+            .of_inputs
+            .iter()
+            .map(|of_input| {
+                let rows = (0u32..).zip(of_input);
+                rows.filter(|(_, to)| **to as usize == target).map(|(row, _)| row).collect()
+            })
+            .collect();
+        let parts: Vec<MergePart<'_>> = inputs
+            .iter()
+            .zip(&kept)
+            .map(|(input, kept)| {
+                let index = input.resident.segment().index();
+                MergePart { index, kept: (kept.len() < index.len()).then_some(kept) }
+            })
+            .collect();
+        builder.finish_merged(&parts, params, Threads::Pool)
+    }
+}
