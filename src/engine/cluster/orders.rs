@@ -50,7 +50,7 @@ impl Orders {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                changed = orders.changed() => if changed.is_err() { return },
+                // Before the orders: where the membership has ended, the last view says why.
                 changed = views.changed() => {
                     if changed.is_err() || views.borrow_and_update().standing == Standing::Left {
                         return;
@@ -62,6 +62,7 @@ impl Orders {
                     self.keep_current().await;
                     self.report().await;
                 }
+                changed = orders.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(RETRY), if failed => {}
             }
             let wanted = *orders.borrow_and_update();
