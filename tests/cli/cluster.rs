@@ -46,7 +46,7 @@ fn nodes_are_seen_and_steered_and_their_store_tells_when_they_are_gone() {
     let cluster = |args: &[&str]| [&["cluster"], args, &at[..]].concat();
     until(&cluster(&["nodes"]), |answer| answer["nodes"].as_array().unwrap().len() == 2);
     let nodes = ok(&cluster(&["nodes"]));
-    let lines: Vec<&str> = nodes.lines().collect();
+    let lines: Vec<&str> = nodes.lines().map(str::trim).collect();
     assert!(lines[0].starts_with("NODE") && lines[0].ends_with("ENDPOINT"), "{nodes}");
     assert!(lines[1].contains("r") && lines[1].contains("reader"), "{nodes}");
     assert!(lines[1].contains(&reader.url) && lines[1].contains(" s ago"), "{nodes}");

@@ -74,7 +74,7 @@ async fn what_makes_work_late_or_the_cluster_unsure_degrades_an_instance() {
         .await;
         let vectors = "/v1/collections/things/vectors";
         until(word, async || {
-            let text = format!("{}", api.brainy.env().record_id());
+            let text = api.brainy.env().record_id();
             api.post(vectors, json!({"vectors": [{"vector": [1, 0], "text": text}]})).await;
             api.get(&format!("{vectors}/none")).await;
             is_degraded_by(&api, word).await
@@ -88,6 +88,32 @@ async fn what_makes_work_late_or_the_cluster_unsure_degrades_an_instance() {
     })
     .await;
     degraded("add a writer with index_enabled", |settings| settings.tail_max_bytes = 4_096).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_lags_too_many_bytes_behind_is_degraded_until_it_has_caught_up() {
+    let world = World::new();
+    let writer = world.node("w", Role::Writer, |_| {}).await;
+    let reader = world.node("r", Role::Reader, |settings| {
+        // It looks at the log only when it is asked to.
+        (settings.poll_interval_ms, settings.lag_max_ms) = (3_600_000, 0);
+        settings.lag_max_bytes = 1;
+    });
+    let (reader, things) = (reader.await, "/v1/collections/things");
+    let record = json!({"vectors": [{"id": "a", "vector": [1, 0]}]});
+    writer.post(&format!("{things}/vectors"), record.clone()).await.ok();
+    reader.get(&format!("{things}/vectors/a")).await.ok();
+    writer.post(&format!("{things}/vectors"), record).await.ok();
+    until("it lags", async || is_degraded_by(&reader, "lag_max_bytes").await).await;
+    let node = async || writer.get("/cluster/nodes/r").await.ok()["status"].take();
+    until("the others are told", async || node().await == "degraded").await;
+    let stats = writer.get("/cluster/replication/stats").await.ok();
+    assert_eq!(stats["readers"][0]["lagVersions"], 1, "{stats}");
+    assert!(stats["readers"][0]["lagBytes"].as_u64() > Some(1), "{stats}");
+    let strong = json!({"vector": [1, 0], "consistency": "strong"});
+    reader.post(&format!("{things}/search"), strong).await.ok();
+    until("it has caught up", async || reader.get("/health").await.status == 200).await;
+    until("the others are told", async || node().await == "active").await;
 }
 
 #[tokio::test]
