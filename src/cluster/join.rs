@@ -3,6 +3,7 @@
 use super::config::{Instance, Status};
 use super::member::{COMMAND_ATTEMPTS, Member, change};
 use super::membership::{MemberOptions, Peer, Presence};
+use super::standby::has_writer;
 use super::view::Standing;
 use crate::base::{Code, Error, Result};
 use std::time::Duration;
@@ -30,6 +31,8 @@ impl Member {
                 self.beat_due = Instant::now() + self.interval();
                 self.visible = (Instant::now(), self.own.beat);
                 self.observer.look(self.shared.config(), self.planned);
+                let (config, id) = (self.shared.config(), &*self.options.id);
+                self.saw_writer = has_writer(config, id, &self.observer);
                 self.publish();
                 return Ok(());
             }

@@ -20,7 +20,9 @@ const PARSED_MAX: usize = 4;
 /// Configs that were parsed lately, by etag: several instances in one process share it, so that each
 /// version is parsed and held once.
 #[derive(Debug, Clone, Default)]
-pub struct ParsedConfigs(Arc<Mutex<VecDeque<(Etag, Arc<SharedConfig>)>>>);
+pub struct ParsedConfigs(Arc<Mutex<VecDeque<Parsed>>>);
+
+type Parsed = (Etag, Arc<SharedConfig>);
 
 impl ParsedConfigs {
     fn get(&self, object: &Object) -> Result<Arc<SharedConfig>> {

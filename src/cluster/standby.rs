@@ -11,7 +11,7 @@ use crate::store::paths;
 use tokio::time::Instant;
 
 /// Whether anybody but `own` writes, as far as `observer` can tell.
-fn has_writer(config: &SharedConfig, own: &str, observer: &Observer) -> bool {
+pub(super) fn has_writer(config: &SharedConfig, own: &str, observer: &Observer) -> bool {
     config
         .instances
         .iter()

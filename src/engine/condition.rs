@@ -26,12 +26,14 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Of an instance, without asking the store. `view`: the cluster, where it has joined.
+    /// Of an instance, without asking the store. `lag_bytes`: of log that it is behind, where that was found
+    /// out. `view`: the cluster, where it has joined.
     pub(super) fn of(
         settings: &Settings,
         context: &Context,
         collections: &Collections,
         vitals: &InstanceMetrics,
+        lag_bytes: u64,
         view: Option<&ClusterView>,
     ) -> Condition {
         let mut condition = Condition::default();
@@ -42,6 +44,7 @@ impl Condition {
         condition.of_memory(settings, vitals.memory_usage);
         if context.duty.station().role.reads() {
             condition.of_lag(settings, vitals.lag_seconds);
+            condition.of_lag_bytes(settings, lag_bytes);
         }
         for collection in collections.all() {
             let name = &collection.manifest().name;
@@ -68,6 +71,16 @@ impl Condition {
         if most > 0.0 && seconds > most {
             self.degraded.push(format!(
                 "what is shown is {seconds:.0} s old, over lag_max_ms ({most:.0} s); see whether the store \
+                 answers and whether the instance has CPU to spare"
+            ));
+        }
+    }
+
+    fn of_lag_bytes(&mut self, settings: &Settings, bytes: u64) {
+        let most = settings.lag_max_bytes;
+        if most > 0 && bytes > most {
+            self.degraded.push(format!(
+                "{bytes} bytes of log are not shown yet, over lag_max_bytes ({most}); see whether the store \
                  answers and whether the instance has CPU to spare"
             ));
         }
@@ -115,18 +128,23 @@ mod tests {
     fn bounds_are_those_of_the_settings_and_zero_is_none() {
         let mut settings =
             Settings { memory_max_bytes: 100, lag_max_ms: 5_000, ..Default::default() };
+        settings.lag_max_bytes = 100;
         let mut condition = Condition::default();
         condition.of_memory(&settings, 100);
         condition.of_lag(&settings, 5.0);
+        condition.of_lag_bytes(&settings, 100);
         condition.of_tail(&settings, "c", settings.tail_max_bytes / 2);
         assert_eq!(condition, Condition::default());
         condition.of_memory(&settings, 101);
         condition.of_lag(&settings, 5.1);
+        condition.of_lag_bytes(&settings, 101);
         condition.of_tail(&settings, "c", settings.tail_max_bytes);
-        assert_eq!(condition.degraded.len(), 3);
+        assert_eq!(condition.degraded.len(), 4);
+        settings.lag_max_bytes = 0;
         (settings.memory_max_bytes, settings.lag_max_ms) = (0, 0);
         condition.of_memory(&settings, u64::MAX);
         condition.of_lag(&settings, f64::MAX);
-        assert_eq!(condition.degraded.len(), 3);
+        condition.of_lag_bytes(&settings, u64::MAX);
+        assert_eq!(condition.degraded.len(), 4);
     }
 }

@@ -484,10 +484,11 @@ impl FollowTask {
         Ok(self.tail.version().next() < floor)
     }
 
-    /// See guarantee 3.
+    /// See guarantee 4. Others who use the view may have seen the floor pass while the log was read.
     async fn is_believable(&self) -> Result<bool> {
-        if self.env.clock.since(self.view.last().looked) <= self.reading.grace / 2 {
-            return Ok(true);
+        let seen = self.view.last();
+        if self.env.clock.since(seen.looked) <= self.reading.grace / 2 {
+            return Ok(self.tail.version().next() >= seen.manifest.wal_floor);
         }
         Ok(!self.is_passed().await?)
     }

@@ -1,5 +1,6 @@
 //! The command line from outside: the built binary, its output and its exit codes.
 
+mod cluster;
 mod data;
 mod serving;
 mod settings;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod calls;
+mod cluster;
 mod layers;
 mod pages;
 mod server;

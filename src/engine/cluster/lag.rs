@@ -76,14 +76,17 @@ fn heads(view: &ClusterView, own: &InstanceMetrics) -> BTreeMap<String, u64> {
     heads
 }
 
-/// How far every live reader is, by what the heartbeats say.
+/// How far every live reader is, or `only` one, by what the heartbeats say.
 pub(super) async fn replication(
     store: &DynStore,
     view: &ClusterView,
     own: &InstanceMetrics,
+    only: Option<&str>,
 ) -> Result<Replication> {
     let heads = heads(view, own);
-    let readers: Vec<_> = living(view, own).filter(|(node, _)| node.entry.role.reads()).collect();
+    let readers: Vec<_> = living(view, own)
+        .filter(|(node, _)| node.entry.role.reads() && only.is_none_or(|id| node.id == id))
+        .collect();
     let mut wanted = BTreeSet::new();
     for (collection, applied) in readers.iter().flat_map(|(_, told)| &told.applied_versions) {
         let head = heads[collection];

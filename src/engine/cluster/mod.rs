@@ -28,6 +28,7 @@ use crate::engine::context::Context;
 use crate::engine::duty::Others;
 use crate::engine::model::{CollectionSpec, Metric};
 use crate::store::paths;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,8 @@ struct Inner {
     configured: Role,
     invitation: Mutex<Option<Invitation>>,
     membership: Mutex<Option<Membership>>,
+    /// Bytes of log that this instance is behind, as it found out last.
+    lag_bytes: AtomicU64,
     /// Held while somebody joins or leaves.
     moving: tokio::sync::Mutex<()>,
     /// Cancelled once another process has taken over our id.
@@ -81,6 +84,7 @@ impl Cluster {
             settings,
             invitation: Mutex::default(),
             membership: Mutex::default(),
+            lag_bytes: AtomicU64::new(0),
             moving: tokio::sync::Mutex::default(),
             ousted: CancellationToken::new(),
         }))
@@ -118,6 +122,7 @@ impl Cluster {
         let membership = self.member().ok_or_else(not_a_member)?;
         let left = membership.leave().await;
         *lock(&self.0.membership) = None;
+        self.0.lag_bytes.store(0, Ordering::Relaxed);
         tracing::info!(target: "brainy::cluster", id = %membership.id(), "left the cluster");
         left
     }
@@ -167,14 +172,30 @@ impl Cluster {
     pub async fn replication(&self) -> Result<Replication> {
         let view = self.view().ok_or_else(not_a_member)?;
         let own = self.0.vitals.sample();
-        lag::replication(&self.0.context.store, &view, &own).await
+        lag::replication(&self.0.context.store, &view, &own, None).await
+    }
+
+    /// Finds out how many bytes of log this instance is behind, where the settings bound them: that asks
+    /// the store, which judging its condition must not.
+    async fn weigh_lag(&self) {
+        let Inner { context, settings, .. } = &*self.0;
+        let Some(view) = self.view().filter(|_| settings.lag_max_bytes > 0) else { return };
+        let own = self.0.vitals.sample();
+        match lag::replication(&context.store, &view, &own, Some(&*view.id)).await {
+            Ok(found) => {
+                let bytes = found.readers.first().and_then(|lag| lag.bytes).unwrap_or(0);
+                self.0.lag_bytes.store(bytes, Ordering::Relaxed);
+            }
+            Err(error) => tracing::debug!(%error, "the lag in bytes could not be found out"),
+        }
     }
 
     /// Whether this instance is as it should be, without asking the store.
     pub fn condition(&self) -> Condition {
         let Inner { context, collections, settings, vitals, .. } = &*self.0;
-        let view = self.view();
-        Condition::of(settings, context, collections, &vitals.sample(), view.as_deref())
+        let (vitals, view) = (vitals.sample(), self.view());
+        let lag_bytes = self.0.lag_bytes.load(Ordering::Relaxed);
+        Condition::of(settings, context, collections, &vitals, lag_bytes, view.as_deref())
     }
 
     /// How this instance is doing, as its next heartbeat will say.

@@ -60,6 +60,7 @@ impl Orders {
                     }
                     // Collections that nobody reads are kept up to date as often as heartbeats tell.
                     self.keep_current().await;
+                    self.cluster.weigh_lag().await;
                     self.report().await;
                 }
                 changed = orders.changed() => if changed.is_err() { return },
