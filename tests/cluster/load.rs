@@ -81,7 +81,8 @@ impl Load {
 
     /// Adds a client. It tries each request at one endpoint after another until it is acknowledged.
     pub fn add(&mut self, name: &str, endpoints: &[&str]) {
-        let endpoints: Vec<String> = endpoints.iter().map(|url| format!("{url}{VECTORS}")).collect();
+        let endpoints: Vec<String> =
+            endpoints.iter().map(|url| format!("{url}{VECTORS}")).collect();
         let (name, http) = (name.to_owned(), self.http.clone());
         let (ledger, stop) = (self.ledger.clone(), self.stop.clone());
         self.clients.spawn(async move {

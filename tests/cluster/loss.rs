@@ -40,7 +40,9 @@ async fn a_killed_node_is_marked_dead_then_removed_and_the_others_go_on() {
     .await;
     load.goes_on(3).await;
     let (dead, gone) = (noticed - killed, removed - killed);
-    say(&format!("node loss: seen dead by all after {dead:.1?}, no longer listed after {gone:.1?}"));
+    say(&format!(
+        "node loss: seen dead by all after {dead:.1?}, no longer listed after {gone:.1?}"
+    ));
     let timeout = cluster.setting("instance_timeout_ms");
     assert!(dead <= timeout + SLACK, "{dead:?}");
     assert!(gone <= timeout + cluster.setting("instance_remove_ms") + SLACK, "{gone:?}");
@@ -62,7 +64,11 @@ async fn a_killed_leader_is_replaced_and_never_do_two_lead_in_one_epoch() {
         let mut old = nodes.remove(place);
         let lost = Instant::now();
         // A leader that stands still is as good as dead, until it wakes up.
-        if round == 1 { old.signal("STOP") } else { old.kill() }
+        if round == 1 {
+            old.signal("STOP")
+        } else {
+            old.kill()
+        }
         let found = until("another node leads", PATIENCE, async || {
             for node in &nodes {
                 let leader = node.status().await["leader"].take();
@@ -122,7 +128,8 @@ async fn from_a_crash_to_fully_operational_takes_less_than_19_seconds() {
 
     let crashed = Instant::now();
     writer.kill();
-    let written = until("writes go on", PATIENCE, async || load.ledger().next_after("", crashed)).await;
+    let written =
+        until("writes go on", PATIENCE, async || load.ledger().next_after("", crashed)).await;
     let operational = until("there is a leader and a writer", PATIENCE, async || {
         let led = reader.status().await["leader"]["state"] != "vacant";
         let health = reader.get("/cluster/health").await.1;

@@ -60,7 +60,8 @@ async fn when_the_store_goes_away_for_all_everybody_says_so_and_nobody_is_expire
     let reader = cluster.start("reader", "reader-1").await;
     reader.sees(2).await;
     assert_eq!(writer.write("before").await.0, 200);
-    until("the reader shows it", PATIENCE, async || reader.shows("before").await.then_some(())).await;
+    until("the reader shows it", PATIENCE, async || reader.shows("before").await.then_some(()))
+        .await;
     let sampler = Sampler::start(&cluster.http, &[&writer, &reader]);
 
     let away = folder.with_extension("away");
@@ -87,7 +88,8 @@ async fn when_the_store_goes_away_for_all_everybody_says_so_and_nobody_is_expire
         well - back
     ));
     assert_eq!(writer.write("after").await.0, 200);
-    until("the reader shows it", PATIENCE, async || reader.shows("after").await.then_some(())).await;
+    until("the reader shows it", PATIENCE, async || reader.shows("after").await.then_some(()))
+        .await;
     assert_eq!(sampler.dead(), BTreeSet::new(), "nobody was silent");
     sampler.check_leaders();
 }
@@ -159,8 +161,7 @@ async fn a_bucket_that_throttles_slows_writers_down_and_loses_nothing() {
     assert_eq!(node.get("/health/live").await.0, 200);
     proxy.set(Mode::Pass);
     let back = Instant::now();
-    let wrote =
-        until("writes go on", PATIENCE, async || load.ledger().next_after("", back)).await;
+    let wrote = until("writes go on", PATIENCE, async || load.ledger().next_after("", back)).await;
     let well = healthy(&node).await;
     say(&format!(
         "throttled for {:.1?}: degraded after {:.1?}; then writes go on after {:.1?}, healthy after \

@@ -32,11 +32,7 @@ impl Instance {
 
     /// Starts a process on a free port, with what `arrange` adds to its command line and environment,
     /// and does not wait for it. `name` names the files that it writes to.
-    pub fn spawn(
-        store: &TestStore,
-        name: &str,
-        arrange: impl FnOnce(&mut Command),
-    ) -> Instance {
+    pub fn spawn(store: &TestStore, name: &str, arrange: impl FnOnce(&mut Command)) -> Instance {
         let output = store.logs().join(format!("{name}.out"));
         let log = store.logs().join(format!("{name}.log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_brainy"));
