@@ -78,7 +78,7 @@ def options():
     parser.add_argument("--rounds", type=positive, default=7)
     parser.add_argument("--threads", type=positive, default=2, help="of a build")
     parser.add_argument("--filters", action="store_true", help="also search with rows left out")
-    parser.add_argument("--merge", action="store_true", help="also merge two halves")
+    parser.add_argument("--merge", action="store_true", help="also merge two halves, and leave rows out of an index")
     parser.add_argument("--clusters", action="store_true",
                         help="also say what the clusters nearest to a query hold")
     parser.add_argument("--parts", type=positives, metavar="N,...",

@@ -280,10 +280,10 @@ async fn what_is_done_by_hand_waits_for_its_turn_but_not_for_ever() {
     let mut other = Lease::new(store.clone(), env(2), key, "another".to_owned(), ttl);
     assert!(other.hold().await.unwrap().is_some());
 
-    let started = Instant::now();
-    let (indexed, ()) = tokio::join!(brainy.index(&name()), async {
+    let (things, started) = (name(), Instant::now());
+    let (indexed, ()) = tokio::join!(brainy.index(&things), async {
         sleep(ttl / 2).await;
-        let stats = brainy.stats(&name()).await.unwrap();
+        let stats = brainy.stats(&things).await.unwrap();
         assert_eq!(stats.info.indexed_version.0, 0, "it is the turn of another");
         other.release().await.unwrap();
     });
@@ -303,7 +303,7 @@ async fn what_is_done_by_hand_waits_for_its_turn_but_not_for_ever() {
     let started = Instant::now();
     tokio::select! {
         biased;
-        indexed = brainy.index(&name()) => indexed.unwrap(),
+        indexed = brainy.index(&things) => indexed.unwrap(),
         () = renewals => {}
     }
     assert!(started.elapsed() >= 2 * ttl, "{:?}", started.elapsed());

@@ -4,7 +4,7 @@ use super::config::{ClusterSettings, InstanceMetrics, Status};
 use super::election::Leadership;
 use super::member::{Command, LEAVE_MAX, Member, slow_leave};
 use super::shared::ParsedConfigs;
-use super::view::{ClusterView, Orders};
+use super::view::{ClusterView, LeaderState, LeaderView, Orders};
 use crate::base::settings::{Role, Settings};
 use crate::base::{Code, Env, Error, Result};
 use crate::store::{DynStore, Key};
@@ -176,7 +176,14 @@ impl Membership {
 
     /// The whole cluster as it was read last.
     pub fn view(&self) -> Arc<ClusterView> {
-        self.view.borrow().clone()
+        let view = self.view.borrow().clone();
+        let LeaderView { epoch, state, .. } = view.leader;
+        if state != LeaderState::Acting || self.leadership.epoch() == Some(epoch) {
+            return view;
+        }
+        // A lease runs out by itself, also where the process stood still and could not say so.
+        let leader = LeaderView { id: None, epoch, state: LeaderState::Vacant };
+        Arc::new(ClusterView { leader, ..(*view).clone() })
     }
 
     /// Views as they come.

@@ -163,7 +163,7 @@ impl Follower {
     }
 
     /// What has been applied; looks first where the last look is older than two poll intervals. A
-    /// store that does not answer leaves what is there.
+    /// store that is out of reach leaves what is there.
     pub async fn eventual(&self) -> Result<Snapshot> {
         self.last_read.touch();
         let published = self.published.borrow().clone();
@@ -171,7 +171,7 @@ impl Follower {
             return Ok(published.snapshot);
         }
         match tokio::time::timeout(REFRESH_MAX, self.sync()).await {
-            Ok(Err(error)) if !error.is_transient() => return Err(error),
+            Ok(Err(error)) if !is_out_of_reach(&error) => return Err(error),
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => {
                 tracing::warn!("the store does not answer; reading what is there")
@@ -268,6 +268,11 @@ impl Drop for Share {
     fn drop(&mut self) {
         self.set(0, 0);
     }
+}
+
+/// Whether the store does not answer, or not to us: its folder is not mounted, or credentials have run out.
+fn is_out_of_reach(error: &Error) -> bool {
+    error.is_transient() || matches!(error.code(), Code::StoreDenied | Code::StoreNotFound)
 }
 
 type Loading = oneshot::Receiver<Result<Arc<SegmentSet>>>;
@@ -479,10 +484,11 @@ impl FollowTask {
         Ok(self.tail.version().next() < floor)
     }
 
-    /// See guarantee 3.
+    /// See guarantee 4. Others who use the view may have seen the floor pass while the log was read.
     async fn is_believable(&self) -> Result<bool> {
-        if self.env.clock.since(self.view.last().looked) <= self.reading.grace / 2 {
-            return Ok(true);
+        let seen = self.view.last();
+        if self.env.clock.since(seen.looked) <= self.reading.grace / 2 {
+            return Ok(self.tail.version().next() >= seen.manifest.wal_floor);
         }
         Ok(!self.is_passed().await?)
     }

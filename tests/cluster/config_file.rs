@@ -65,6 +65,13 @@ impl Scene {
 async fn a_deleted_config_is_written_again() {
     let scene = scene().await;
     scene.reader.order("reader-1", "reader").await;
+    for node in [&scene.writer, &scene.reader] {
+        until("both know of the order", PATIENCE, async || {
+            let (_, ordered) = node.get("/cluster/nodes/reader-1").await;
+            (ordered["wantedRole"] == "reader").then_some(())
+        })
+        .await;
+    }
     let version = scene.version().await;
     scene.cluster.store.remove(CONFIG).await;
     scene.load.goes_on(3).await;
@@ -115,6 +122,14 @@ async fn a_broken_config_is_reported_with_its_place_and_nothing_stops() {
         .await;
     }
     assert!(beats().await > first);
+    // Instances come and go as ever.
+    let third = scene.cluster.start("reader", "reader-2").await;
+    for node in [&scene.writer, &scene.reader, &third] {
+        node.sees(3).await;
+    }
+    third.terminate();
+    scene.writer.sees(2).await;
+    scene.reader.sees(2).await;
     scene.load.goes_on(3).await;
     let stands = scene.cluster.store.download(CONFIG).await.expect("it is there");
     assert_eq!(stands, broken.into_bytes(), "what a person has to repair is left alone");

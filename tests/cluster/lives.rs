@@ -98,6 +98,11 @@ impl Restarts<'_> {
                 }
             }
             *node = next_life;
+            let from = self.requests.get();
+            until("clients go on", PATIENCE, async || {
+                (self.requests.get() >= from + 50).then_some(())
+            })
+            .await;
         }
         self.done.set(true);
     }
@@ -140,7 +145,7 @@ async fn a_rolling_restart_of_five_nodes_fails_no_request_of_a_client_that_retri
         run.repeated.get(),
         run.failed.borrow().len()
     ));
-    assert!(run.requests.get() > 100, "there was a load");
+    assert!(run.repeated.get() > 0, "the restarts were noticed");
     assert!(run.failed.borrow().is_empty(), "{:#?}", run.failed.borrow());
     nodes[0].sees(5).await;
 }

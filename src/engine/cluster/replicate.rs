@@ -42,14 +42,21 @@ pub(super) async fn wait(
         readers.map(|node| (node.id.to_owned(), node.entry.endpoint.clone())).collect();
     let waits = readers.into_iter().map(|(id, endpoint)| async move {
         let asked = async {
-            if let Some(endpoint) = endpoint
-                && peers.applied(&endpoint, collection, version, limit).await.is_ok()
-            {
-                return;
+            let Some(endpoint) = endpoint else { return std::future::pending().await };
+            if peers.applied(&endpoint, collection, version, limit).await.is_err() {
+                // Its heartbeats may still tell.
+                std::future::pending().await
             }
-            told(membership, &id, collection, version).await;
         };
-        timeout_at(deadline, asked).await.is_err().then_some(id)
+        // Both at once: one that stands still takes connections and never answers.
+        let shown = async {
+            tokio::select! {
+                biased;
+                () = asked => {}
+                () = told(membership, &id, collection, version) => {}
+            }
+        };
+        timeout_at(deadline, shown).await.is_err().then_some(id)
     });
     let behind: Vec<String> =
         stream::iter(waits).buffered(AT_A_TIME).filter_map(std::future::ready).collect().await;

@@ -60,7 +60,7 @@ pub async fn compact_all(context: &Context, collection: &Collection) -> Result<u
             segments.filter(|segment| segment.written.1 <= start.wal_indexed).collect();
         let dirty = old.iter().any(|segment| segment.dead > 0 && names.contains(&segment.id));
         let segments: Vec<Ulid> = old.iter().map(|segment| segment.id).collect();
-        (old.len() > 1 || dirty).then(|| Job::Merge { partition: partition.number, segments })
+        (old.len() > 1 || dirty).then_some(Job::Merge { partition: partition.number, segments })
     };
     repeated(context, collection, job).await
 }

@@ -154,7 +154,9 @@ impl Upkeep {
                     next = self.next_look();
                     if !self.worker.context.duty.station().takes_writes() {
                         // What is under way comes to its end; the rest is for others.
-                        waiting.drain(..).for_each(|name| drop(names.remove(&name)));
+                        for name in waiting.drain(..) {
+                            names.remove(&name);
+                        }
                         self.worker.give_back().await;
                         continue;
                     }
