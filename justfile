@@ -50,6 +50,10 @@ servers ACTION="start":
 s3 NAME="seaweedfs":
     scripts/s3-server with {{NAME}} cargo test --test s3 --test blackbox
 
+# Nodes killed, stopped and cut off from the bucket, on one server: just cluster seaweedfs
+cluster NAME="seaweedfs":
+    scripts/s3-server with {{NAME}} cargo test --test cluster
+
 # Vectors per second and dollars per million, against LanceDB on one S3 server
 bench-ingest *ARGS:
     benches/ingest.py {{ARGS}}

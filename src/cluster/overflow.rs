@@ -173,9 +173,15 @@ impl Overflow {
     }
 
     /// The ids of objects that say nothing new to `config` and have not changed for `age`, and of those
-    /// that have left.
-    pub(super) fn leftovers(&self, config: &SharedConfig, age: Duration) -> Vec<String> {
-        let left = |heartbeat: &Heartbeat| heartbeat.instance.status == Status::Left;
+    /// that have left; those stay as long where `others_read` the objects themselves.
+    pub(super) fn leftovers(
+        &self,
+        config: &SharedConfig,
+        age: Duration,
+        others_read: bool,
+    ) -> Vec<String> {
+        let left =
+            |heartbeat: &Heartbeat| heartbeat.instance.status == Status::Left && !others_read;
         let over = self.known.iter().filter(|(id, known)| {
             let Some(heartbeat) = &known.heartbeat else { return false };
             let old = self.env.clock.steady_since(known.since) >= age;

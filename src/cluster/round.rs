@@ -247,7 +247,8 @@ impl Member {
     /// Deletes overflow heartbeats that nobody needs.
     async fn clean(&mut self, epoch: u64) -> Result<()> {
         let age = self.options.timing.instance_timeout * 2;
-        let leftovers = self.overflow.leftovers(self.shared.config(), age);
+        let broken = self.shared.fault.is_some();
+        let leftovers = self.overflow.leftovers(self.shared.config(), age, broken);
         for id in leftovers.into_iter().take(LEFTOVERS_MAX) {
             if self.leadership.epoch() != Some(epoch) {
                 break;

@@ -151,7 +151,11 @@ async fn a_heartbeat_replaces_only_the_life_that_it_may() {
     assert_eq!(config.instances["older"].status, Status::Dead);
     assert!(!overflow.fold(&mut config), "folding twice changes nothing");
     // Who has left needs no object any more; the others may say something new yet.
-    assert_eq!(overflow.leftovers(&config, Duration::from_secs(60)), ["leaves"]);
+    assert_eq!(overflow.leftovers(&config, Duration::from_secs(60), false), ["leaves"]);
+    assert!(
+        overflow.leftovers(&config, Duration::from_secs(60), true).is_empty(),
+        "others read it"
+    );
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(overflow.leftovers(&config, Duration::from_secs(60)).len(), 6);
+    assert_eq!(overflow.leftovers(&config, Duration::from_secs(60), false).len(), 6);
 }

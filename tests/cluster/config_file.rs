@@ -51,8 +51,11 @@ impl Scene {
     async fn ends_well(self) {
         self.load.goes_on(3).await;
         for node in [&self.writer, &self.reader] {
-            let (status, config) = node.get("/cluster/config").await;
-            assert_eq!((status, &config["fault"]), (200, &Value::Null), "{config}");
+            until("all have taken up the sound config", PATIENCE, async || {
+                let (status, config) = node.get("/cluster/config").await;
+                (status == 200 && config["fault"].is_null()).then_some(())
+            })
+            .await;
             assert_eq!(node.get("/health").await.0, 200);
         }
         assert_eq!(self.sampler.dead(), BTreeSet::new(), "both lived all the time");

@@ -63,13 +63,15 @@ async fn a_standby_steps_in_for_a_writer_that_leaves_and_does_not_before() {
     assert_eq!(refused["error"]["details"]["writers"], serde_json::json!([writer.url]));
     assert_eq!(writer.write("first").await.0, 200);
 
-    let asked = Instant::now();
     writer.terminate();
     assert_eq!(writer.ended().await.code(), Some(0), "{}", writer.log_tail());
+    let left = Instant::now();
     let wrote = until("the standby writes", PATIENCE, async || {
         (standby.write("second").await.0 == 200).then(Instant::now)
     })
     .await;
-    say(&format!("standby: wrote {:.1?} after the writer was told to stop", wrote - asked));
-    assert!(wrote - asked < cluster.setting("instance_timeout_ms") * 3);
+    let took = wrote - left;
+    say(&format!("standby: wrote {took:.1?} after the writer had left"));
+    // It need not wait until it counts the writer as dead.
+    assert!(took < cluster.setting("instance_timeout_ms"), "{took:?}");
 }
