@@ -5,7 +5,7 @@
 
 `/health/live` beside it is the floor: the same server, connection and client, without parsing a
 body, looking up a collection or answering JSON. What the engine says it took is subtracted last.
-Uses wrk; BRAINY_TEST_BIN names another binary than the release build.
+Uses wrk; BRAINY_TEST_BIN names another binary than the one that is shipped (profile dist).
 """
 
 import argparse
@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "release" / "brainy")
+BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "dist" / "brainy")
 DIMENSIONS = 384
 SEARCH = "/v1/collections/empty/search"
 # wrk's own summary is rounded; this prints microseconds.
@@ -42,7 +42,7 @@ def main():
     tool = [ROOT / "scripts" / "tool", "wrk"]
     wrk = subprocess.run(tool, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     if not os.environ.get("BRAINY_TEST_BIN"):
-        subprocess.run(["cargo", "build", "--release", "--bin", "brainy"], cwd=ROOT, check=True)
+        subprocess.run(["cargo", "build", "--profile", "dist", "--bin", "brainy"], cwd=ROOT, check=True)
     command = [BINARY, "serve", "--store", "memory:", "--role", "hybrid", "--listen", "127.0.0.1:0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -11,7 +11,7 @@ over HTTP, with its rows in columns as LanceDB gets them and vectors in base64. 
 
 Requests are counted by the S3 server, for both alike, and priced as S3 Standard in us-east-1.
 The script starts the server, makes its own Python environment in the cache, and removes all data.
-BRAINY_TEST_BIN names another binary than the release build.
+BRAINY_TEST_BIN names another binary than the one that is shipped (profile dist).
 """
 
 import argparse
@@ -30,7 +30,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "release" / "brainy")
+BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "dist" / "brainy")
 DOLLARS_PER_PUT = 0.005 / 1000  # PUT, COPY, POST, LIST
 DOLLARS_PER_GET = 0.0004 / 1000  # GET, HEAD and the rest; DELETE is free
 DIMENSIONS = 384
@@ -319,7 +319,7 @@ def main():
     if not (args.data / "minilm-wordnet-50k").is_dir():
         sys.exit(f"no data set in {args.data}; BRAINY_TEST_DATA names another folder")
     if not os.environ.get("BRAINY_TEST_BIN"):
-        subprocess.run(["cargo", "build", "--release", "--bin", "brainy"], cwd=ROOT, check=True)
+        subprocess.run(["cargo", "build", "--profile", "dist", "--bin", "brainy"], cwd=ROOT, check=True)
     state = tempfile.mkdtemp(prefix="brainy-bench-")
     os.environ["BRAINY_TEST_S3_STATE"] = state
     server = ROOT / "scripts" / "s3-server"

@@ -22,7 +22,7 @@ answer counts also for the requests that it held up), which raises p99; times ta
 corrected in the same way. A recall belongs to the data set, and a debug build to no table.
 
 The Python packages, pinned, are installed into an environment of their own in the cache (see
-scripts/tool). BRAINY_TEST_BIN names another binary than the release build, BRAINY_TEST_DATA another
+scripts/tool). BRAINY_TEST_BIN names another binary than the one that is shipped (profile dist), BRAINY_TEST_DATA another
 folder than ../shared/data.
 """
 
@@ -105,7 +105,7 @@ def main():
     }
     args = options(modules)
     if not os.environ.get("BRAINY_TEST_BIN"):
-        subprocess.run(["cargo", "build", "--release", "--bin", "brainy"], cwd=ROOT, check=True)
+        subprocess.run(["cargo", "build", "--profile", "dist", "--bin", "brainy"], cwd=ROOT, check=True)
     sys.exit(args.run(args))
 
 

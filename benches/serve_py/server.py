@@ -18,7 +18,7 @@ from .data import DIMENSIONS, METRIC, row_of
 from .report import progress
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "release" / "brainy")
+BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "dist" / "brainy")
 COLLECTION = "bench"
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40

@@ -132,13 +132,12 @@ mod tests {
         let seen = compute.clone();
         assert!(compute.run(move || seen.is_idle()).await.unwrap());
         let pool = compute.clone();
-        let blocked = tokio::spawn(async move { pool.run(move || held.recv()).await });
-        // On one thread, the task gets as far as handing its work over.
-        tokio::task::yield_now().await;
+        let mut blocked = std::pin::pin!(pool.run(move || held.recv()));
+        assert!(futures::poll!(&mut blocked).is_pending(), "its work was handed over");
         let seen = compute.clone();
         assert!(!compute.run(move || seen.is_idle()).await.unwrap());
         drop(release);
-        blocked.await.unwrap().unwrap().unwrap_err();
+        blocked.await.unwrap().unwrap_err();
         assert!(!Compute::Inline.is_idle() && !Compute::pool(1).unwrap().is_idle());
     }
 

@@ -1,6 +1,7 @@
 //! Deliberately broken builds: the simulation must catch each of them, or it proves nothing.
 //!
-//! Without the feature `defects` every question is answered `false` at compile time.
+//! They are there in builds with `debug_assertions` only. In a release every question is answered `false` at
+//! compile time.
 
 /// One way to be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,25 +35,25 @@ impl Defect {
 /// The defects that are switched on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Defects {
-    #[cfg(feature = "defects")]
+    #[cfg(debug_assertions)]
     active: Option<Defect>,
 }
 
 impl Defects {
     /// Switches one defect on.
-    #[cfg(feature = "defects")]
+    #[cfg(debug_assertions)]
     pub fn only(defect: Defect) -> Self {
         Defects { active: Some(defect) }
     }
 
     /// Whether `defect` is on.
-    #[cfg(feature = "defects")]
+    #[cfg(debug_assertions)]
     pub fn has(self, defect: Defect) -> bool {
         self.active == Some(defect)
     }
 
-    /// Whether `defect` is on: never, in a build without the feature.
-    #[cfg(not(feature = "defects"))]
+    /// Whether `defect` is on: never, in a release.
+    #[cfg(not(debug_assertions))]
     #[inline(always)]
     pub const fn has(self, _defect: Defect) -> bool {
         false

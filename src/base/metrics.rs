@@ -398,8 +398,19 @@ mod tests {
     #[test]
     fn the_documentation_lists_every_metric() {
         let metrics = Metrics::default();
+        // A family without members does not appear.
+        let (op, outcome, task) = ("get", "ok", "index");
+        metrics.store_requests.get_or_create(&StoreLabels { op, outcome }).inc();
+        metrics.store_seconds.get_or_create(&OpLabels { op }).observe(0.1);
+        metrics.store_cost_dollars.get_or_create(&OpLabels { op }).inc();
+        metrics.upkeep_running.get_or_create(&TaskLabels { task }).inc();
+        metrics.upkeep_seconds.get_or_create(&TaskLabels { task }).observe(0.1);
+        metrics.cluster_writes.get_or_create(&ClusterLabels { outcome }).inc();
+        let node = NodeLabels { node: "a".to_owned() };
+        metrics.replication_lag_seconds.get_or_create(&node).set(0.1);
+        let http = HttpLabels { route: "/docs".to_owned(), method: "GET", status: 200 };
+        metrics.http_requests.get_or_create(&http).inc();
         let text = metrics.encode();
-        // Families without members do not appear as lines, but have their help.
         let mut served: Vec<&str> = text
             .lines()
             .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())

@@ -42,8 +42,8 @@ fn nodes_are_seen_and_steered_and_their_store_tells_when_they_are_gone() {
     let store = Store::new();
     let writer = serve(&store, "w", "writer");
     let mut reader = serve(&store, "r", "reader");
-    let at = ["--url", &writer.url];
-    let cluster = |args: &[&str]| [&["cluster"], args, &at[..]].concat();
+    let url = writer.url.clone();
+    let cluster = |args: &[&'static str]| [&["cluster"], args, &["--url", &url]].concat();
     until(&cluster(&["nodes"]), |answer| answer["nodes"].as_array().unwrap().len() == 2);
     let nodes = ok(&cluster(&["nodes"]));
     let lines: Vec<&str> = nodes.lines().map(str::trim).collect();

@@ -5,7 +5,7 @@
 //! ```text
 //! cargo test --test simulation -- --seeds 1000           # seeds 0..1000
 //! cargo test --test simulation -- --seed 17 --trace      # one seed, every event
-//! cargo test --test simulation --features defects -- --defect skip-floor-check
+//! cargo test --test simulation -- --defect skip-floor-check
 //! ```
 //!
 //! To add an actor, write a file in `actors/` and name it in `actors::spawn_all`.
@@ -59,14 +59,14 @@ fn parse() -> Result<Args, String> {
     Ok(args)
 }
 
-#[cfg(feature = "defects")]
+#[cfg(debug_assertions)]
 fn defects(defect: Option<Defect>) -> Defects {
     defect.map_or_else(Defects::default, Defects::only)
 }
 
-#[cfg(not(feature = "defects"))]
+#[cfg(not(debug_assertions))]
 fn defects(defect: Option<Defect>) -> Defects {
-    assert!(defect.is_none(), "--defect needs --features defects");
+    assert!(defect.is_none(), "--defect needs a build with debug assertions");
     Defects::default()
 }
 

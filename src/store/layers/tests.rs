@@ -161,7 +161,7 @@ async fn the_cost_of_requests_is_estimated_by_their_kind() {
         get(&store, &key()).await.unwrap();
     }
     for _ in 0..3 {
-        store.put_if(&key(), Bytes::from("12"), Precondition::Absent).await;
+        let _ = store.put_if(&key(), Bytes::from("12"), Precondition::Absent).await;
     }
     store.delete(&key()).await.unwrap();
     let cost = |op| env.metrics.store_cost_dollars.get_or_create(&OpLabels { op }).get();
