@@ -126,7 +126,7 @@ impl Load {
         while let Some(ended) = self.clients.join_next().await {
             ended.expect("no client panicked");
         }
-        let ledger = self.ledger();
+        let ledger = std::mem::take(&mut *self.ledger());
         let (newest, last) = ledger.last();
         let search = json!({"vector": [1.0, 2.0], "k": 1, "minVersion": newest, "waitMs": 30_000});
         let (status, answer) = reader.post(SEARCH, &search).await;

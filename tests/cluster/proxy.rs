@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// What becomes of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     mode: watch::Sender<Mode>,
-    task: JoinHandle<()>,
+    _tasks: JoinSet<()>,
 }
 
 impl Proxy {
@@ -34,13 +34,15 @@ impl Proxy {
         let address = listener.local_addr().expect("it has an address");
         let mode = watch::Sender::new(Mode::Pass);
         let modes = mode.subscribe();
-        let task = tokio::spawn(async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.expect("connections can be accepted");
-                tokio::spawn(connection(client, upstream.clone(), modes.clone()));
+                connections.spawn(connection(client, upstream.clone(), modes.clone()));
             }
         });
-        Proxy { address, mode, task }
+        Proxy { address, mode, _tasks: tasks }
     }
 
     pub fn url(&self) -> String {
@@ -49,12 +51,6 @@ impl Proxy {
 
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -5,7 +5,7 @@ use reqwest::Method;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// Between two looks at all nodes.
@@ -28,7 +28,7 @@ pub struct Seen {
 
 /// A task that asks all nodes again and again, until it is dropped.
 pub struct Sampler {
-    task: JoinHandle<()>,
+    _task: JoinSet<()>,
     nodes: Arc<Mutex<Vec<(String, String)>>>,
     seen: Arc<Mutex<Seen>>,
 }
@@ -36,8 +36,9 @@ pub struct Sampler {
 impl Sampler {
     pub fn start(http: &reqwest::Client, nodes: &[&Node]) -> Sampler {
         let (listed, seen) = (Arc::default(), Arc::new(Mutex::new(Seen::default())));
-        let task = tokio::spawn(run(http.clone(), Arc::clone(&listed), seen.clone()));
-        let sampler = Sampler { task, nodes: listed, seen };
+        let mut task = JoinSet::new();
+        task.spawn(run(http.clone(), Arc::clone(&listed), seen.clone()));
+        let sampler = Sampler { _task: task, nodes: listed, seen };
         for node in nodes {
             sampler.add(node);
         }
@@ -64,12 +65,6 @@ impl Sampler {
             assert_eq!(leaders.len(), 1, "{leaders:?} led in epoch {epoch}");
         }
         assert!(seen.deposed.is_empty(), "{:?}", seen.deposed);
-    }
-}
-
-impl Drop for Sampler {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
