@@ -2,8 +2,9 @@
 
 use super::serving::Server;
 use super::{Store, fails, ok, ok_json};
+use brainy::base::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A server that tells soon what has become of it.
 fn serve(store: &Store, id: &str, role: &str) -> Server {
@@ -27,13 +28,13 @@ fn serve(store: &Store, id: &str, role: &str) -> Server {
 /// Asks until the answer is as it should be.
 #[track_caller]
 fn until(args: &[&str], holds: impl Fn(&Value) -> bool) -> Value {
-    let started = Instant::now();
+    let started = SystemClock.mark();
     loop {
         let answer = ok_json(args);
         if holds(&answer) {
             return answer;
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "{args:?}: {answer}");
+        assert!(SystemClock.since(started) < Duration::from_secs(60), "{args:?}: {answer}");
     }
 }
 

@@ -20,7 +20,7 @@ impl Vitals for Busy {
             cache_hit_rate: 0.973,
             memory_usage: 8_123_456_789,
             requests_per_second: 1_234.567,
-            average_latency_ms: 3.25,
+            average_latency_ms: 2.345,
             error_rate: 0.001,
             applied_versions: [("products".into(), 123_456), ("documents".into(), 98_765)].into(),
             resident_segments: 321,

@@ -13,6 +13,7 @@ use crate::cluster::{self, Membership, Standing, Status};
 use crate::engine::context::Context;
 use crate::engine::duty::Station;
 use crate::store::probe::{Effort, probe, require_safe};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long until an order that could not be carried out is tried again.
@@ -128,7 +129,8 @@ impl Orders {
             false => Status::Degraded,
         };
         let (role, told) = &self.told;
-        if *told != status && matches!(told, Status::Active | Status::Degraded) {
+        let leaving = self.cluster.0.leaving.load(Ordering::Relaxed);
+        if !leaving && *told != status && matches!(told, Status::Active | Status::Degraded) {
             self.tell(*role, status).await;
         }
     }
