@@ -23,8 +23,8 @@
 //! themselves (what is far from a query is too much alike for 8 bits).
 
 use kernel_bench::index::{
-    Effort, Flat, Index, IndexParams, MergePart, Metric, Part, RowSet, Rows, Scratch, Search, Threads,
-    Vectors, search_parts,
+    Effort, Flat, Index, IndexParams, MergePart, Metric, Part, RowSet, Rows, Scratch, Search,
+    Threads, Vectors, search_parts,
 };
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
