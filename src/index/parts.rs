@@ -13,6 +13,7 @@ use super::measure::measured_first;
 use super::scan::{Kept, Run};
 use super::search::EF_MAX;
 use super::{Effort, Index, RowSet, Scratch, Threads, Vectors};
+use std::cell::RefCell;
 use std::cmp::Ordering;
 
 /// A walk over a share of all rows is as wide as one over all of them times this power of the share
@@ -193,8 +194,15 @@ pub fn search_parts<'s>(
     order.sort_by_key(|&part| std::cmp::Reverse(parts[part].len()));
     let (together, kept) = together(parts, &order, aim, share);
     order.retain(|part| !together.contains(part));
-    for &part in &order {
-        scratch.look_into(query, parts, part, aim, share(part));
+    if threads == Threads::Pool
+        && order.len() > 1
+        && order.iter().all(|&part| parts[part].allowed.is_none())
+    {
+        scratch.look_into_all(query, parts, &order, aim, share);
+    } else {
+        for &part in &order {
+            scratch.look_into(query, parts, part, aim, share(part));
+        }
     }
     if !together.is_empty() {
         scratch.scan_together(query, parts, &together, kept, aim, threads);
@@ -235,12 +243,49 @@ fn together(
     (together, kept)
 }
 
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// The scratch space of a thread that takes a share of another's search.
+struct Lent(Scratch);
+
+impl Default for Lent {
+    fn default() -> Lent {
+        Lent(SCRATCH.take())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        SCRATCH.set(std::mem::take(&mut self.0));
+    }
+}
+
 impl Scratch {
     /// Adds to what was found what a part holds that may be among the best.
     fn look_into(&mut self, query: &[f32], parts: &[Part<'_>], part: usize, aim: Aim, share: f32) {
         self.prepare(0, parts[part].codes(), query);
         let bound = self.bound_so_far(aim.k);
         parts[part].look(part as u32, aim, share, bound, self);
+    }
+
+    /// The same for parts without a filter, each by the thread that comes to it first. (What one finds is
+    /// no bound for the others then, but walks make no use of one.)
+    fn look_into_all(
+        &mut self,
+        query: &[f32],
+        parts: &[Part<'_>],
+        order: &[usize],
+        aim: Aim,
+        share: impl Fn(usize) -> f32 + Sync,
+    ) {
+        let found = Threads::Pool.map(order.len(), Lent::default, |Lent(scratch), at| {
+            scratch.found.clear();
+            scratch.look_into(query, parts, order[at], aim, share(order[at]));
+            scratch.found.clone()
+        });
+        found.into_iter().for_each(|found| self.found.extend(found));
     }
 
     /// The same for several parts, all of whose rows are scanned, as if they were one.
