@@ -29,7 +29,7 @@ impl App {
 pub async fn status(State(app): State<Shared>) -> Reply {
     let view = app.brainy.cluster().view();
     let vitals = app.brainy.cluster().vitals();
-    let (start_time, uptime_seconds) = app.health.running(&app.brainy);
+    let (start_time, uptime_seconds) = app.health.running();
     let own = view.as_ref().and_then(|view| view.node(&view.id));
     let vacant = LeaderBody { id: None, epoch: 0, state: "vacant" };
     let condition = app.brainy.condition();
