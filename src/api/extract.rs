@@ -8,6 +8,7 @@ use crate::api::Shared;
 use crate::api::error::ApiError;
 use crate::api::types::{Decode, Limits};
 use crate::base::ids::CollectionName;
+use crate::base::json::Object;
 use crate::base::{Code, Error, Result};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -111,8 +112,8 @@ pub fn broken_body(error: &axum::Error) -> Error {
 }
 
 fn decode<T: Decode>(bytes: &[u8], limits: &Limits) -> Result<T> {
-    match serde_json::from_slice::<T::Wire<'_>>(bytes) {
-        Ok(wire) => T::decode(wire, limits),
+    match serde_json::from_slice::<Object<T::Wire<'_>>>(bytes) {
+        Ok(Object(wire)) => T::decode(wire, limits),
         Err(error) => Err(explain::<T>(bytes, error)),
     }
 }
@@ -123,7 +124,7 @@ fn explain<T: Decode>(bytes: &[u8], error: serde_json::Error) -> Error {
         return Error::invalid("the body is empty; send a JSON object");
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let fault = match serde_path_to_error::deserialize::<_, T::Wire<'_>>(&mut json) {
+    let fault = match serde_path_to_error::deserialize::<_, Object<T::Wire<'_>>>(&mut json) {
         Err(fault) => fault,
         // The value itself is right, so something follows it.
         Ok(_) => return Error::invalid(format!("the body is not one JSON value: {error}")),
