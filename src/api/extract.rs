@@ -234,55 +234,41 @@ impl FromRequestParts<Shared> for InCollection {
     }
 }
 
-/// The record that a path names; percent-decoded, so that an id may hold any character.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path, names("id"))]
-pub struct RecordId(
-    /// The record's id, percent-encoded (`/` as `%2F`).
-    #[param(min_length = 1, max_length = 512, example = "doc-1")]
-    pub String,
-);
+/// What a path names by one of its segments; percent-decoded, so that it may hold any character.
+macro_rules! named {
+    ($(#[doc = $doc:literal] $name:ident, $parameter:tt, #[doc = $inner:literal] ($($rule:tt)*);)*) => {$(
+        #[doc = $doc]
+        #[derive(IntoParams)]
+        #[into_params(parameter_in = Path, names($parameter))]
+        pub struct $name(
+            #[doc = $inner]
+            #[param($($rule)*)]
+            pub String,
+        );
 
-impl FromRequestParts<Shared> for RecordId {
-    type Rejection = ApiError;
+        impl FromRequestParts<Shared> for $name {
+            type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
-        Ok(RecordId(parameter(parts, app, "id").await?))
-    }
+            async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+                Ok($name(parameter(parts, app, $parameter).await?))
+            }
+        }
+    )*};
 }
 
-/// The instance that a path names.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path, names("id"))]
-pub struct NodeId(
-    /// The instance's id.
-    #[param(min_length = 1, max_length = 128, example = "reader-01")]
-    pub String,
-);
-
-impl FromRequestParts<Shared> for NodeId {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
-        Ok(NodeId(parameter(parts, app, "id").await?))
-    }
-}
-
-/// The entry of the shared state that a path names.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path, names("key"))]
-pub struct StateKey(
-    /// The entry's key, percent-encoded (`/` as `%2F`).
-    #[param(pattern = "^[A-Za-z0-9._/-]{1,256}$", example = "jobs%2Fnightly")]
-    pub String,
-);
-
-impl FromRequestParts<Shared> for StateKey {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
-        Ok(StateKey(parameter(parts, app, "key").await?))
-    }
+named! {
+    /// The record that a path names.
+    RecordId, "id",
+        /// The record's id, percent-encoded (`/` as `%2F`).
+        (min_length = 1, max_length = 512, example = "doc-1");
+    /// The instance that a path names.
+    NodeId, "id",
+        /// The instance's id.
+        (min_length = 1, max_length = 128, example = "reader-01");
+    /// The entry of the shared state that a path names.
+    StateKey, "key",
+        /// The entry's key, percent-encoded (`/` as `%2F`).
+        (pattern = "^[A-Za-z0-9._/-]{1,256}$", example = "jobs%2Fnightly");
 }
 
 async fn parameter(parts: &mut Parts, app: &Shared, name: &str) -> Result<String> {
