@@ -103,7 +103,7 @@ impl App {
     operation_id = "getLiveness",
     responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
 pub async fn live(State(app): State<Shared>) -> Reply {
-    app.live_body("alive", "failed", app.brainy.condition().fatal)
+    app.live_body("alive", "failed", app.brainy.cluster().fatal())
 }
 
 /// Whether the instance should get requests
@@ -115,7 +115,7 @@ pub async fn live(State(app): State<Shared>) -> Reply {
     responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
 pub async fn ready(State(app): State<Shared>) -> Reply {
     let mut warnings = app.not_ready().await;
-    warnings.extend(app.brainy.condition().fatal);
+    warnings.extend(app.brainy.cluster().fatal());
     app.live_body("ready", "not ready", warnings)
 }
 

@@ -23,7 +23,7 @@ use crate::cluster::{
 };
 use crate::engine::catalog::PARTITIONS_MAX;
 use crate::engine::collections::Collections;
-use crate::engine::condition::Condition;
+use crate::engine::condition::{self, Condition};
 use crate::engine::context::Context;
 use crate::engine::duty::Others;
 use crate::engine::model::{CollectionSpec, Metric};
@@ -199,6 +199,11 @@ impl Cluster {
         let (vitals, view) = (vitals.sample(), self.view());
         let lag_bytes = self.0.lag_bytes.load(Ordering::Relaxed);
         Condition::of(settings, context, collections, &vitals, lag_bytes, view.as_deref())
+    }
+
+    /// Why this instance must stop: of its condition what a probe asks for, without looking at the rest.
+    pub fn fatal(&self) -> Vec<String> {
+        condition::fatal(&self.0.context, self.view().as_deref())
     }
 
     /// How this instance is doing, as its next heartbeat will say.
