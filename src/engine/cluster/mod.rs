@@ -15,7 +15,7 @@ pub use lag::{CollectionLag, NodeLag, Replication};
 pub use replicate::Peers;
 
 use crate::base::ids::{CollectionName, Seq};
-use crate::base::settings::{ReplicationMode, Role, Settings};
+use crate::base::settings::{DistanceMetric, ReplicationMode, Role, Settings};
 use crate::base::{Code, Error, Result};
 use crate::cluster::{
     ClusterSettings, ClusterView, ConfigFault, InstanceMetrics, MemberOptions, Membership,
@@ -264,11 +264,10 @@ impl Cluster {
             .with("expected", agreed)
             .with("found", dimensions));
         }
-        let metric = agreed.distance_metric.as_deref();
         Ok(CollectionSpec {
             name: name.clone(),
             dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
-            metric: metric.map_or(Metric::Cosine, metric_named),
+            metric: agreed.distance_metric.map_or(Metric::Cosine, measured_by),
             partition_count: None,
             partitioner: None,
             description: None,
@@ -313,17 +312,16 @@ fn shared_settings(settings: &Settings) -> ClusterSettings {
         partition_count: settings.partition_count.map(u64::from),
         embedding_model: settings.embedding_model.clone(),
         dimensions: settings.dimensions.map(u64::from),
-        distance_metric: settings.distance_metric.map(|metric| metric.name().to_owned()),
+        distance_metric: settings.distance_metric,
         ..ClusterSettings::default()
     }
 }
 
-/// Instances agree on the names when they join.
-fn metric_named(name: &str) -> Metric {
-    match name {
-        "euclidean" => Metric::Euclidean,
-        "dot" => Metric::Dot,
-        _ => Metric::Cosine,
+fn measured_by(agreed: DistanceMetric) -> Metric {
+    match agreed {
+        DistanceMetric::Cosine => Metric::Cosine,
+        DistanceMetric::Euclidean => Metric::Euclidean,
+        DistanceMetric::Dot => Metric::Dot,
     }
 }
 
