@@ -28,7 +28,7 @@ use crate::engine::context::Context;
 use crate::engine::duty::Others;
 use crate::engine::model::{CollectionSpec, Metric};
 use crate::store::paths;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -64,8 +64,6 @@ struct Inner {
     lag_bytes: AtomicU64,
     /// Held while somebody joins or leaves.
     moving: tokio::sync::Mutex<()>,
-    /// Whether the others were told that this instance is about to leave.
-    leaving: AtomicBool,
     /// Cancelled once another process has taken over our id.
     ousted: CancellationToken,
 }
@@ -88,7 +86,6 @@ impl Cluster {
             membership: Mutex::default(),
             lag_bytes: AtomicU64::new(0),
             moving: tokio::sync::Mutex::default(),
-            leaving: AtomicBool::new(false),
             ousted: CancellationToken::new(),
         }))
     }
@@ -276,7 +273,6 @@ impl Cluster {
 
     /// Says that this instance is about to leave, so that nobody sends it more.
     pub async fn drain(&self) {
-        self.0.leaving.store(true, Ordering::Relaxed);
         if let Some(membership) = self.member() {
             let role = self.0.context.duty.station().role;
             let told = membership.update_self(role, Status::Draining);
