@@ -161,7 +161,7 @@ pub async fn applied(State(app): State<Shared>, Query(query): Query<AppliedQuery
     let collection = CollectionName::new(&query.collection)?;
     let wait = Duration::from_millis(query.wait_ms);
     let wanted = Consistency::AtLeast { version: Seq(query.min_version), wait };
-    let version = app.brainy.applied(&collection, wanted).await?.0;
+    let version = app.brainy.applied(&collection, wanted).await?.map(|version| version.0);
     json(StatusCode::OK, &AppliedVersionBody { version })
 }
 
