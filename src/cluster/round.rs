@@ -8,6 +8,7 @@ use super::membership::MemberOptions;
 use super::view::Standing;
 use crate::base::{Code, Error, Result};
 use serde_json::Map;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -69,7 +70,9 @@ impl Member {
         let written = match direct {
             true => self.write(work).await,
             false => {
-                self.keep_folded(fold);
+                if fold && self.shared.fault.is_some() {
+                    self.keep_folded();
+                }
                 Err(self.shared.unreadable())
             }
         };
@@ -164,7 +167,8 @@ impl Member {
         let every = match epoch {
             Some(_) if !self.is_small() || broken || !self.overflow.is_empty() => self.pace(),
             Some(_) => self.interval(),
-            None if broken && self.is_small() => self.pace(),
+            // A standby has to know when the writer dies.
+            None if broken && (self.is_small() || self.own.standby) => self.pace(),
             None if helps => Duration::ZERO,
             None => return false,
         };
@@ -173,12 +177,10 @@ impl Member {
     }
 
     /// Takes up what was collected while the object cannot be written.
-    fn keep_folded(&mut self, fold: bool) {
-        if !fold || self.shared.fault.is_none() {
-            return;
-        }
+    pub(super) fn keep_folded(&mut self) {
         let mut next = (**self.shared.config()).clone();
         self.overflow.fold(&mut next);
+        let next = Arc::new(next);
         self.observer.look(&next, self.planned);
         self.shared.keep_in_mind(next);
     }
