@@ -59,11 +59,11 @@ impl Member {
         let helps = self.helps(epoch);
         let fold = self.folds(epoch, helps);
         if fold {
+            self.collected = Some(Instant::now());
             // Our own heartbeat must not wait for others'; what was collected before is folded again.
             if let Err(error) = self.overflow.collect().await {
                 tracing::warn!(%error, "could not collect heartbeats");
             }
-            self.collected = Some(Instant::now());
         }
         let work = Work { beat, fold, epoch };
         let direct = self.shared.is_writable() && (self.is_small() || epoch.is_some() || helps);
@@ -281,7 +281,11 @@ impl Member {
         // A death is noticed when it is due, not at the next look.
         let death = self.observer.next_death().map(|death| death.max(pace / 20));
         let look = death.map_or(pace, |death| death.min(pace));
-        self.beat_due.min(now + look).max(now)
+        // To collect the heartbeats of thousands takes seconds, which must not come on top of the pace.
+        let collects = self.leadership.epoch().is_some() && !self.is_small();
+        let next = self.collected.filter(|_| collects).map(|began| began + pace);
+        let next = next.map_or(now + look, |next| next.max(now + pace / 10).min(now + look));
+        self.beat_due.min(next).max(now)
     }
 }
 
