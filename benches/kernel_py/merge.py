@@ -49,7 +49,7 @@ def compare(answer, merged, ours, args):
     for number in range(args.rounds):
         for run in (merged, rebuilt) if number % 2 == 0 else (rebuilt, merged):
             run.turn()
-    halves, merge, rebuild = (answer[f"{part}Seconds"] for part in ("halves", "merge", "rebuild"))
+    halves, merge, rebuild = (answer[f"{part}Seconds"] for part in ("parts", "merge", "rebuild"))
     print(f"\nmerge: halves {halves:.2f} s, merge {merge:.2f} s, rebuild {rebuild:.2f} s: "
           f"a merge takes {merge / rebuild:.2f}x of a rebuild")
     print(f"\n{'width':>6} {'recall merged':>14} {'rebuilt':>8} {'searches/s merged':>18} "

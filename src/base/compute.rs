@@ -1,5 +1,8 @@
-//! The compute pool: all CPU-heavy work (search, index builds, compression) goes through here, so
+//! Pools of threads: all CPU-heavy work (search, index builds, compression) goes through here, so
 //! that it never stalls the I/O threads and the simulation can run it inline.
+//!
+//! A pool takes one piece of work after another, so what is short must not stand behind what is long:
+//! each kind has threads of its own, and the system shares the cores out among them by priority.
 
 use crate::base::{Error, Result};
 use std::panic::AssertUnwindSafe;
@@ -7,10 +10,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
-/// How far background threads stand back: beside busy threads they get about a tenth of a core's time,
-/// so that indexing goes on, if slowly, on a machine that is never idle.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
+/// How far threads stand back behind others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Not at all.
+    Normal,
+    /// Beside a busy thread of normal priority they get a quarter of a core's time.
+    Lower,
+    /// Beside a busy thread they get about a tenth of a core's time, so that indexing goes on, if slowly,
+    /// on a machine that is never idle.
+    Background,
+}
+
+impl Priority {
+    /// On Linux a priority is a thread's own; elsewhere it would be the whole process's.
+    #[cfg(target_os = "linux")]
+    fn niceness(self) -> Option<i32> {
+        match self {
+            Priority::Normal => None,
+            Priority::Lower => Some(5),
+            Priority::Background => Some(10),
+        }
+    }
+}
 
 /// Where CPU-heavy work runs.
 #[derive(Debug, Clone)]
@@ -47,19 +69,11 @@ impl Drop for UnderWay {
 
 impl Compute {
     /// A pool with one thread per core, or `threads` where that is not 0.
-    pub fn pool(threads: usize) -> Result<Self> {
-        Self::build(rayon::ThreadPoolBuilder::new().num_threads(threads), "compute")
-    }
-
-    /// The same, of threads that give way to all others where the system knows of priorities.
-    pub fn background_pool(threads: usize) -> Result<Self> {
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        Self::build(builder.start_handler(|_| give_way()), "background")
-    }
-
-    fn build(builder: rayon::ThreadPoolBuilder, name: &'static str) -> Result<Self> {
-        builder
+    pub fn pool(name: &'static str, threads: usize, priority: Priority) -> Result<Self> {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
             .thread_name(move |index| format!("brainy-{name}-{index}"))
+            .start_handler(move |_| stand_back(priority))
             .build()
             .map(|threads| Pool { threads, under_way: AtomicUsize::new(0) })
             .map(|pool| Compute::Pool(Arc::new(pool)))
@@ -111,13 +125,16 @@ impl Compute {
     }
 }
 
-/// Lets other threads go before the calling one.
-fn give_way() {
-    // On Linux a priority is a thread's own; elsewhere it would be the whole process's.
+/// Gives the calling thread its priority where the system knows of such.
+fn stand_back(priority: Priority) {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "background threads keep their priority");
+    if let Some(niceness) = priority.niceness()
+        && let Err(error) = rustix::process::setpriority_process(None, niceness)
+    {
+        tracing::debug!(%error, "a thread keeps its priority");
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = priority;
 }
 
 #[cfg(test)]
@@ -127,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pool_knows_whether_it_has_nothing_else_to_do() {
-        let compute = Compute::pool(2).unwrap();
+        let compute = Compute::pool("test", 2, Priority::Normal).unwrap();
         let (release, held) = std::sync::mpsc::channel::<()>();
         let seen = compute.clone();
         assert!(compute.run(move || seen.is_idle()).await.unwrap());
@@ -138,12 +155,15 @@ mod tests {
         assert!(!compute.run(move || seen.is_idle()).await.unwrap());
         drop(release);
         blocked.await.unwrap().unwrap_err();
-        assert!(!Compute::Inline.is_idle() && !Compute::pool(1).unwrap().is_idle());
+        assert!(
+            !Compute::Inline.is_idle()
+                && !Compute::pool("test", 1, Priority::Lower).unwrap().is_idle()
+        );
     }
 
     #[tokio::test]
     async fn work_runs_and_panics_become_errors() {
-        for compute in [Compute::Inline, Compute::pool(2).unwrap()] {
+        for compute in [Compute::Inline, Compute::pool("test", 2, Priority::Background).unwrap()] {
             assert_eq!(compute.run(|| 6 * 7).await.unwrap(), 42);
             let error = compute.run(|| panic!("on purpose")).await.unwrap_err();
             assert_eq!(error.code(), Code::Internal);

@@ -1,7 +1,7 @@
 //! Everything nondeterministic that an instance depends on, in one value.
 
 use crate::base::clock::{Clock, SystemClock};
-use crate::base::compute::Compute;
+use crate::base::compute::{Compute, Priority};
 use crate::base::defect::Defects;
 use crate::base::metrics::Metrics;
 use crate::base::rng::{Rng, SeededRng};
@@ -18,7 +18,10 @@ pub struct Env {
     pub rng: Arc<dyn Rng>,
     /// The instance's tasks.
     pub tasks: Tasks,
-    /// Where CPU-heavy work runs for which somebody waits.
+    /// Where searches run, and nothing that takes longer.
+    pub searches: Compute,
+    /// Where other CPU-heavy work runs for which somebody waits: large bodies, the tail, segments on their
+    /// way into memory.
     pub compute: Compute,
     /// Where CPU-heavy work runs that gives way to it.
     pub background: Compute,
@@ -29,14 +32,15 @@ pub struct Env {
 }
 
 impl Env {
-    /// The real machine, with `threads` compute threads (0: one per core).
+    /// The real machine, with `threads` threads for each kind of work (0: one per core).
     pub fn system(threads: usize) -> Result<Self> {
         Ok(Env {
             clock: Arc::new(SystemClock),
             rng: Arc::new(SeededRng::from_os()),
             tasks: Tasks::default(),
-            compute: Compute::pool(threads)?,
-            background: Compute::background_pool(threads)?,
+            searches: Compute::pool("search", threads, Priority::Normal)?,
+            compute: Compute::pool("compute", threads, Priority::Lower)?,
+            background: Compute::pool("background", threads, Priority::Background)?,
             metrics: Arc::new(Metrics::of_process()),
             defects: Defects::default(),
         })
@@ -48,6 +52,7 @@ impl Env {
             clock,
             rng: Arc::new(SeededRng::new(seed)),
             tasks: Tasks::default(),
+            searches: Compute::Inline,
             compute: Compute::Inline,
             background: Compute::Inline,
             metrics: Arc::default(),

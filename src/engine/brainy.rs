@@ -279,7 +279,7 @@ impl Brainy {
             }
             Ok(FetchedRecords { records, missing, version })
         };
-        self.0.context.env.compute.run(fetch).await?
+        self.0.context.env.searches.run(fetch).await?
     }
 
     /// One page of records, ordered by id; `limit` 1..=10,000.
@@ -345,7 +345,7 @@ impl Brainy {
         }
         let snapshot = asked.scope(self.pin(&collection, &wanted)).await?;
         let mut responses =
-            search::run_all(&self.0.context.env.compute, snapshot, settings.metric, requests)
+            search::run_all(&self.0.context.env.searches, snapshot, settings.metric, requests)
                 .await?;
         let took = started.elapsed();
         responses.iter_mut().for_each(|response| response.stats.took = took);

@@ -168,22 +168,22 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Answers searches on one snapshot, many of them on all threads of the compute pool.
+/// Answers searches on one snapshot, many of them on all threads of a pool.
 pub async fn run_all(
-    compute: &Compute,
+    pool: &Compute,
     snapshot: OpenSnapshot,
     metric: Metric,
     mut requests: Vec<SearchRequest>,
 ) -> Result<Vec<SearchResponse>> {
-    let at_a_time = requests.len().div_ceil(compute.threads()).max(SEARCHES_PER_THREAD);
+    let at_a_time = requests.len().div_ceil(pool.threads()).max(SEARCHES_PER_THREAD);
     let mut shares = Vec::new();
     while !requests.is_empty() {
         let rest = requests.split_off(requests.len().min(at_a_time));
         let (share, snapshot) = (std::mem::replace(&mut requests, rest), snapshot.clone());
-        let pool = compute.clone();
-        shares.push(compute.run(move || {
+        let threads = pool.clone();
+        shares.push(pool.run(move || {
             // Throughput first: a search has other threads to itself only where they have nothing to do.
-            let threads = if pool.is_idle() { Threads::Pool } else { Threads::One };
+            let threads = if threads.is_idle() { Threads::Pool } else { Threads::One };
             run(&snapshot, metric, &share, threads)
         }));
     }

@@ -2,27 +2,33 @@
 
 use super::search::EF_MAX;
 use super::vectors::Picked;
-use super::{Effort, Index, Scratch, Search, Threads};
+use super::{Effort, Index, RowSet, Scratch, Search, Threads};
 
 /// What a search aims at that says nothing of it.
 pub(super) const DEFAULT_RECALL: f32 = 0.98;
 /// Results that recall is measured at.
 const K: usize = 10;
-/// Rows held back as queries, at most, and the share of all rows at most.
-const QUERIES: usize = 128;
+/// Rows that are queries, at most, and the share of all rows at most.
+const QUERIES: usize = 1_024;
 const QUERIES_SHARE: usize = 20;
 /// Where walks are this wide and recall is this good, more effort is not tried out.
 const WIDE: usize = 400;
 const ENOUGH: f32 = 0.99;
-/// Recall is measured on few queries, so a little more than was asked for is aimed at.
-const MARGIN: f32 = 0.003;
+/// Rows that all walks of one width keep together, at most: of more queries a part is tried.
+const KEPT_TOGETHER: usize = 1 << 16;
+/// Queries that are tried whatever their walks keep.
+const TRIED_MIN: usize = 32;
+/// Standard deviations between what was measured and what is promised.
+const DEVIATIONS: f32 = 1.0;
+/// A query that misses one result is likely to miss another: its results count as this many fewer.
+const CLUSTERING: f32 = 2.5;
 
 /// What walks over an index gave.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Calibration {
     /// Rows of the index when it was measured.
     pub(super) rows: u32,
-    /// Pairs of a walk's width and the recall measured with it, both ascending.
+    /// Pairs of a walk's width and the recall that it has at least, both ascending.
     pub(super) points: Vec<(u32, f32)>,
 }
 
@@ -30,60 +36,107 @@ pub(super) struct Calibration {
 const GROWTH: f32 = 0.32;
 
 impl Calibration {
-    /// Of an index whose rows are all to be looked at.
-    pub(super) fn scan() -> Calibration {
-        Calibration { rows: 0, points: Vec::new() }
-    }
-
-    /// How many of `rows` rows are held back as queries.
-    pub(super) fn held_back(rows: usize) -> usize {
-        QUERIES.min(rows / QUERIES_SHARE)
-    }
-
-    /// Measures an index, of which `vectors` are the rows, by queries that are not in it.
-    pub(super) fn measure(
-        index: &Index,
-        vectors: Picked<'_>,
-        queries: Picked<'_>,
-        threads: Threads,
-    ) -> Calibration {
-        let count = queries.len();
-        let farthest: Vec<f32> = threads.map(count, Scratch::default, |scratch, at| {
-            let results = index.search_all(queries.get(at), K, &vectors, scratch);
-            results.last().map_or(f32::MAX, |result| result.distance)
-        });
-        let mut points = Vec::new();
-        let mut ef = K;
-        while count > 0 && ef < index.len().min(EF_MAX) {
-            let found: Vec<usize> = threads.map(count, Scratch::default, |scratch, at| {
-                let search =
-                    Search { k: K, effort: Effort::Ef(ef), allowed: None, vectors: Some(&vectors) };
-                let results = index.search(queries.get(at), &search, scratch);
-                results.iter().filter(|result| result.distance <= farthest[at]).count()
-            });
-            let recall = found.iter().sum::<usize>() as f32 / (count * K.min(index.len())) as f32;
-            points.push((ef as u32, recall));
-            if recall >= 0.9995 || (recall >= ENOUGH && ef >= WIDE) {
-                break;
-            }
-            ef += ef.div_ceil(4);
-        }
-        // More effort never is less recall, but for chance.
-        for at in 1..points.len() {
-            points[at].1 = points[at].1.max(points[at - 1].1);
-        }
-        Calibration { rows: index.len() as u32, points }
+    /// Measures an index, of which `vectors` are the rows, by some of its own rows, to which no way
+    /// leads meanwhile. Walks for other queries need to be as wide or, by up to a tenth, less: what is
+    /// near a row was linked with that row, and not with what else is near.
+    pub(super) fn measure(index: &mut Index, vectors: Picked<'_>, threads: Threads) -> Calibration {
+        let rows = index.len() as u32;
+        let mut queries = spread(rows as usize, QUERIES.min(rows as usize / QUERIES_SHARE));
+        // Walks start from these, so there always is a way to them.
+        queries.retain(|query| !index.entries.contains(query));
+        let is_other = |row: &u32| queries.binary_search(row).is_err();
+        let others: RowSet = (0..rows).filter(is_other).collect();
+        let without = index.graph.among(&others);
+        let graph = std::mem::replace(&mut index.graph, without);
+        let points = index.recall(vectors, &queries, &others, threads);
+        index.graph = graph;
+        Calibration { rows, points }
     }
 
     /// The width of walks over now `rows` rows for a recall of `k` results. Beyond what was measured
     /// the widest is given.
     pub(super) fn ef(&self, recall: f32, k: usize, rows: usize) -> usize {
-        let wanted = (recall + MARGIN).min(0.9995);
-        let enough = self.points.iter().find(|point| point.1 >= wanted).or(self.points.last());
+        let wanted = recall.min(0.9995);
+        let enough = self.points.iter().position(|point| point.1 >= wanted);
+        let at = enough.unwrap_or(self.points.len().saturating_sub(1));
         // An index without points is small enough to be scanned.
-        let Some(&(ef, _)) = enough else { return EF_MAX };
+        let Some(&(mut ef, reached)) = self.points.get(at) else { return EF_MAX };
+        // Recall rises ever more slowly, so between two widths there is at least what a line says.
+        if let Some(&(narrower, less)) = at.checked_sub(1).and_then(|at| self.points.get(at))
+            && enough.is_some()
+        {
+            let share = (wanted - less) / (reached - less);
+            ef = narrower + ((ef - narrower) as f32 * share).ceil() as u32;
+        }
         let growth = (rows as f32 / self.rows.max(1) as f32).max(1.0).powf(GROWTH);
         // As many more as there are more results.
         (ef as f32 * growth).round() as usize + k.saturating_sub(K)
     }
+}
+
+impl Index {
+    /// The recall of walks of rising width for these rows as queries, to be found being the `others`.
+    fn recall(
+        &self,
+        vectors: Picked<'_>,
+        queries: &[u32],
+        others: &RowSet,
+        threads: Threads,
+    ) -> Vec<(u32, f32)> {
+        let count = queries.len();
+        let farthest: Vec<f32> = threads.map(count, Scratch::default, |scratch, at| {
+            let results = self.search_all(
+                vectors.get(queries[at] as usize),
+                K,
+                Some(others),
+                &vectors,
+                scratch,
+            );
+            results.last().map_or(f32::MAX, |result| result.distance)
+        });
+        let wanted = K.min(self.len());
+        // A query whose results are all found by a walk is taken to find them by a wider one, too.
+        let (mut missing, mut stands_for): (Vec<usize>, f32) = ((0..count).collect(), 1.0);
+        let mut points: Vec<(u32, f32)> = Vec::new();
+        let mut ef = K;
+        while count > 0 && ef < self.len().min(EF_MAX) {
+            let most = (KEPT_TOGETHER / ef).max(TRIED_MIN);
+            if missing.len() > most {
+                stands_for *= missing.len() as f32 / most as f32;
+                missing = (0..most).map(|at| missing[at * missing.len() / most]).collect();
+            }
+            let misses: Vec<usize> = threads.map(missing.len(), Scratch::default, |scratch, at| {
+                let at = missing[at];
+                let search =
+                    Search { k: K, effort: Effort::Ef(ef), allowed: None, vectors: Some(&vectors) };
+                let results = self.search(vectors.get(queries[at] as usize), &search, scratch);
+                let found = results.iter().filter(|result| result.distance <= farthest[at]);
+                wanted.saturating_sub(found.count())
+            });
+            let missed = misses.iter().sum::<usize>() as f32 * stands_for;
+            let recall = surely(missed, (count * wanted) as f32);
+            // More effort never is less recall, but for chance.
+            points.push((ef as u32, points.last().map_or(recall, |last| recall.max(last.1))));
+            if missed == 0.0 || (recall >= ENOUGH && ef >= WIDE) {
+                break;
+            }
+            let mut misses = misses.iter();
+            missing.retain(|_| misses.next().is_some_and(|&misses| misses > 0));
+            ef += ef.div_ceil(4);
+        }
+        points
+    }
+}
+
+/// `count` of so many rows, evenly spread.
+fn spread(rows: usize, count: usize) -> Vec<u32> {
+    (0..count).map(|at| ((2 * at + 1) * rows / (2 * count)) as u32).collect()
+}
+
+/// The recall of which one can be sure when `missed` of `wanted` results were missed.
+fn surely(missed: f32, wanted: f32) -> f32 {
+    // One more, so that a sample without misses does not promise that there are none.
+    let missed = (missed + 1.0) / (wanted + 1.0);
+    let deviation = (missed * (1.0 - missed).max(0.0) * CLUSTERING / wanted).sqrt();
+    (1.0 - missed - DEVIATIONS * deviation).max(0.0)
 }

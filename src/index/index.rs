@@ -5,7 +5,7 @@ use super::clusters::{Clusters, arrange};
 use super::code::{Code, LINES_MAX, RowQueries, SCALAR_DIMS_MAX};
 use super::codes::Codes;
 use super::graph::{
-    Bulk, Graph, GraphBuilder, HnswRs, Input, NONE, Plan, by_proximity, entries, link,
+    Bulk, Graph, GraphBuilder, HnswRs, Input, NONE, Plan, by_proximity, connect, entries, link,
 };
 use super::integer::Line;
 use super::pool::ROWS_MAX;
@@ -104,25 +104,35 @@ impl Index {
         assert_eq!(vectors.len() % dims, 0, "a row of another length");
         let rows = vectors.len() / dims;
         assert!(rows < INDEX_ROWS_MAX, "checked at the door");
-        let held_back = Calibration::held_back(rows);
-        let (mut order, queries) = split(rows, held_back);
         let (mut codes, _) = Codes::fit(metric, dims, vectors, LINES_MAX, threads);
+        let mut order = all_rows(vectors, dims);
         codes.append(Picked { vectors, dims, rows: &order }, threads);
         reorder(&mut codes, &mut order, threads);
-        let row_queries = codes.row_queries(threads);
         let own = Picked { vectors, dims, rows: &order };
-        let graph = build_graph(&codes, &row_queries, own, params, threads);
-        let spread = entries(graph.rows());
-        let (none, calibration) = (Clusters::none(), Calibration::default());
-        let mut index = Index::assemble(codes, graph, none, calibration, spread);
-        if held_back > 0 {
-            let queries = Picked { vectors, dims, rows: &queries };
-            index.calibration = Calibration::measure(&index, own, queries, threads);
-            index.link_more(queries, row_queries, params, threads);
-        }
-        order.extend(queries);
-        let arranged = index.arrange(threads);
+        let graph = build_graph(&codes, own, params, threads);
+        let (index, arranged) = Index::finish(codes, graph, own, threads);
         (index, arranged.iter().map(|&row| order[row as usize]).collect())
+    }
+
+    /// An index over the rows of `codes`, which are those of `vectors`, once there is a graph over them;
+    /// and which of them each of its rows is.
+    pub(super) fn finish(
+        mut codes: Codes,
+        mut graph: Graph,
+        vectors: Picked<'_>,
+        threads: Threads,
+    ) -> (Index, Vec<u32>) {
+        let (order, clusters) = arrange(&codes, threads);
+        codes.reorder(&order, threads);
+        graph.reorder(&order, threads);
+        // Walks start from rows evenly spread over the clusters.
+        connect(&mut graph, codes.coded());
+        let entries = entries(graph.rows());
+        let mut index = Index::assemble(codes, graph, clusters, Calibration::default(), entries);
+        let numbers: Vec<u32> = order.iter().map(|&row| vectors.rows[row as usize]).collect();
+        let vectors = Picked { rows: &numbers, ..vectors };
+        index.calibration = Calibration::measure(&mut index, vectors, threads);
+        (index, order)
     }
 
     /// Adds rows after the others. Many at once are cheaper than one after the other. Rows much
@@ -172,21 +182,6 @@ impl Index {
         let mut index = Index { codes, graph, clusters, calibration, entries: none, entry_lines };
         index.set_entries(entries);
         index
-    }
-
-    /// Puts all rows into an order of clusters; says which row each was.
-    pub(super) fn arrange(&mut self, threads: Threads) -> Vec<u32> {
-        let (order, clusters) = arrange(&self.codes, threads);
-        self.codes.reorder(&order, threads);
-        self.graph.reorder(&order, threads);
-        self.clusters = clusters;
-        // Walks start from the same rows as before, so what was measured of them holds.
-        let mut place = vec![0u32; order.len()];
-        for (at, &row) in order.iter().enumerate() {
-            place[row as usize] = at as u32;
-        }
-        self.set_entries(self.entries.iter().map(|&row| place[row as usize]).collect());
-        order
     }
 
     /// The rows in clusters, those whose centroid is closest to `query` first; at the end, as one, those
@@ -246,15 +241,10 @@ impl Index {
 }
 
 /// Builds a graph over the rows of `codes`, which are those of `vectors`.
-fn build_graph(
-    codes: &Codes,
-    queries: &RowQueries,
-    vectors: Picked<'_>,
-    params: IndexParams,
-    threads: Threads,
-) -> Graph {
+fn build_graph(codes: &Codes, vectors: Picked<'_>, params: IndexParams, threads: Threads) -> Graph {
+    let queries = codes.row_queries(threads);
     let input = Input {
-        rows: codes.graph_rows(queries),
+        rows: codes.graph_rows(&queries),
         placed: &|row, into| {
             codes.space.place_row(vectors.get(row as usize), into);
         },
@@ -266,16 +256,6 @@ fn build_graph(
         Builder::Brainy => Bulk.build(&input),
         Builder::HnswRs => HnswRs.build(&input),
     }
-}
-
-/// The numbers of all rows but some, evenly spread, and of those.
-fn split(rows: usize, held_back: usize) -> (Vec<u32>, Vec<u32>) {
-    if held_back == 0 {
-        return ((0..rows as u32).collect(), Vec::new());
-    }
-    let step = rows / held_back;
-    let is_query = |row: &u32| *row as usize % step == step / 2 && *row as usize / step < held_back;
-    (0..rows as u32).partition(|row| !is_query(row))
 }
 
 /// The numbers of all vectors.

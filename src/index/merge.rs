@@ -1,10 +1,8 @@
 //! One index from several, or from what is left of them.
 
-use super::calibrate::Calibration;
-use super::clusters::Clusters;
 use super::code::LINES_MAX;
 use super::codes::Codes;
-use super::graph::{Graph, connect, entries, link, take_all, take_some};
+use super::graph::{Graph, connect, link, take_all, take_some};
 use super::index::all_rows;
 use super::vectors::Picked;
 use super::{Index, IndexParams, Threads};
@@ -55,10 +53,8 @@ impl Index {
         let rows: usize = parts.iter().map(MergePart::rows).sum();
         assert_eq!(vectors.len(), rows * dims, "the vectors of all parts");
         let largest = parts.iter().max_by_key(|part| part.rows()).expect("there are parts");
-        let (codes, tell) = match kept_codes(parts, largest, vectors, threads) {
-            Some(codes) => (codes, true),
-            None => fitted_codes(largest.index, vectors, threads),
-        };
+        let codes = kept_codes(parts, largest, vectors, threads)
+            .unwrap_or_else(|| fitted_codes(largest.index, vectors, threads));
         let queries = codes.row_queries(threads);
         let plan = params.plan();
         let mut graph = Graph::empty(0, plan.degree);
@@ -78,12 +74,8 @@ impl Index {
             }
         }
         drop(queries);
-        let calibration =
-            if tell { largest.index.calibration.clone() } else { Calibration::scan() };
-        let spread = entries(graph.rows());
-        let mut index = Index::assemble(codes, graph, Clusters::none(), calibration, spread);
-        let order = index.arrange(threads);
-        (index, order)
+        let own = Picked { vectors, dims, rows: &all_rows(vectors, dims) };
+        Index::finish(codes, graph, own, threads)
     }
 }
 
@@ -120,10 +112,10 @@ fn kept_codes(
     Some(codes)
 }
 
-/// All rows in formats fitted to them; also says whether the short codes tell near rows from far ones.
-fn fitted_codes(like: &Index, vectors: &[f32], threads: Threads) -> (Codes, bool) {
+/// All rows in formats fitted to them.
+fn fitted_codes(like: &Index, vectors: &[f32], threads: Threads) -> Codes {
     let dims = like.dimensions();
-    let (mut codes, tell) = Codes::fit(like.metric(), dims, vectors, LINES_MAX, threads);
+    let (mut codes, _) = Codes::fit(like.metric(), dims, vectors, LINES_MAX, threads);
     codes.append(Picked { vectors, dims, rows: &all_rows(vectors, dims) }, threads);
-    (codes, tell)
+    codes
 }

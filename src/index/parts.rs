@@ -19,7 +19,7 @@ use std::cmp::Ordering;
 /// (measured: 4 and 16 equal parts of three sets).
 const NARROWING: f32 = 0.5;
 /// What is left of that where the width is one measured over the part alone, which has fewer rows.
-const NARROWING_OF_OWN: f32 = 0.18;
+const NARROWING_OF_OWN: f32 = 0.3;
 /// A part of no more rows than these, for each row that a walk would keep, is scanned: that costs no
 /// more, and finds all.
 const SCANNED_PER_KEPT: usize = 100;

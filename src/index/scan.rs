@@ -105,11 +105,12 @@ impl Index {
         &self,
         query: &[f32],
         k: usize,
+        allowed: Option<&RowSet>,
         vectors: &dyn Vectors,
         scratch: &'s mut Scratch,
     ) -> &'s [Neighbour] {
         let kept = Kept { ef: KEPT_PER_RESULT * k, k, bound: f32::INFINITY };
-        scratch.search(&self.codes, query, (k, None, Some(vectors)), |scratch, run| {
+        scratch.search(&self.codes, query, (k, allowed, Some(vectors)), |scratch, run| {
             scratch.scan(run, kept);
         })
     }

@@ -6,7 +6,8 @@
 //! - `{"op": "build"}`: `{"buildSeconds", "bytesPerVector", "params"}`
 //! - `{"op": "search", "ef": 64, "k": 10}`: `{"seconds", "ids"}`; the default effort without `ef`
 //! - `{"op": "filters", "path": "F.npy"}`: query i is restricted by row i % F of a matrix of bytes
-//! - `{"op": "merge"}`: builds two halves and merges them; searches then go to the outcome
+//! - `{"op": "merge", "sizes": [..]}`: builds parts of these sizes (two halves without them) and merges
+//!   them: `{"partsSeconds", "mergeSeconds", "rebuildSeconds"}`; searches then go to the outcome
 //! - `{"op": "parts", "sizes": [..], "flat": [..]}`: cuts the rows at random into parts of these sizes,
 //!   builds an index of each of the first and codes only of the others: `{"buildSeconds": [..]}`;
 //!   searches then go to all of them together, and measure the best by the vectors
@@ -160,7 +161,7 @@ impl Bench {
                 };
                 Ok(json!({}))
             }
-            "merge" => self.merge(),
+            "merge" => self.merge(request),
             "thin" => self.thin(request),
             "clusters" => self.clusters(request),
             "rebuilt" => {
@@ -189,21 +190,30 @@ impl Bench {
             .collect()
     }
 
-    fn merge(&mut self) -> Outcome<Value> {
-        let half = self.base.len() / self.dims / 2;
-        let (left, left_seconds) = self.build(&self.base[..half * self.dims]);
-        let (right, right_seconds) = self.build(&self.base[half * self.dims..]);
-        let numbers: Vec<u32> = left
-            .order
-            .iter()
-            .copied()
-            .chain(right.order.iter().map(|row| row + half as u32))
-            .collect();
-        let vectors = [left.vectors, right.vectors].concat();
+    fn merge(&mut self, request: &Value) -> Outcome<Value> {
+        let rows = self.base.len() / self.dims;
+        let sizes: Vec<usize> = match &request["sizes"] {
+            Value::Null => vec![rows / 2, rows - rows / 2],
+            sizes => serde_json::from_value(sizes.clone())?,
+        };
+        if sizes.iter().sum::<usize>() != rows {
+            return Err("sizes: not all rows".into());
+        }
+        let (mut parts, mut seconds, mut first) = (Vec::new(), 0.0, 0);
+        for size in sizes {
+            let end = first + size;
+            let (mut part, took) = self.build(&self.base[first * self.dims..end * self.dims]);
+            part.order.iter_mut().for_each(|row| *row += first as u32);
+            parts.push(part);
+            (seconds, first) = (seconds + took, end);
+        }
+        let numbers: Vec<u32> = parts.iter().flat_map(|part| &part.order).copied().collect();
+        let vectors = self.ordered(&self.base, &numbers);
         let start = Instant::now();
-        let parts = [&left.index, &right.index].map(MergePart::whole);
+        let merged: Vec<MergePart<'_>> =
+            parts.iter().map(|part| MergePart::whole(&part.index)).collect();
         let (index, order) =
-            self.pool.install(|| Index::merge(&parts, &vectors, self.params, Threads::Pool));
+            self.pool.install(|| Index::merge(&merged, &vectors, self.params, Threads::Pool));
         let merge_seconds = start.elapsed().as_secs_f64();
         let order: Vec<u32> = order.iter().map(|&row| numbers[row as usize]).collect();
         let vectors = self.ordered(&self.base, &order);
@@ -211,7 +221,7 @@ impl Bench {
         let (whole, rebuild_seconds) = self.build(&self.base);
         self.whole = Some(whole);
         Ok(json!({
-            "halvesSeconds": left_seconds + right_seconds,
+            "partsSeconds": seconds,
             "mergeSeconds": merge_seconds,
             "rebuildSeconds": rebuild_seconds,
             "params": self.params,

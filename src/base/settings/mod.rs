@@ -302,7 +302,8 @@ settings! {
         pub request_timeout_ms: u64 = 60_000,
         /// How long a shutdown may take, in milliseconds (0..=3,600,000), before the rest is dropped.
         pub shutdown_timeout_ms: u64 = 30_000,
-        /// Threads for searches (0..=1,024); 0 means one per core.
+        /// Threads for searches, and as many for other requests and for indexing, which stand back behind
+        /// them (0..=1,024); 0 means one per core.
         pub compute_threads: usize = 0,
 
         /// How log lines look.

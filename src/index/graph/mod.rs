@@ -29,6 +29,7 @@ pub(super) use repair::connect;
 pub(super) use take::{take_all, take_some};
 pub(super) use walk::{Coded, Walk, prefetch};
 
+use super::RowSet;
 use super::buffer::Buffer;
 use super::code::{Code, RowQueries, Short};
 use super::integer::Line;
@@ -110,6 +111,17 @@ impl Graph {
 
     pub(super) fn rows(&self) -> usize {
         self.neighbours.len() / self.degree
+    }
+
+    /// The same with ways to these rows only.
+    pub(super) fn among(&self, rows: &RowSet) -> Graph {
+        let mut graph = Graph::empty(self.rows(), self.degree);
+        let all_places = graph.neighbours.to_mut().chunks_exact_mut(self.degree);
+        for (row, places) in (0..).zip(all_places) {
+            let left = self.neighbours(row).filter(|&neighbour| rows.contains(neighbour));
+            places.iter_mut().zip(left).for_each(|(place, neighbour)| *place = neighbour);
+        }
+        graph
     }
 
     /// Puts the rows into another order: `order` says which row comes first, second, and so on.
