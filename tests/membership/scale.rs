@@ -183,4 +183,5 @@ async fn ten_thousand_for_three_minutes() {
     let outcome = run(10_000, Duration::from_secs(300), Duration::from_secs(180)).await;
     println!("{outcome}");
     assert_eq!(outcome.buried, 0);
+    assert!(outcome.shown(0.99) <= 45_000);
 }
