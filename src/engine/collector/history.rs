@@ -85,7 +85,7 @@ impl Historian {
     async fn old(&self, keys: &[Key]) -> Result<usize> {
         let now = self.env.clock.now_at_most(self.started);
         let limit = Timestamp(now.0.saturating_sub(self.kept_for.as_millis() as u64));
-        let times = keys.to_vec().into_iter().map(|key| async move { self.written(&key).await });
+        let times = keys.iter().cloned().map(|key| async move { self.written(&key).await });
         let mut times = stream::iter(times).buffered(READS_MAX).enumerate();
         let mut old = 0;
         while let Some((at, written)) = times.next().await {
