@@ -1,6 +1,8 @@
 """Requests and bytes of a pass of random upserts of 1 % of the ids of an indexed collection.
 
-    benches/serve.py upserts [--share 0.01] [--batch 100] [--rounds 5]
+    benches/serve.py upserts [--share 0.01] [--batch 100] [--rounds 5] [--partitions 100]
+
+The collection has --partitions partitions, so at least as many segments, and a pass touches nearly all.
 
 A pass gives ids chosen at random the vectors of other rows, in batches from one client, and waits
 until all is indexed again and nothing changes any more. The store's counters are read before and
@@ -28,6 +30,7 @@ LOAD_BATCH = 1_000
 def options(command):
     command.add_argument("--share", type=float, default=0.01, help="of the ids, in each pass")
     command.add_argument("--batch", type=int, default=100, metavar="N")
+    command.add_argument("--partitions", type=int, default=100, metavar="N")
 
 
 def run(args):
@@ -36,13 +39,14 @@ def run(args):
     random = numpy.random.default_rng(17)
     count = max(round(args.share * rows.count), 1)
     table = Table(
-        f"upserts: passes of {count} of {rows.count} ids in batches of {args.batch}",
+        f"upserts: passes of {count} of {rows.count} ids in batches of {args.batch}, "
+        f"{args.partitions} partitions",
         8,
-        {"seconds": ".1f", "PUTs": ".0f", "GETs": ".0f", "LISTs": ".0f", "DELETEs": ".0f",
+        {"segments": ".0f", "seconds": ".1f", "PUTs": ".0f", "GETs": ".0f", "LISTs": ".0f", "DELETEs": ".0f",
          "MB written": ".2f", "MB read": ".2f", "written/sent": ".1f"},
     )
     with tempfile.TemporaryDirectory(prefix="brainy-bench-") as folder, Server(folder) as server:
-        server.create()
+        server.create(partitionCount=args.partitions)
         server.upload(data.ids(range(rows.count)), rows.base, metadata, LOAD_BATCH)
         server.see_all()
         wait_until_settled(server, args)
@@ -51,7 +55,8 @@ def run(args):
             sent = one_pass(args, server, rows, metadata, random.permutation(rows.count)[:count])
             wait_until_settled(server, args)
             seconds, after = time.monotonic() - started, server.store_requests()
-            table.add("a pass", figures(before, after, seconds, sent))
+            segments = server.stats()["segments"]
+            table.add("a pass", {"segments": segments, **figures(before, after, seconds, sent)})
             time.sleep(seconds)
             table.add("idle", figures(after, server.store_requests(), seconds, None))
             progress(f"round {number + 1} of {args.rounds}")

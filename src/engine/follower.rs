@@ -16,7 +16,7 @@ use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::segments::{SegmentSet, Shelf};
 use crate::engine::snapshot::Snapshot;
-use crate::engine::tail::{Below, Shape, Tail};
+use crate::engine::tail::{Below, Shape, Tail, Tidied};
 use crate::engine::view::ManifestView;
 use crate::log::append::gone;
 use crate::log::read::{Batch, LogReader};
@@ -128,6 +128,7 @@ impl Follower {
             tail,
             set,
             loading: None,
+            tidying: None,
             publish,
             requests,
             last_read: last_read.clone(),
@@ -276,14 +277,15 @@ fn is_out_of_reach(error: &Error) -> bool {
     error.is_transient() || matches!(error.code(), Code::StoreDenied | Code::StoreNotFound)
 }
 
-type Loading = oneshot::Receiver<Result<Arc<SegmentSet>>>;
+/// What a task beside this one is at work on.
+type Coming<T> = Option<oneshot::Receiver<Result<T>>>;
 
-/// Waits for newer segments, for ever where none are on their way.
-async fn loaded(loading: &mut Option<Loading>) -> Result<Arc<SegmentSet>> {
-    match loading {
-        Some(receiver) => receiver.await.unwrap_or_else(|_| Err(Error::internal("it was dropped"))),
-        None => std::future::pending().await,
-    }
+/// Waits for it, for ever where nothing is coming; then nothing is any more.
+async fn arrived<T>(coming: &mut Coming<T>) -> Result<T> {
+    let Some(receiver) = coming else { return std::future::pending().await };
+    let result = receiver.await.unwrap_or_else(|_| Err(Error::internal("it was dropped")));
+    *coming = None;
+    result
 }
 
 struct FollowTask {
@@ -296,7 +298,9 @@ struct FollowTask {
     tail: Tail,
     set: Arc<SegmentSet>,
     /// Newer segments on their way into memory.
-    loading: Option<Loading>,
+    loading: Coming<Arc<SegmentSet>>,
+    /// Blocks of the tail that are being made into one.
+    tidying: Coming<Tidied>,
     publish: watch::Sender<Published>,
     requests: mpsc::Receiver<Sync>,
     last_read: LastRead,
@@ -316,9 +320,12 @@ impl FollowTask {
                     Some(sync) => waiting.push(sync),
                     None => break,
                 },
-                set = loaded(&mut self.loading) => {
-                    self.loading = None;
+                set = arrived(&mut self.loading) => {
                     self.take_up(set).await;
+                    continue;
+                }
+                tidied = arrived(&mut self.tidying) => {
+                    self.replace(tidied);
                     continue;
                 }
                 () = sleep_until(next_poll) => {
@@ -356,9 +363,8 @@ impl FollowTask {
     async fn look(&mut self, renew: bool) -> Result<()> {
         self.advance().await?;
         if renew && self.loading.is_some() {
-            let set = loaded(&mut self.loading).await;
-            self.loading = None;
-            self.change_over(set?).await?;
+            let set = arrived(&mut self.loading).await?;
+            self.change_over(set).await?;
             self.publish(None);
         }
         Ok(())
@@ -391,6 +397,12 @@ impl FollowTask {
                 self.restart().await?;
                 return Err(error);
             }
+            while self.tail.is_slow()
+                && let Some(untidy) = self.tail.untidy()
+            {
+                let tidied = self.env.compute.run(|| untidy.run()).await?;
+                self.tail.replace(tidied);
+            }
             self.env.metrics.wal_entries_applied.inc_by(count);
             if sealed {
                 return Err(gone(&self.view.last().manifest.name));
@@ -398,7 +410,34 @@ impl FollowTask {
         }
         self.publish(Some(current_as_of));
         self.load();
+        self.tidy();
         Ok(())
+    }
+
+    /// Begins to make one of blocks that have become many.
+    fn tidy(&mut self) {
+        if self.tidying.is_some() {
+            return;
+        }
+        let Some(untidy) = self.tail.untidy() else { return };
+        let (reply, tidying) = oneshot::channel();
+        let compute = self.env.compute.clone();
+        self.env.tasks.spawn("tail keeper", async move {
+            drop(reply.send(compute.run(|| untidy.run()).await));
+        });
+        self.tidying = Some(tidying);
+    }
+
+    fn replace(&mut self, tidied: Result<Tidied>) {
+        match tidied {
+            Ok(tidied) => {
+                if self.tail.replace(tidied) {
+                    self.publish(None);
+                }
+                self.tidy();
+            }
+            Err(error) => tracing::error!(%error, "blocks of the tail stay as they are"),
+        }
     }
 
     fn publish(&mut self, as_of: Option<Mark>) {

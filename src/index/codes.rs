@@ -11,7 +11,7 @@ use super::space::Space;
 use super::vectors::Picked;
 
 /// Rows that the formats are fitted to, at most.
-const SAMPLE_ROWS: usize = 4_096;
+pub(super) const SAMPLE_ROWS: usize = 4_096;
 /// The share of the closest rows among twice as many, by the short codes, below which those are of
 /// no use: where one direction drowns all others, rows in heaps far apart for instance.
 const TELL: f32 = 0.7;

@@ -3,7 +3,7 @@
 //! What a scan costs is above all the lines it reads, so a row has one, where an index may choose more,
 //! and more of the best rows are scored by the 8-bit codes.
 
-use super::codes::Codes;
+use super::codes::{Codes, SAMPLE_ROWS};
 use super::index::all_rows;
 use super::scan::Kept;
 use super::search::EF_MAX;
@@ -17,6 +17,8 @@ const LINES: usize = 1;
 /// either half .9975; two lines a row give .9996 for twice the time.)
 const KEPT: usize = 320;
 const KEPT_PER_RESULT: usize = 8;
+/// How many times as many rows as formats were fitted to they are good for.
+const FITTED_TIMES: usize = 4;
 
 /// Rows in the order in which they were given, with codes to scan them by.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct Flat {
     codes: Codes,
     /// Whether the short codes tell near rows from far ones.
     tell: bool,
+    /// How many rows the formats were fitted to.
+    fitted: usize,
 }
 
 impl Flat {
@@ -36,18 +40,19 @@ impl Flat {
         assert!((1..=INDEX_DIMENSIONS_MAX).contains(&dims), "checked at the door");
         assert_eq!(vectors.len() % dims, 0, "a row of another length");
         let (codes, tell) = Codes::fit(metric, dims, vectors, LINES, threads);
-        let mut flat = Flat { codes, tell };
+        let mut flat = Flat { codes, tell, fitted: vectors.len() / dims };
         flat.append(vectors, threads);
         flat
     }
 
     /// Other rows in the same formats, which costs no more than writing them; `None` where the formats
-    /// have no room for their values.
+    /// have no room for their values, or would be better if they were fitted to so many rows.
     pub fn beside(&self, vectors: &[f32], threads: Threads) -> Option<Flat> {
-        if !self.codes.could_hold(vectors, threads) {
+        let rows = (vectors.len() / self.codes.space.dims).min(SAMPLE_ROWS);
+        if rows > self.fitted * FITTED_TIMES || !self.codes.could_hold(vectors, threads) {
             return None;
         }
-        let mut flat = Flat { codes: self.codes.without_rows(), tell: self.tell };
+        let mut flat = Flat { codes: self.codes.without_rows(), ..*self };
         flat.append(vectors, threads);
         Some(flat)
     }

@@ -73,9 +73,10 @@ pub struct Block {
 }
 
 impl Block {
-    /// Makes it ready to be searched by codes, in the formats of `like` where they suit.
-    pub fn code(&mut self, metric: Metric, like: Option<&Flat>) {
-        let beside = like.and_then(|like| like.beside(&self.vectors, Threads::One));
+    /// Makes it ready to be searched by codes, in the formats of one of `like` where they suit.
+    pub fn code<'a>(&mut self, metric: Metric, like: impl IntoIterator<Item = &'a Flat>) {
+        let mut like = like.into_iter();
+        let beside = like.find_map(|like| like.beside(&self.vectors, Threads::One));
         let fitted = || Flat::build(metric, self.dimensions, &self.vectors, Threads::One);
         self.flat = Some(beside.unwrap_or_else(fitted));
     }
@@ -113,9 +114,9 @@ impl Block {
         self.written.len()
     }
 
-    /// Whether there is nothing in it, not even a delete.
-    pub fn is_empty(&self) -> bool {
-        self.rows() == 0 && self.tombstones.seqs.is_empty()
+    /// Whether nothing was done in it after `base`, not even a delete.
+    pub fn is_empty(&self, base: Seq) -> bool {
+        self.first_after(base) == self.rows() && self.tombstones.seqs.iter().all(|seq| *seq <= base)
     }
 
     /// The first row that was written after `base`; all later ones were too.
@@ -334,15 +335,44 @@ impl BlockBuilder {
     }
 }
 
+/// Blocks made into one.
+#[derive(Debug)]
+pub struct Merged {
+    /// What they were made into.
+    pub block: Block,
+    /// Where each row of each of them went; [`GONE`] where it had ended.
+    moved: Vec<Vec<u32>>,
+}
+
+/// The place of a row that was left out.
+const GONE: u32 = u32::MAX;
+
+impl Merged {
+    /// Ends the rows that have ended in `blocks`, of which it was made, since. Nobody else may end any
+    /// meanwhile.
+    pub fn end_as_in(&mut self, blocks: &[Arc<Block>]) {
+        for (block, moved) in blocks.iter().zip(&self.moved) {
+            for (ended, to) in block.ended.iter().zip(moved).filter(|(_, to)| **to != GONE) {
+                let ended = ended.load(Ordering::Acquire);
+                if ended != 0 {
+                    *self.block.ended[*to as usize].get_mut() = ended;
+                    *self.block.ended_count.get_mut() += 1;
+                }
+            }
+        }
+    }
+}
+
 /// One block of the rows of `blocks` that were written after `base` and have not ended, and of the
 /// deletes after it. Older snapshots keep the old blocks.
-pub fn merge(dimensions: usize, base: Seq, blocks: &[Arc<Block>]) -> Block {
+pub fn merge(dimensions: usize, base: Seq, blocks: &[Arc<Block>]) -> Merged {
     let live: usize = blocks.iter().map(|block| block.live_rows(base)).sum();
     let mut merged = BlockBuilder::new(dimensions).block;
     merged.vectors.reserve_exact(live * dimensions);
     let mut pairs: Vec<(u64, u32)> = Vec::with_capacity(live);
+    let mut all_moved = Vec::with_capacity(blocks.len());
     for block in blocks {
-        let mut moved = vec![u32::MAX; block.rows()];
+        let mut moved = vec![GONE; block.rows()];
         for (row, to) in moved.iter_mut().enumerate().skip(block.first_after(base)) {
             if block.ended[row].load(Ordering::Acquire) != 0 {
                 continue;
@@ -359,7 +389,8 @@ pub fn merge(dimensions: usize, base: Seq, blocks: &[Arc<Block>]) -> Block {
         }
         let kept = block.hashes.iter().zip(&block.hashed_rows);
         let kept = kept.map(|(hash, row)| (*hash, moved[*row as usize]));
-        pairs.extend(kept.filter(|(_, row)| *row != u32::MAX));
+        pairs.extend(kept.filter(|(_, row)| *row != GONE));
+        all_moved.push(moved);
     }
     pairs.sort_unstable();
     (merged.hashes, merged.hashed_rows) = pairs.into_iter().unzip();
@@ -367,5 +398,5 @@ pub fn merge(dimensions: usize, base: Seq, blocks: &[Arc<Block>]) -> Block {
     let deletes = deletes.filter(|(.., seq)| *seq > base);
     merged.tombstones =
         Tombstones::of(deletes.map(|(hash, id, seq)| (hash, id.to_owned(), seq)).collect());
-    merged
+    Merged { block: merged, moved: all_moved }
 }

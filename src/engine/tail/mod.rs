@@ -3,12 +3,14 @@
 //! Every row knows the log position that wrote it and the one that ended it, so a [`View`] is two
 //! versions and a list of blocks: applying an entry never changes what an older view shows. Small
 //! blocks are merged into larger ones, which keeps their number logarithmic, and rows that no new
-//! view can show are dropped on the way.
+//! view can show are dropped on the way. That takes up to a tenth of a second, so it goes on beside the
+//! log's entries ([`Tail::untidy`]): whoever has just written would wait for it otherwise.
 //!
 //! The tail begins behind a *base*, the position up to which the log is in segments. A record may be
 //! in both, so the tail also knows which ids anything was done to: their rows in segments are dead.
 
 mod block;
+mod tidy;
 
 use crate::base::compute::Compute;
 use crate::base::ids::{Seq, Totals, record_hash};
@@ -20,16 +22,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use block::{Block, BlockBuilder};
+pub use tidy::Tidied;
 
 /// Tells whether a record is live in the segments below the tail.
 pub type Below = dyn Fn(u64, &str) -> bool + Send + Sync;
-
-/// Blocks are not merged past this size: a query works on blocks one after another, and a merge
-/// copies its rows.
-const BLOCK_ROWS_MAX: usize = 65_536;
-
-/// Blocks of fewer rows are compared one by one: that costs no more than looking at their codes.
-const CODED_ROWS_MIN: usize = 1_024;
 
 /// The tail's rows of one version. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -130,27 +126,20 @@ impl Tail {
         View { version, base, totals, live, shadowed, blocks: self.state.blocks.as_slice().into() }
     }
 
-    /// Applies entries that follow the last one, and merges blocks that have become small.
+    /// Applies entries that follow the last one.
     pub async fn apply(
         &mut self,
         batches: Vec<Batch>,
         below: Arc<Below>,
         compute: &Compute,
     ) -> Result<()> {
-        self.change(compute, move |work| {
-            work.apply(&batches, &*below)?;
-            work.merge();
-            work.code();
-            Ok(())
-        })
-        .await
+        self.change(compute, move |work| work.apply(&batches, &*below)).await
     }
 
     /// Lets go of everything up to `base`, which is in segments now.
     pub async fn rebase(&mut self, base: Seq, below: Arc<Below>, compute: &Compute) -> Result<()> {
         self.change(compute, move |work| {
             work.rebase(base, &*below);
-            work.code();
             Ok(())
         })
         .await
@@ -205,29 +194,10 @@ impl Work {
             self.state.totals = batch.header.totals;
         }
         let block = builder.finish();
-        if !block.is_empty() {
+        if !block.is_empty(self.state.base) {
             self.state.blocks.push(Arc::new(block));
         }
         Ok(())
-    }
-
-    /// Gives large blocks their codes.
-    fn code(&mut self) {
-        let Some(metric) = self.shape.metric else { return };
-        let blocks = &mut self.state.blocks;
-        // What fits the most rows fits the others too, and costs nothing to find.
-        let coded = blocks.iter().filter(|block| block.flat().is_some());
-        let like = coded.max_by_key(|block| block.rows()).cloned();
-        for block in blocks {
-            if block.rows() >= CODED_ROWS_MIN
-                && block.flat().is_none()
-                // No view has it yet, or it would have its codes.
-                && let Some(own) = Arc::get_mut(block)
-            {
-                let like = like.as_deref().filter(|like| like.rows() * 2 >= own.rows());
-                own.code(metric, like.and_then(Block::flat));
-            }
-        }
     }
 
     fn operation(
@@ -256,34 +226,9 @@ impl Work {
         }
     }
 
-    fn merge(&mut self) {
-        let (dimensions, base) = (self.shape.dimensions, self.state.base);
-        let blocks = &mut self.state.blocks;
-        while let [.., older, newer] = blocks.as_slice() {
-            let rows = older.live_rows(base) + newer.live_rows(base);
-            if older.rows() > newer.rows() * 2 || rows > BLOCK_ROWS_MAX {
-                break;
-            }
-            let merged = block::merge(dimensions, base, &[older.clone(), newer.clone()]);
-            blocks.truncate(blocks.len() - 2);
-            blocks.push(Arc::new(merged));
-        }
-        self.drop_dead();
-    }
-
-    fn drop_dead(&mut self) {
-        let (dimensions, base) = (self.shape.dimensions, self.state.base);
-        for block in &mut self.state.blocks {
-            if block.live_rows(base) * 2 < block.rows() {
-                *block = Arc::new(block::merge(dimensions, base, std::slice::from_ref(block)));
-            }
-        }
-        self.state.blocks.retain(|block| !block.is_empty());
-    }
-
     fn rebase(&mut self, base: Seq, below: &Below) {
         self.state.base = base;
-        self.drop_dead();
+        self.state.blocks.retain(|block| !block.is_empty(base));
         let blocks = &self.state.blocks;
         self.state.live = blocks.iter().map(|block| block.live_rows(base) as u64).sum();
         let touched: HashSet<(u64, &str)> =

@@ -1,5 +1,6 @@
 //! The tail against a naive map per version.
 
+use super::tidy::Tidying;
 use super::*;
 use crate::base::Timestamp;
 use crate::base::ids::{Totals, WriteId};
@@ -53,6 +54,14 @@ fn holds(below: &Contents) -> Arc<Below> {
     Arc::new(move |_, id| ids.contains(id))
 }
 
+/// Applies entries, and tidies as long as there is something to be tidied.
+async fn apply(tail: &mut Tail, batches: Vec<Batch>, below: Arc<Below>) {
+    tail.apply(batches, below, &Compute::Inline).await.unwrap();
+    while let Some(untidy) = tail.untidy() {
+        assert!(tail.replace(untidy.run()));
+    }
+}
+
 const SHAPE: Shape = Shape { dimensions: 2, metric: Some(Metric::Euclidean) };
 
 fn nothing() -> Arc<Below> {
@@ -67,6 +76,7 @@ proptest! {
             1..40,
         ),
         group in 1usize..5,
+        late in 1usize..4,
         // After which groups the log up to which earlier one is indexed.
         rebases in prop::collection::vec(prop::option::weighted(0.3, any::<prop::sample::Index>()), 40),
     ) {
@@ -76,11 +86,17 @@ proptest! {
             let mut model = Contents::new();
             let mut below = Contents::new();
             let mut pinned: Vec<(View, Contents, Contents)> = Vec::new();
+            // Begun after one group, and taken up after a later one.
+            let mut tidied: Option<Tidied> = None;
             for (number, entries) in entries.chunks(group).enumerate() {
                 let first = number * group + 1;
                 let batches = entries.iter().enumerate();
                 let batches = batches.map(|(at, steps)| batch((first + at) as u64, steps)).collect();
                 tail.apply(batches, holds(&below), &Compute::Inline).await.unwrap();
+                if number % late == 0 {
+                    tidied.take().map(|tidied| tail.replace(tidied));
+                    tidied = tail.untidy().map(Tidying::run);
+                }
                 for (id, value) in entries.iter().flatten() {
                     match value {
                         Some(value) => {
@@ -121,7 +137,7 @@ async fn overwriting_the_same_ids_does_not_grow_the_tail() {
     let mut tail = Tail::new(SHAPE, Seq(0), Totals::default());
     for seq in 1..=500 {
         let steps: Vec<Step> = (0..10).map(|id| (id, Some(seq as u8))).collect();
-        tail.apply(vec![batch(seq, &steps)], nothing(), &Compute::Inline).await.unwrap();
+        apply(&mut tail, vec![batch(seq, &steps)], nothing()).await;
     }
     let view = tail.view();
     assert_eq!(view.live, 10);
@@ -140,7 +156,7 @@ async fn many_small_entries_make_few_blocks() {
         builder.upsert(&seq.to_string(), &[1.0, 1.0], "", None);
         let mut batch = batch(seq, &[]);
         batch.chunks = vec![Chunk::open(builder.finish().unwrap()).unwrap()];
-        tail.apply(vec![batch], nothing(), &Compute::Inline).await.unwrap();
+        apply(&mut tail, vec![batch], nothing()).await;
     }
     assert_eq!(tail.view().live, 1_000);
     assert!(tail.view().blocks().len() <= 12, "{}", tail.view().blocks().len());
