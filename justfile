@@ -22,6 +22,10 @@ lint:
     cargo clippy --all-targets -- -D warnings
     cargo clippy --all-targets --features otlp -- -D warnings
 
+# The export to an OpenTelemetry collector; builds the crate with it
+otlp:
+    cargo test --features otlp --test otlp
+
 # API documentation, warnings are errors
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps

@@ -4,7 +4,6 @@
 //!
 //! Vectors of 384 dimensions lie in clusters; each row has an id, metadata and a short text.
 
-use brainy::base::clock::SystemClock;
 use brainy::base::ids::{CollectionName, Seq, Ulid};
 use brainy::base::rng::{Rng, SeededRng};
 use brainy::index::{IndexParams, Metric, Threads};
@@ -39,7 +38,7 @@ async fn main() {
         return;
     }
     let folder = tempfile::tempdir().expect("there is a folder for temporary files");
-    let store = LocalStore::open(folder.path(), false, &SystemClock).await.expect("it is new");
+    let store = LocalStore::open(folder.path(), false).await.expect("it is new");
     // Any key does.
     let key = paths::wal_data(&CollectionName::new("bench").expect("it is a name"), Ulid(1));
     let (file, took) = time(|| build(options.rows));

@@ -8,6 +8,7 @@ use crate::api::Shared;
 use crate::api::error::ApiError;
 use crate::api::types::{Decode, Limits};
 use crate::base::ids::CollectionName;
+use crate::base::json::Object;
 use crate::base::{Code, Error, Result};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -111,8 +112,8 @@ pub fn broken_body(error: &axum::Error) -> Error {
 }
 
 fn decode<T: Decode>(bytes: &[u8], limits: &Limits) -> Result<T> {
-    match serde_json::from_slice::<T::Wire<'_>>(bytes) {
-        Ok(wire) => T::decode(wire, limits),
+    match serde_json::from_slice::<Object<T::Wire<'_>>>(bytes) {
+        Ok(Object(wire)) => T::decode(wire, limits),
         Err(error) => Err(explain::<T>(bytes, error)),
     }
 }
@@ -123,7 +124,7 @@ fn explain<T: Decode>(bytes: &[u8], error: serde_json::Error) -> Error {
         return Error::invalid("the body is empty; send a JSON object");
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let fault = match serde_path_to_error::deserialize::<_, T::Wire<'_>>(&mut json) {
+    let fault = match serde_path_to_error::deserialize::<_, Object<T::Wire<'_>>>(&mut json) {
         Err(fault) => fault,
         // The value itself is right, so something follows it.
         Ok(_) => return Error::invalid(format!("the body is not one JSON value: {error}")),
@@ -233,55 +234,41 @@ impl FromRequestParts<Shared> for InCollection {
     }
 }
 
-/// The record that a path names; percent-decoded, so that an id may hold any character.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path, names("id"))]
-pub struct RecordId(
-    /// The record's id, percent-encoded (`/` as `%2F`).
-    #[param(min_length = 1, max_length = 512, example = "doc-1")]
-    pub String,
-);
+/// What a path names by one of its segments; percent-decoded, so that it may hold any character.
+macro_rules! named {
+    ($(#[doc = $doc:literal] $name:ident, $parameter:tt, #[doc = $inner:literal] ($($rule:tt)*);)*) => {$(
+        #[doc = $doc]
+        #[derive(IntoParams)]
+        #[into_params(parameter_in = Path, names($parameter))]
+        pub struct $name(
+            #[doc = $inner]
+            #[param($($rule)*)]
+            pub String,
+        );
 
-impl FromRequestParts<Shared> for RecordId {
-    type Rejection = ApiError;
+        impl FromRequestParts<Shared> for $name {
+            type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
-        Ok(RecordId(parameter(parts, app, "id").await?))
-    }
+            async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
+                Ok($name(parameter(parts, app, $parameter).await?))
+            }
+        }
+    )*};
 }
 
-/// The instance that a path names.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path, names("id"))]
-pub struct NodeId(
-    /// The instance's id.
-    #[param(min_length = 1, max_length = 128, example = "reader-01")]
-    pub String,
-);
-
-impl FromRequestParts<Shared> for NodeId {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
-        Ok(NodeId(parameter(parts, app, "id").await?))
-    }
-}
-
-/// The entry of the shared state that a path names.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path, names("key"))]
-pub struct StateKey(
-    /// The entry's key, percent-encoded (`/` as `%2F`).
-    #[param(pattern = "^[A-Za-z0-9._/-]{1,256}$", example = "jobs%2Fnightly")]
-    pub String,
-);
-
-impl FromRequestParts<Shared> for StateKey {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, ApiError> {
-        Ok(StateKey(parameter(parts, app, "key").await?))
-    }
+named! {
+    /// The record that a path names.
+    RecordId, "id",
+        /// The record's id, percent-encoded (`/` as `%2F`).
+        (min_length = 1, max_length = 512, example = "doc-1");
+    /// The instance that a path names.
+    NodeId, "id",
+        /// The instance's id.
+        (min_length = 1, max_length = 128, example = "reader-01");
+    /// The entry of the shared state that a path names.
+    StateKey, "key",
+        /// The entry's key, percent-encoded (`/` as `%2F`).
+        (pattern = "^[A-Za-z0-9._/-]{1,256}$", example = "jobs%2Fnightly");
 }
 
 async fn parameter(parts: &mut Parts, app: &Shared, name: &str) -> Result<String> {

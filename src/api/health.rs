@@ -7,7 +7,6 @@
 use crate::api::types::health::{HealthBody, HealthMetrics, HealthStatus, LiveBody};
 use crate::api::{App, Reply, Shared, json};
 use crate::base::{Error, Timestamp};
-use crate::engine::Brainy;
 use crate::engine::condition::Condition;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -27,22 +26,22 @@ const FAILURE_REQUESTS_MIN: u64 = 20;
 /// What is kept between questions.
 #[derive(Debug)]
 pub struct Health {
-    started: Timestamp,
+    start_time: Timestamp,
+    started: Instant,
     /// When the store was asked last, and what was wrong with it. Who holds the lock asks; others
     /// that come meanwhile wait for the same answer.
     store: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
 }
 
 impl Health {
-    /// Health of an instance that started at `started`.
-    pub fn new(started: Timestamp) -> Self {
-        Health { started, store: tokio::sync::Mutex::new(None) }
+    /// Health of an instance that starts now, at `start_time` by the wall clock.
+    pub fn new(start_time: Timestamp) -> Self {
+        Health { start_time, started: Instant::now(), store: tokio::sync::Mutex::new(None) }
     }
 
     /// Since when and for how many seconds the instance has been running.
-    pub fn running(&self, brainy: &Brainy) -> (Timestamp, f64) {
-        let uptime_ms = brainy.env().clock.now().0.saturating_sub(self.started.0);
-        (self.started, uptime_ms as f64 / 1_000.0)
+    pub fn running(&self) -> (Timestamp, f64) {
+        (self.start_time, self.started.elapsed().as_secs_f64())
     }
 
     /// What is wrong with the store, by an answer that is a few seconds old at most.
@@ -104,7 +103,7 @@ impl App {
     operation_id = "getLiveness",
     responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
 pub async fn live(State(app): State<Shared>) -> Reply {
-    app.live_body("alive", "failed", app.brainy.condition().fatal)
+    app.live_body("alive", "failed", app.brainy.cluster().fatal())
 }
 
 /// Whether the instance should get requests
@@ -116,7 +115,7 @@ pub async fn live(State(app): State<Shared>) -> Reply {
     responses((status = 200, body = LiveBody), (status = 503, body = LiveBody)))]
 pub async fn ready(State(app): State<Shared>) -> Reply {
     let mut warnings = app.not_ready().await;
-    warnings.extend(app.brainy.condition().fatal);
+    warnings.extend(app.brainy.cluster().fatal());
     app.live_body("ready", "not ready", warnings)
 }
 
@@ -150,7 +149,7 @@ pub async fn report(State(app): State<Shared>) -> Reply {
     }
     tracing::debug!(target: "brainy::health", status = code.as_u16(), ?warnings, "health checked");
     let usage = env.metrics.process.usage();
-    let (_, uptime) = app.health.running(&app.brainy);
+    let (_, uptime) = app.health.running();
     let body = HealthBody {
         status,
         instance_id: app.brainy.instance_id(),

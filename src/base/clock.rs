@@ -1,13 +1,15 @@
 //! Time as a dependency: wall time for people and files, elapsed time for decisions.
 //!
 //! Sleeping and timeouts go through `tokio::time`, which the simulation pauses. Wall time never
-//! decides anything alone: [`Mark`] measures by both clocks and believes the longer, because a
-//! machine that was suspended may have stopped its monotonic clock, and an operator may have set
-//! the wall clock back.
+//! decides anything alone. A machine that was suspended may have stopped its monotonic clock, and an
+//! operator may have set the wall clock. So what this instance relies on itself ends by the clock that
+//! says longer ([`Clock::since`]), and what others were given time for by the monotonic one
+//! ([`Clock::steady_since`]).
 
 use jiff::Timestamp as Jiff;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -55,10 +57,17 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
         mark.monotonic.elapsed().max(Duration::from_millis(wall))
     }
 
-    /// How long ago `mark` was taken, by the monotonic clock alone: for judging others, whom a wall
-    /// clock that was set forward must not make late.
+    /// How long ago `mark` was taken, by the monotonic clock alone: for judging others, and for what they
+    /// are given time for. A wall clock that was set ahead must not make them late.
     fn steady_since(&self, mark: Mark) -> Duration {
         mark.monotonic.elapsed()
+    }
+
+    /// The wall time, but no later than the monotonic clock says since `start`: for what is deleted by its
+    /// age, which a clock that is set ahead must not hasten.
+    fn now_at_most(&self, start: Mark) -> Timestamp {
+        let steady = u64::try_from(self.steady_since(start).as_millis()).unwrap_or(u64::MAX);
+        self.now().min(Timestamp(start.wall.0.saturating_add(steady)))
     }
 }
 
@@ -87,19 +96,27 @@ impl Clock for SystemClock {
 pub struct VirtualClock {
     start: Instant,
     wall: Timestamp,
+    /// By how many milliseconds it was set ahead; less than 0: back.
+    ahead: AtomicI64,
 }
 
 impl VirtualClock {
     /// A clock that shows `wall` now.
     pub fn starting_at(wall: Timestamp) -> Self {
-        VirtualClock { start: Instant::now(), wall }
+        VirtualClock { start: Instant::now(), wall, ahead: AtomicI64::new(0) }
+    }
+
+    /// Sets it so far ahead of the time that has passed since its start; less than 0: back.
+    pub fn set_ahead_ms(&self, ahead: i64) {
+        self.ahead.store(ahead, Ordering::Relaxed);
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         let elapsed = self.start.elapsed().as_millis();
-        Timestamp(self.wall.0 + u64::try_from(elapsed).unwrap_or(u64::MAX))
+        let steady = self.wall.0 + u64::try_from(elapsed).unwrap_or(u64::MAX);
+        Timestamp(steady.saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
     }
 }
 
@@ -122,5 +139,18 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(clock.now(), Timestamp(6_000));
         assert_eq!(clock.since(mark), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_ends_what_we_rely_on_and_hastens_nothing_else() {
+        let clock = VirtualClock::starting_at(Timestamp(1_000_000));
+        let mark = clock.mark();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        for (ahead, since, now) in [(60_000, 65, 1_005_000), (-60_000, 5, 945_000)] {
+            clock.set_ahead_ms(ahead);
+            assert_eq!(clock.since(mark), Duration::from_secs(since), "{ahead}");
+            assert_eq!(clock.steady_since(mark), Duration::from_secs(5), "{ahead}");
+            assert_eq!(clock.now_at_most(mark), Timestamp(now), "{ahead}");
+        }
     }
 }

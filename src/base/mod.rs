@@ -11,6 +11,7 @@ pub mod defect;
 pub mod env;
 pub mod error;
 pub mod ids;
+pub mod json;
 pub mod metrics;
 pub mod process;
 pub mod rng;

@@ -4,7 +4,7 @@
 //! What people steer (the settings, the wanted roles) and what instances report (everything else about
 //! an instance) have different owners, and [`SharedConfig::restore`] tells them apart.
 
-use crate::base::settings::Role;
+use crate::base::settings::{DistanceMetric, Role};
 use crate::base::{Code, Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -59,7 +59,7 @@ pub struct ClusterSettings {
     pub dimensions: Option<u64>,
     /// `cosine`, `euclidean` or `dot`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub distance_metric: Option<String>,
+    pub distance_metric: Option<DistanceMetric>,
     /// What a newer version wrote.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -392,7 +392,7 @@ impl ClusterSettings {
             ("partitionCount", self.partition_count.map_or(Value::Null, Value::from)),
             ("embeddingModel", text(&self.embedding_model)),
             ("dimensions", self.dimensions.map_or(Value::Null, Value::from)),
-            ("distanceMetric", text(&self.distance_metric)),
+            ("distanceMetric", self.distance_metric.map_or(Value::Null, |it| it.name().into())),
         ]
     }
 

@@ -40,6 +40,7 @@ pub(super) enum Command {
     SetRole { id: String, role: Role, reply: Reply },
     Remove { id: String, reply: Reply },
     UpdateSelf { role: Role, status: Status, reply: Reply },
+    Report { status: Status, reply: Reply },
     Refresh { reply: Reply },
     Leave { reply: Reply },
 }
@@ -211,6 +212,12 @@ impl Member {
             Command::Remove { id, reply } => (reply, self.remove(&id).await),
             Command::UpdateSelf { role, status, reply } => {
                 (self.own.role, self.own.status) = (role, status);
+                self.beat_due = Instant::now();
+                (reply, self.round_now().await)
+            }
+            Command::Report { reply, .. } if self.own.status == Status::Draining => (reply, Ok(())),
+            Command::Report { status, reply } => {
+                self.own.status = status;
                 self.beat_due = Instant::now();
                 (reply, self.round_now().await)
             }

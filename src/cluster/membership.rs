@@ -218,6 +218,11 @@ impl Membership {
         self.ask(|reply| Command::UpdateSelf { role, status, reply }).await
     }
 
+    /// Says how this instance is now, as [`Membership::update_self`] does; one that drains goes on saying so.
+    pub async fn report(&self, status: Status) -> Result<()> {
+        self.ask(|reply| Command::Report { status, reply }).await
+    }
+
     /// Reads the shared config now.
     pub async fn refresh(&self) -> Result<Arc<ClusterView>> {
         self.ask(|reply| Command::Refresh { reply }).await?;

@@ -8,6 +8,7 @@ use super::membership::MemberOptions;
 use super::view::Standing;
 use crate::base::{Code, Error, Result};
 use serde_json::Map;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -58,18 +59,20 @@ impl Member {
         let helps = self.helps(epoch);
         let fold = self.folds(epoch, helps);
         if fold {
+            self.collected = Some(Instant::now());
             // Our own heartbeat must not wait for others'; what was collected before is folded again.
             if let Err(error) = self.overflow.collect().await {
                 tracing::warn!(%error, "could not collect heartbeats");
             }
-            self.collected = Some(Instant::now());
         }
         let work = Work { beat, fold, epoch };
         let direct = self.shared.is_writable() && (self.is_small() || epoch.is_some() || helps);
         let written = match direct {
             true => self.write(work).await,
             false => {
-                self.keep_folded(fold);
+                if fold && self.shared.fault.is_some() {
+                    self.keep_folded();
+                }
                 Err(self.shared.unreadable())
             }
         };
@@ -164,7 +167,8 @@ impl Member {
         let every = match epoch {
             Some(_) if !self.is_small() || broken || !self.overflow.is_empty() => self.pace(),
             Some(_) => self.interval(),
-            None if broken && self.is_small() => self.pace(),
+            // A standby has to know when the writer dies.
+            None if broken && (self.is_small() || self.own.standby) => self.pace(),
             None if helps => Duration::ZERO,
             None => return false,
         };
@@ -173,12 +177,10 @@ impl Member {
     }
 
     /// Takes up what was collected while the object cannot be written.
-    fn keep_folded(&mut self, fold: bool) {
-        if !fold || self.shared.fault.is_none() {
-            return;
-        }
+    pub(super) fn keep_folded(&mut self) {
         let mut next = (**self.shared.config()).clone();
         self.overflow.fold(&mut next);
+        let next = Arc::new(next);
         self.observer.look(&next, self.planned);
         self.shared.keep_in_mind(next);
     }
@@ -279,7 +281,11 @@ impl Member {
         // A death is noticed when it is due, not at the next look.
         let death = self.observer.next_death().map(|death| death.max(pace / 20));
         let look = death.map_or(pace, |death| death.min(pace));
-        self.beat_due.min(now + look).max(now)
+        // To collect the heartbeats of thousands takes seconds, which must not come on top of the pace.
+        let collects = self.leadership.epoch().is_some() && !self.is_small();
+        let next = self.collected.filter(|_| collects).map(|began| began + pace);
+        let next = next.map_or(now + look, |next| next.max(now + pace / 10).min(now + look));
+        self.beat_due.min(next).max(now)
     }
 }
 

@@ -211,8 +211,8 @@ impl Shared {
     }
 
     /// Puts `config` in force in this process alone: the object cannot be written.
-    pub(super) fn keep_in_mind(&mut self, config: SharedConfig) {
-        self.config = Arc::new(config);
+    pub(super) fn keep_in_mind(&mut self, config: Arc<SharedConfig>) {
+        self.config = config;
     }
 
     /// Why nothing can be written now.

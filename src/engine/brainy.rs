@@ -112,13 +112,16 @@ impl Brainy {
         self.0.cluster.condition()
     }
 
-    /// What this instance shows of a collection, once that is what `wanted` says.
-    pub async fn applied(&self, name: &CollectionName, wanted: Consistency) -> Result<Seq> {
+    /// What this instance shows of a collection, once that is what `wanted` says. `None` where it does not
+    /// have it open: whoever asks for it first has the log read to its end.
+    pub async fn applied(&self, name: &CollectionName, wanted: Consistency) -> Result<Option<Seq>> {
         self.0.context.duty.check_read()?;
-        let collection = self.0.collections.open(name).await?;
+        let Some(collection) = self.0.collections.known(name) else { return Ok(None) };
         let snapshot = collection.snapshot(wanted, self.wait_max()).await;
-        let snapshot = self.0.collections.forget_if_gone(name, snapshot)?;
-        Ok(snapshot.version())
+        match self.0.collections.forget_if_gone(name, snapshot) {
+            Err(error) if error.code() == Code::CollectionNotFound => Ok(None),
+            snapshot => snapshot.map(|snapshot| Some(snapshot.version())),
+        }
     }
 
     /// Asks the store one cheap question, to find out whether it answers.

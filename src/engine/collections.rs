@@ -54,12 +54,14 @@ impl Collections {
         })
     }
 
+    /// The collection, where it is open. It is before any of its log is read.
+    pub fn known(&self, name: &CollectionName) -> Option<Arc<Collection>> {
+        self.lock().get(name).filter(|known| !known.has_ended()).cloned()
+    }
+
     /// The collection in use, opened when it is first asked for.
     pub async fn open(&self, name: &CollectionName) -> Result<Arc<Collection>> {
-        let known = self.lock().get(name).cloned();
-        if let Some(known) = known
-            && !known.has_ended()
-        {
+        if let Some(known) = self.known(name) {
             return Ok(known);
         }
         let opened = Collection::open(self.context.clone(), name.clone()).await;

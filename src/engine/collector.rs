@@ -3,10 +3,9 @@
 //!
 //! Log: two steps a grace period apart close the forgotten-id hazard: first the floor is advanced in
 //! the manifest, then, once this instance has seen that floor for a whole grace period by its own
-//! clock, entries below it are deleted.
+//! monotonic clock, entries below it are deleted.
 //!
-//! Segments: what has not been named for a whole grace period, by this instance's clock, is no longer
-//! read by anybody. But a pass that stood still may be about to name it. So `sweptBefore` in the
+//! Segments: what has not been named for a whole grace period, by the same clock, is no longer read by anybody. But a pass that stood still may be about to name it. So `sweptBefore` in the
 //! manifest is set past its id first: after that no manifest names it anew (`sweep.rs`).
 //!
 //! Several collectors at once repeat work and break nothing.
@@ -104,7 +103,7 @@ impl Collector {
         });
         self.floors.insert(name.clone(), known);
         let mut deleted = 0;
-        if !known.is_clean && self.env.clock.since(known.first_seen) >= self.grace {
+        if !known.is_clean && self.env.clock.steady_since(known.first_seen) >= self.grace {
             deleted = self.delete_below(name, known.floor).await?;
             self.floors.insert(name.clone(), Floor { is_clean: true, ..known });
         }
@@ -171,5 +170,76 @@ impl Collector {
         }
         self.store.delete(key).await?;
         Ok(deleted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Timestamp;
+    use crate::base::clock::VirtualClock;
+    use crate::base::ids::{Totals, WriteId};
+    use crate::base::settings::Role;
+    use crate::engine::duty::Station;
+    use crate::log::entry::Draft;
+    use crate::manifest::CollectionSettings;
+    use crate::store::memory::MemoryStore;
+    use std::sync::Arc;
+
+    const GRACE: Duration = Duration::from_secs(300);
+
+    /// The first manifest of a collection.
+    pub(super) fn first_manifest(name: &CollectionName, now: Timestamp) -> Manifest {
+        let settings = CollectionSettings {
+            dimensions: 2,
+            metric: Default::default(),
+            partition_count: 1,
+            partitioner: Default::default(),
+            description: None,
+        };
+        Manifest::create(name, settings, now, None)
+    }
+
+    /// A collection of three log entries, all of them indexed, and a segment that nothing names.
+    async fn left_over(store: &DynStore, env: &Env, name: &CollectionName) {
+        let now = env.clock.now();
+        let manifest = Manifest { wal_indexed: Seq(3), ..first_manifest(name, now) };
+        let write = |_: Option<&Manifest>| Ok(Change::Write(manifest.clone()));
+        manifest::update(store, env, name, write).await.unwrap();
+        for seq in 1..=3 {
+            let draft = Draft::seal(1, WriteId::random(&*env.rng), now);
+            let entry = draft.encode(&draft.header(Seq(seq), Totals::default()));
+            store.put(&paths::wal_entry(name, Seq(seq)), entry).await.unwrap();
+        }
+        store.put(&paths::segment(name, 0, env.ulid()), "left".into()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_ahead_takes_nothing_from_the_grace_period() {
+        let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_768_473_000_000)));
+        let (store, env): (DynStore, _) =
+            (Arc::new(MemoryStore::default()), Env::deterministic(1, clock.clone()));
+        let name = CollectionName::new("things").unwrap();
+        left_over(&store, &env, &name).await;
+        let mut collector = Collector {
+            grace: GRACE,
+            duty: Duty::new(Station { role: Role::Writer, standby: false }),
+            floors: HashMap::new(),
+            sweeper: sweep::Sweeper::new(store.clone(), env.clone(), GRACE),
+            historian: history::Historian::new(store.clone(), env.clone(), GRACE),
+            store,
+            env,
+        };
+        // The floor moves on, and is seen.
+        for _ in 0..2 {
+            assert_eq!(collector.pass().await.unwrap(), 0);
+        }
+        for hours in [24, -24, 24 * 365] {
+            clock.set_ahead_ms(hours * 3_600_000);
+            assert_eq!(collector.pass().await.unwrap(), 0, "{hours} hours ahead");
+        }
+        tokio::time::sleep(GRACE).await;
+        clock.set_ahead_ms(-24 * 3_600_000);
+        assert_eq!(collector.pass().await.unwrap(), 4);
     }
 }

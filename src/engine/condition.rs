@@ -36,11 +36,7 @@ impl Condition {
         lag_bytes: u64,
         view: Option<&ClusterView>,
     ) -> Condition {
-        let mut condition = Condition::default();
-        if context.env.tasks.has_panicked() {
-            let hint = "a background task panicked; restart this instance and report the log";
-            condition.fatal.push(hint.to_owned());
-        }
+        let mut condition = Condition { fatal: fatal(context, view), ..Condition::default() };
         condition.of_memory(settings, vitals.memory_usage);
         if context.duty.station().role.reads() {
             condition.of_lag(settings, vitals.lag_seconds);
@@ -97,12 +93,6 @@ impl Condition {
     }
 
     fn of_cluster(&mut self, settings: &Settings, view: &ClusterView) {
-        if view.standing == Standing::Superseded {
-            self.fatal.push(format!(
-                "another process took over the id {}; stop this one, or give it an instance_id of its own",
-                view.id
-            ));
-        }
         if view.heartbeat.failures >= HEARTBEAT_FAILURES_MAX {
             let reason = view.heartbeat.error.as_deref().unwrap_or("no reason is known");
             self.degraded.push(format!(
@@ -118,6 +108,21 @@ impl Condition {
             self.warnings.push("the cluster has no leader; one is being elected".to_owned());
         }
     }
+}
+
+/// Why an instance must stop. Cheap: probes ask for nothing else.
+pub(super) fn fatal(context: &Context, view: Option<&ClusterView>) -> Vec<String> {
+    let panicked =
+        context.env.tasks.has_panicked().then(|| {
+            "a background task panicked; restart this instance and report the log".to_owned()
+        });
+    let superseded = view.filter(|view| view.standing == Standing::Superseded).map(|view| {
+        format!(
+            "another process took over the id {}; stop this one, or give it an instance_id of its own",
+            view.id
+        )
+    });
+    panicked.into_iter().chain(superseded).collect()
 }
 
 #[cfg(test)]

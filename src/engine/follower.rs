@@ -147,7 +147,8 @@ impl Follower {
     /// How long ago the log had nothing that is not applied; `None` where nobody reads, because then
     /// nobody looks either, and the next read looks first.
     pub fn lag(&self) -> Option<Duration> {
-        (!self.last_read.is_long_ago()).then(|| self.age())
+        let as_of = self.published.borrow().current_as_of;
+        (!self.last_read.is_long_ago()).then(|| self.env.clock.steady_since(as_of))
     }
 
     fn age(&self) -> Duration {

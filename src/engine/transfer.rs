@@ -1,6 +1,7 @@
 //! Import and export: NDJSON of any size in constant memory.
 
 use crate::base::ids::{CollectionName, Seq};
+use crate::base::json::Object;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::brainy::Brainy;
 use crate::engine::model::{
@@ -44,7 +45,7 @@ struct Line {
 }
 
 fn parse(line: &str) -> Result<NewRecord> {
-    let line: Line = serde_json::from_str(line)
+    let Object(line): Object<Line> = serde_json::from_str(line)
         .map_err(|error| Error::invalid(format!("the line is not a record: {error}")))?;
     Ok(NewRecord {
         id: line.id,

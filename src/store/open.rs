@@ -108,9 +108,7 @@ async fn raw(location: &Location, settings: &Settings, env: &Env) -> Result<DynS
     Ok(match location {
         Location::Memory(None) => Arc::new(MemoryStore::default()),
         Location::Memory(Some(name)) => shared(name),
-        Location::Folder(path) => {
-            Arc::new(LocalStore::open(path, settings.fsync, &*env.clock).await?)
-        }
+        Location::Folder(path) => Arc::new(LocalStore::open(path, settings.fsync).await?),
         #[cfg(feature = "s3")]
         Location::S3 { bucket, prefix } => s3::open(bucket, prefix, env).await?,
         #[cfg(not(feature = "s3"))]

@@ -5,6 +5,7 @@
 //! `scripts/s3-server with seaweedfs cargo test --test cluster`. Bounds on time are generous, because the
 //! machine may be busy; what was measured is printed.
 
+mod clock;
 mod cluster;
 mod config_file;
 mod lives;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo test --test membership                                   # scenarios, and 300 instances for 5 minutes
-//! cargo test --release --test membership -- --ignored --nocapture  # 1,000 for an hour, 4,000 for minutes
+//! cargo test --release --test membership -- --ignored --nocapture  # 1,000 for an hour, 4,000 and 10,000 for minutes
 //! ```
 
 mod scale;

@@ -174,4 +174,14 @@ async fn a_thousand_for_an_hour() {
 async fn four_thousand_for_three_minutes() {
     let outcome = run(4_000, Duration::from_secs(120), Duration::from_secs(180)).await;
     println!("{outcome}");
+    assert_eq!(outcome.buried, 0);
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "takes minutes: just sim-membership"]
+async fn ten_thousand_for_three_minutes() {
+    let outcome = run(10_000, Duration::from_secs(300), Duration::from_secs(180)).await;
+    println!("{outcome}");
+    assert_eq!(outcome.buried, 0);
+    assert!(outcome.shown(0.99) <= 45_000);
 }

@@ -168,8 +168,8 @@ async fn a_leader_that_leaves_is_followed_at_once_and_epochs_grow_without_the_le
     assert!(referee.epochs.keys().max() >= Some(&3), "{:?}", referee.epochs);
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_standby_steps_in_for_the_last_writer() {
+/// A writer and three that wait for it to be gone, with short timeouts.
+async fn one_writer_and_three_on_standby() -> (World, Node, [Node; 3]) {
     let mut world = World::new();
     world.timing.heartbeat_interval = secs(5);
     world.timing.instance_timeout = secs(15);
@@ -182,12 +182,21 @@ async fn one_standby_steps_in_for_the_last_writer() {
         }
     };
     let waiting = [standby("s1").await, standby("s2").await, standby("s3").await];
-    let promoted = || {
-        let orders = waiting.iter().map(|node| *node.member.orders().borrow());
-        orders.filter(|orders| !orders.standby).count()
-    };
     sleep(secs(120)).await;
-    assert_eq!(promoted(), 0);
+    assert_eq!(promoted(&waiting), 0);
+    (world, writer, waiting)
+}
+
+/// How many of these do not wait any longer.
+fn promoted(waiting: &[Node]) -> usize {
+    let orders = waiting.iter().map(|node| *node.member.orders().borrow());
+    orders.filter(|orders| !orders.standby).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_standby_steps_in_for_the_last_writer() {
+    let (world, writer, waiting) = one_writer_and_three_on_standby().await;
+    let promoted = || promoted(&waiting);
     writer.kill();
     let took = until("stepped in", secs(19), || promoted() > 0).await;
     println!("a standby stepped in after {took:?}");
@@ -198,6 +207,31 @@ async fn one_standby_steps_in_for_the_last_writer() {
         config.instances.iter().filter(|(id, entry)| entry.is_active_writer() && *id != "writer");
     assert_eq!(active.count(), 1);
     assert!(config.failover.count >= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_standby_steps_in_while_the_shared_config_is_broken() {
+    let (world, writer, waiting) = one_writer_and_three_on_standby().await;
+    let sound = world.bucket.text().await.unwrap();
+    world.bucket.upload("{").await;
+    sleep(secs(60)).await;
+    assert_eq!(promoted(&waiting), 0, "the writer's heartbeats come beside it");
+    writer.kill();
+    let took = until("stepped in", secs(25), || promoted(&waiting) > 0).await;
+    println!("a standby stepped in after {took:?}, beside a broken config");
+    sleep(secs(120)).await;
+    assert_eq!(promoted(&waiting), 1);
+    assert_eq!(world.bucket.text().await.as_deref(), Some("{"), "it is the person's");
+    for node in &waiting {
+        assert_eq!(node.view().serving(true).count(), 1, "{}", node.id);
+    }
+    // The person's file has all of them on standby, which is no longer so.
+    world.bucket.upload(&sound).await;
+    sleep(secs(60)).await;
+    assert_eq!(promoted(&waiting), 1);
+    let config = world.bucket.config().await;
+    let active = config.instances.values().filter(|entry| entry.is_active_writer());
+    assert_eq!(active.count(), 1, "{config:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,7 +29,7 @@ impl App {
 pub async fn status(State(app): State<Shared>) -> Reply {
     let view = app.brainy.cluster().view();
     let vitals = app.brainy.cluster().vitals();
-    let (start_time, uptime_seconds) = app.health.running(&app.brainy);
+    let (start_time, uptime_seconds) = app.health.running();
     let own = view.as_ref().and_then(|view| view.node(&view.id));
     let vacant = LeaderBody { id: None, epoch: 0, state: "vacant" };
     let condition = app.brainy.condition();
@@ -161,7 +161,7 @@ pub async fn applied(State(app): State<Shared>, Query(query): Query<AppliedQuery
     let collection = CollectionName::new(&query.collection)?;
     let wait = Duration::from_millis(query.wait_ms);
     let wanted = Consistency::AtLeast { version: Seq(query.min_version), wait };
-    let version = app.brainy.applied(&collection, wanted).await?.0;
+    let version = app.brainy.applied(&collection, wanted).await?.map(|version| version.0);
     json(StatusCode::OK, &AppliedVersionBody { version })
 }
 

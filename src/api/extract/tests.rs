@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::types::records::{FetchBody, Records};
 use crate::api::types::search::{Search, Searches};
+use crate::base::settings::Role;
 use crate::engine::model::{CollectionSpec, Consistency, DeleteTarget, Query as Target};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -74,6 +75,17 @@ fn faults_of_the_form_name_their_path() {
         r#"{"vectors": [{"id": "a", "vector": [1], "metadata": {"#,
         invalid,
         json!({}),
+    );
+    refused::<Role>(r#"["writer"]"#, invalid, json!({"path": "."}));
+    refused::<Records>(
+        r#"{"vectors": [["a", [1], null, null]]}"#,
+        invalid,
+        json!({"path": "vectors[0]", "index": 0}),
+    );
+    refused::<Records>(
+        r#"{"columns": [["a"], [1], null, null]}"#,
+        invalid,
+        json!({"path": "columns"}),
     );
     refused::<FetchBody>(r#"{"ids": []}"#, invalid, json!({"path": "ids"}));
     refused::<FetchBody>(r#"{"ids": ["a"], "k": 1}"#, invalid, json!({"path": "k"}));

@@ -288,8 +288,9 @@ pub struct AppliedQuery {
 /// What is shown.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AppliedVersionBody {
-    /// The version.
-    pub version: u64,
+    /// The version; null where the collection is not open here: the first read will find everything that
+    /// was acknowledged before it.
+    pub version: Option<u64>,
 }
 
 /// A role for an instance.

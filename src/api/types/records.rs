@@ -3,6 +3,7 @@
 use crate::api::types::vector::VectorSchema;
 use crate::api::types::{Decode, Limits, in_range, raw};
 use crate::base::ids::Seq;
+use crate::base::json::Object;
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{
     DeleteTarget, FetchedRecords, NewRecord, PAGE_MAX, RECORDS_PER_WRITE_MAX, Record, RecordPage,
@@ -19,11 +20,12 @@ use utoipa::{IntoParams, ToSchema};
 pub struct UpsertBody<'a> {
     /// 1 to 10,000 records. Of several with one id the last one stays.
     #[serde(borrow)]
-    #[schema(min_items = 1, max_items = 10000)]
-    pub vectors: Option<Vec<RecordInput<'a>>>,
+    #[schema(value_type = Option<Vec<RecordInput<'a>>>, min_items = 1, max_items = 10000)]
+    pub vectors: Option<Vec<Object<RecordInput<'a>>>>,
     /// The same in columns, which large writes are made and read faster in.
     #[serde(borrow)]
-    pub columns: Option<ColumnsInput<'a>>,
+    #[schema(value_type = Option<ColumnsInput<'a>>)]
+    pub columns: Option<Object<ColumnsInput<'a>>>,
 }
 
 /// Records in columns of equal length.
@@ -72,15 +74,15 @@ impl Decode for Records {
     fn decode(wire: UpsertBody<'_>, _: &Limits) -> Result<Self> {
         match (wire.vectors, wire.columns) {
             (Some(rows), None) => from_rows(rows),
-            (None, Some(columns)) => from_columns(columns),
+            (None, Some(Object(columns))) => from_columns(columns),
             _ => Err(Error::invalid("send exactly one of vectors and columns").with("path", ".")),
         }
     }
 }
 
-fn from_rows(rows: Vec<RecordInput<'_>>) -> Result<Records> {
+fn from_rows(rows: Vec<Object<RecordInput<'_>>>) -> Result<Records> {
     in_range("vectors", rows.len() as u64, 1..=RECORDS_PER_WRITE_MAX as u64)?;
-    let records = rows.into_iter().enumerate().map(|(index, record)| {
+    let records = rows.into_iter().enumerate().map(|(index, Object(record))| {
         let vector = match record.vector.0 {
             Ok(vector) => vector,
             Err(fault) => return Err(vector_fault(index, record.id, fault)),

@@ -3,6 +3,7 @@
 use crate::api::types::vector::VectorSchema;
 use crate::api::types::{Decode, Limits, in_range, raw_option};
 use crate::base::ids::Seq;
+use crate::base::json::Object;
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{
     Consistency, Hit, K_MAX, Query, SEARCHES_PER_BATCH_MAX, SearchRequest, SearchResponse,
@@ -162,8 +163,8 @@ impl Decode for Search {
 pub struct SearchBatchBody<'a> {
     /// 1 to 1,000 searches.
     #[serde(borrow)]
-    #[schema(min_items = 1, max_items = 1000)]
-    pub searches: Vec<SearchBody<'a>>,
+    #[schema(value_type = Vec<SearchBody<'a>>, min_items = 1, max_items = 1000)]
+    pub searches: Vec<Object<SearchBody<'a>>>,
 }
 
 /// Searches for the engine.
@@ -175,7 +176,7 @@ impl Decode for Searches {
 
     fn decode(wire: SearchBatchBody<'_>, limits: &Limits) -> Result<Self> {
         in_range("searches", wire.searches.len() as u64, 1..=SEARCHES_PER_BATCH_MAX as u64)?;
-        let searches = wire.searches.into_iter().enumerate().map(|(index, search)| {
+        let searches = wire.searches.into_iter().enumerate().map(|(index, Object(search))| {
             Search::decode(search, limits)
                 .map_err(|error| error.context(format!("searches[{index}]")).with("index", index))
         });

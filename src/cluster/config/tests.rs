@@ -62,6 +62,7 @@ fn a_broken_page_is_reported_where_it_is_broken() {
         ("{\n  \"version\": 1,\n  \"settings\": {,}\n}", 3, 16),
         ("{\"version\": \"x\"}", 1, 15),
         ("{\n\"instances\": {\"a\": {\n\"role\": \"boss\"}}}", 3, 14),
+        ("{\"settings\": {\"colour\": [1],\n  \"distanceMetric\": \"cosin\"}}", 2, 27),
         ("", 1, 0),
         ("[]", 1, 0),
     ] {
@@ -85,7 +86,7 @@ fn settings_that_differ_are_listed_with_both_values() {
     let cluster = SharedConfig::parse(DESIGN.as_bytes()).unwrap().settings;
     let given = ClusterSettings {
         dimensions: Some(384),
-        distance_metric: Some("dot".into()),
+        distance_metric: Some(DistanceMetric::Dot),
         partition_count: Some(100),
         ..Default::default()
     };

@@ -15,7 +15,7 @@ pub use lag::{CollectionLag, NodeLag, Replication};
 pub use replicate::Peers;
 
 use crate::base::ids::{CollectionName, Seq};
-use crate::base::settings::{ReplicationMode, Role, Settings};
+use crate::base::settings::{DistanceMetric, ReplicationMode, Role, Settings};
 use crate::base::{Code, Error, Result};
 use crate::cluster::{
     ClusterSettings, ClusterView, ConfigFault, InstanceMetrics, MemberOptions, Membership,
@@ -23,12 +23,12 @@ use crate::cluster::{
 };
 use crate::engine::catalog::PARTITIONS_MAX;
 use crate::engine::collections::Collections;
-use crate::engine::condition::Condition;
+use crate::engine::condition::{self, Condition};
 use crate::engine::context::Context;
 use crate::engine::duty::Others;
 use crate::engine::model::{CollectionSpec, Metric};
 use crate::store::paths;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -64,8 +64,6 @@ struct Inner {
     lag_bytes: AtomicU64,
     /// Held while somebody joins or leaves.
     moving: tokio::sync::Mutex<()>,
-    /// Whether the others were told that this instance is about to leave.
-    leaving: AtomicBool,
     /// Cancelled once another process has taken over our id.
     ousted: CancellationToken,
 }
@@ -88,7 +86,6 @@ impl Cluster {
             membership: Mutex::default(),
             lag_bytes: AtomicU64::new(0),
             moving: tokio::sync::Mutex::default(),
-            leaving: AtomicBool::new(false),
             ousted: CancellationToken::new(),
         }))
     }
@@ -201,6 +198,11 @@ impl Cluster {
         Condition::of(settings, context, collections, &vitals, lag_bytes, view.as_deref())
     }
 
+    /// Why this instance must stop: of its condition what a probe asks for, without looking at the rest.
+    pub fn fatal(&self) -> Vec<String> {
+        condition::fatal(&self.0.context, self.view().as_deref())
+    }
+
     /// How this instance is doing, as its next heartbeat will say.
     pub fn vitals(&self) -> InstanceMetrics {
         self.0.vitals.sample()
@@ -259,11 +261,10 @@ impl Cluster {
             .with("expected", agreed)
             .with("found", dimensions));
         }
-        let metric = agreed.distance_metric.as_deref();
         Ok(CollectionSpec {
             name: name.clone(),
             dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
-            metric: metric.map_or(Metric::Cosine, metric_named),
+            metric: agreed.distance_metric.map_or(Metric::Cosine, measured_by),
             partition_count: None,
             partitioner: None,
             description: None,
@@ -272,7 +273,6 @@ impl Cluster {
 
     /// Says that this instance is about to leave, so that nobody sends it more.
     pub async fn drain(&self) {
-        self.0.leaving.store(true, Ordering::Relaxed);
         if let Some(membership) = self.member() {
             let role = self.0.context.duty.station().role;
             let told = membership.update_self(role, Status::Draining);
@@ -308,17 +308,16 @@ fn shared_settings(settings: &Settings) -> ClusterSettings {
         partition_count: settings.partition_count.map(u64::from),
         embedding_model: settings.embedding_model.clone(),
         dimensions: settings.dimensions.map(u64::from),
-        distance_metric: settings.distance_metric.map(|metric| metric.name().to_owned()),
+        distance_metric: settings.distance_metric,
         ..ClusterSettings::default()
     }
 }
 
-/// Instances agree on the names when they join.
-fn metric_named(name: &str) -> Metric {
-    match name {
-        "euclidean" => Metric::Euclidean,
-        "dot" => Metric::Dot,
-        _ => Metric::Cosine,
+fn measured_by(agreed: DistanceMetric) -> Metric {
+    match agreed {
+        DistanceMetric::Cosine => Metric::Cosine,
+        DistanceMetric::Euclidean => Metric::Euclidean,
+        DistanceMetric::Dot => Metric::Dot,
     }
 }
 

@@ -13,7 +13,6 @@ use crate::cluster::{self, Membership, Standing, Status};
 use crate::engine::context::Context;
 use crate::engine::duty::Station;
 use crate::store::probe::{Effort, probe, require_safe};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long until an order that could not be carried out is tried again.
@@ -115,9 +114,7 @@ impl Orders {
 
     /// Others learn of it now, or else with the next heartbeat.
     async fn tell(&mut self, role: Role, status: Status) {
-        if let Err(error) = self.membership.update_self(role, status.clone()).await {
-            tracing::warn!(target: "brainy::role", %error, "the cluster could not be told; trying again");
-        }
+        heard(self.membership.update_self(role, status.clone()).await);
         self.told = (role, status);
     }
 
@@ -128,10 +125,10 @@ impl Orders {
             true => Status::Active,
             false => Status::Degraded,
         };
-        let (role, told) = &self.told;
-        let leaving = self.cluster.0.leaving.load(Ordering::Relaxed);
-        if !leaving && *told != status && matches!(told, Status::Active | Status::Degraded) {
-            self.tell(*role, status).await;
+        let told = &mut self.told.1;
+        if *told != status && matches!(told, Status::Active | Status::Degraded) {
+            *told = status.clone();
+            heard(self.membership.report(status).await);
         }
     }
 
@@ -144,5 +141,12 @@ impl Orders {
                 tracing::debug!(%error, "a collection could not be brought up to date");
             }
         }
+    }
+}
+
+/// What does not get through now goes with the next heartbeat.
+fn heard(told: Result<()>) {
+    if let Err(error) = told {
+        tracing::warn!(target: "brainy::role", %error, "the cluster could not be told; trying again");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Code, Error, Result};
-use crate::cluster::{Membership, PeerProbe};
+use crate::cluster::{Membership, Node, PeerProbe};
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use std::time::Duration;
@@ -16,7 +16,8 @@ const NAMED_MAX: usize = 16;
 /// How to ask other instances.
 #[async_trait]
 pub trait Peers: PeerProbe {
-    /// Waits until the instance at `endpoint` shows `version` of a collection, for `wait` at most.
+    /// Waits until the instance at `endpoint` shows `version` of a collection, for `wait` at most; not where
+    /// it does not have the collection open.
     async fn applied(
         &self,
         endpoint: &str,
@@ -26,8 +27,10 @@ pub trait Peers: PeerProbe {
     ) -> Result<()>;
 }
 
-/// Waits until every other live reader shows `version`. A reader that dies meanwhile is not waited for;
-/// one without an endpoint tells by its heartbeats.
+/// Waits until no other live reader can show less than `version`: it shows that, or has nothing of the
+/// collection open. A reader that dies meanwhile, or reads no more, is not waited for. One that cannot be
+/// asked tells by its heartbeats what it shows; that it has nothing open they cannot prove, because it may
+/// have opened the collection since.
 pub(super) async fn wait(
     membership: &Membership,
     peers: &dyn Peers,
@@ -75,11 +78,12 @@ pub(super) async fn wait(
     .with("readers", behind.into_iter().take(NAMED_MAX).collect::<Vec<_>>()))
 }
 
-/// Waits until the heartbeats of `id` say that it shows `version`, or that it no longer lives.
+/// Waits until the heartbeats of `id` say that it shows `version`, or that it no longer lives or reads.
 async fn told(membership: &Membership, id: &str, collection: &CollectionName, version: Seq) {
     let mut views = membership.changed();
     let shows = |view: &std::sync::Arc<crate::cluster::ClusterView>| {
-        let Some(node) = view.node(id).filter(|node| node.alive) else { return true };
+        let reads = |node: &Node<'_>| node.alive && node.entry.role.reads();
+        let Some(node) = view.node(id).filter(reads) else { return true };
         let applied = node.entry.metrics.applied_versions.get(collection.as_str());
         applied.is_some_and(|applied| *applied >= version.0)
     };

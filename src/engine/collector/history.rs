@@ -3,6 +3,10 @@
 //! What is kept answers "what was the collection made of?" for every moment of the last
 //! `manifest_history_ms`: a version goes when the one after it is older than that. So the last one
 //! before the manifest in force always stays.
+//!
+//! Ages are by the clocks of those that wrote the versions. One that is set ahead deletes nothing early:
+//! what it wrote then is as old as the version after it, and where it is ours, only the time counts that
+//! has passed since the start.
 
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
@@ -10,6 +14,7 @@ use crate::base::{Env, Result, Timestamp};
 use crate::manifest::Manifest;
 use crate::store::cas::Stamp;
 use crate::store::{DynStore, Fetched, Key, get, paths};
+use futures::stream::{self, StreamExt};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,6 +24,8 @@ const LIST_PAGE: usize = 1_000;
 /// How often, at most, a collection's history is looked at; and how often while it lasts.
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
 const LOOKS: u32 = 8;
+/// Requests in flight.
+const READS_MAX: usize = 8;
 
 /// Deletes what is older than is kept.
 #[derive(Debug)]
@@ -26,12 +33,14 @@ pub(super) struct Historian {
     store: DynStore,
     env: Env,
     kept_for: Duration,
+    started: Mark,
     looked: HashMap<CollectionName, Mark>,
 }
 
 impl Historian {
     pub(super) fn new(store: DynStore, env: Env, kept_for: Duration) -> Historian {
-        Historian { store, env, kept_for, looked: HashMap::new() }
+        let started = env.clock.mark();
+        Historian { store, env, kept_for, started, looked: HashMap::new() }
     }
 
     /// One look at the history of a collection, of which `manifest` is in force; how much it deleted.
@@ -43,8 +52,6 @@ impl Historian {
             return Ok(0);
         }
         self.looked.insert(name.clone(), self.env.clock.mark());
-        let kept_for_ms = self.kept_for.as_millis() as u64;
-        let limit = Timestamp(self.env.clock.now().0.saturating_sub(kept_for_ms));
         let prefix = paths::manifest_history_all(name);
         let (mut deleted, mut after, mut last_old) = (0, None::<Key>, None::<Key>);
         loop {
@@ -58,7 +65,7 @@ impl Historian {
                 })
                 .collect();
             let page = old.len();
-            old.truncate(self.old(&old, limit).await?);
+            old.truncate(self.old(&old).await?);
             let all = old.len() == page;
             for key in last_old.take().into_iter().chain(old).map(Some) {
                 // Each is deleted when the next one is known to be old, too.
@@ -73,27 +80,34 @@ impl Historian {
         }
     }
 
-    /// How many of some versions, in ascending order, are from before `limit`. Times of versions ascend,
-    /// as far as clocks agree.
-    async fn old(&self, keys: &[Key], limit: Timestamp) -> Result<usize> {
-        let (mut old, mut recent) = (0, keys.len());
-        while old < recent {
-            let middle = usize::midpoint(old, recent);
-            match self.written(&keys[middle]).await? {
-                Some(written) if written < limit => old = middle + 1,
-                _ => recent = middle,
+    /// How many of some versions, in ascending order, are from before what is kept: all before the first
+    /// that is not. Each of them is asked, because times do not ascend where a clock was set back.
+    async fn old(&self, keys: &[Key]) -> Result<usize> {
+        let now = self.env.clock.now_at_most(self.started);
+        let limit = Timestamp(now.0.saturating_sub(self.kept_for.as_millis() as u64));
+        let times = keys.iter().cloned().map(|key| async move { self.written(&key).await });
+        let mut times = stream::iter(times).buffered(READS_MAX).enumerate();
+        let mut old = 0;
+        while let Some((at, written)) = times.next().await {
+            match written? {
+                // By a clock that was ahead: the next one decides.
+                Some(written) if written > now => {}
+                Some(written) if written < limit => old = at + 1,
+                _ => break,
             }
         }
         Ok(old)
     }
 
-    /// When a version was written; `None` where it is gone or is none.
+    /// When a version was written; long ago where it is gone already, `None` where it cannot be read.
     async fn written(&self, key: &Key) -> Result<Option<Timestamp>> {
         #[derive(Deserialize)]
         struct Stamped {
             stamp: Stamp,
         }
-        let Fetched::Found(object) = get(&*self.store, key).await? else { return Ok(None) };
+        let Fetched::Found(object) = get(&*self.store, key).await? else {
+            return Ok(Some(Timestamp(0)));
+        };
         let stamped = serde_json::from_slice::<Stamped>(&object.bytes);
         let stamped = stamped.inspect_err(|error| {
             tracing::warn!(%error, %key, "this earlier manifest cannot be read and is kept");
@@ -106,58 +120,103 @@ impl Historian {
 mod tests {
     use super::*;
     use crate::base::clock::VirtualClock;
-    use crate::manifest::{self, CollectionSettings};
+    use crate::engine::collector::tests::first_manifest;
+    use crate::manifest;
     use crate::store::cas::Change;
     use crate::store::memory::MemoryStore;
     use std::sync::Arc;
 
     const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-    async fn versions(store: &DynStore, name: &CollectionName) -> Vec<u64> {
-        let listing =
-            store.list(&paths::manifest_history_all(name), None, LIST_PAGE).await.unwrap();
-        listing
-            .objects
-            .iter()
-            .filter_map(|object| paths::parse_manifest_history(&object.key))
-            .collect()
+    struct Scene {
+        store: DynStore,
+        clock: Arc<VirtualClock>,
+        env: Env,
+        name: CollectionName,
+        history: Historian,
+    }
+
+    impl Scene {
+        fn new() -> Scene {
+            let store: DynStore = Arc::new(MemoryStore::default());
+            let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_000_000_000_000)));
+            let env = Env::deterministic(1, clock.clone());
+            let name = CollectionName::new("things").unwrap();
+            let history = Historian::new(store.clone(), env.clone(), 7 * DAY);
+            Scene { store, clock, env, name, history }
+        }
+
+        /// Writes the next version.
+        async fn commit(&self) -> Manifest {
+            let now = self.env.clock.now();
+            let change = |current: Option<&Manifest>| {
+                let first = || first_manifest(&self.name, now);
+                Ok(Change::Write(current.cloned().unwrap_or_else(first)))
+            };
+            manifest::update(&self.store, &self.env, &self.name, change)
+                .await
+                .unwrap()
+                .unwrap()
+                .value
+        }
+
+        async fn versions(&self) -> Vec<u64> {
+            let prefix = paths::manifest_history_all(&self.name);
+            let listing = self.store.list(&prefix, None, LIST_PAGE).await.unwrap();
+            let keys = listing.objects.iter().map(|object| &object.key);
+            keys.filter_map(paths::parse_manifest_history).collect()
+        }
+
+        fn set_days_ahead(&self, days: i64) {
+            self.clock.set_ahead_ms(days * DAY.as_millis() as i64);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_in_force_lately_is_kept() {
-        let store: DynStore = Arc::new(MemoryStore::default());
-        let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_000_000_000_000)));
-        let env = Env::deterministic(1, clock);
-        let name = CollectionName::new("things").unwrap();
-        let settings = CollectionSettings {
-            dimensions: 2,
-            metric: Default::default(),
-            partition_count: 1,
-            partitioner: Default::default(),
-            description: None,
-        };
-        let mut history = Historian::new(store.clone(), env.clone(), 7 * DAY);
+        let mut scene = Scene::new();
         let mut kept = Vec::new();
         // A version a day.
         for _ in 0..12 {
-            let change = |current: Option<&Manifest>| {
-                let now = env.clock.now();
-                let first = || Manifest::create(&name, settings.clone(), now, None);
-                Ok(Change::Write(current.cloned().unwrap_or_else(first)))
-            };
-            let loaded = manifest::update(&store, &env, &name, change).await.unwrap().unwrap();
-            history.collect(&loaded.value).await.unwrap();
-            kept = versions(&store, &name).await;
-            assert_eq!(*kept.last().unwrap_or(&0), loaded.value.stamp.version - 1);
+            let manifest = scene.commit().await;
+            scene.history.collect(&manifest).await.unwrap();
+            kept = scene.versions().await;
+            assert_eq!(*kept.last().unwrap_or(&0), manifest.stamp.version - 1);
             tokio::time::sleep(DAY).await;
         }
         // Version 12 was written on day 11; seven days before that, version 5 was just written.
         assert_eq!(kept, [4, 5, 6, 7, 8, 9, 10, 11]);
         // Of a collection that nobody changes any more, what was before the manifest in force stays.
         tokio::time::sleep(30 * DAY).await;
-        let current = manifest::load(&store, &name).await.unwrap().unwrap().value;
-        assert_eq!(history.collect(&current).await.unwrap(), 7);
-        assert_eq!(versions(&store, &name).await, [11]);
-        assert_eq!(history.collect(&current).await.unwrap(), 0);
+        let current = manifest::load(&scene.store, &scene.name).await.unwrap().unwrap().value;
+        assert_eq!(scene.history.collect(&current).await.unwrap(), 7);
+        assert_eq!(scene.versions().await, [11]);
+        assert_eq!(scene.history.collect(&current).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clocks_that_jump_cost_no_version_that_is_kept() {
+        let mut scene = Scene::new();
+        let mut manifest = scene.commit().await;
+        // A version a day, one of them by a clock that was set back, one by a clock that was ahead.
+        for ahead in [0, 0, -30, 0, 30, 0, 0] {
+            tokio::time::sleep(DAY).await;
+            scene.set_days_ahead(ahead);
+            manifest = scene.commit().await;
+        }
+        tokio::time::sleep(DAY * 7 / 2).await;
+        // Half of day 10: what was in force from the middle of day 3 on is kept, whatever our clock says.
+        for ahead in [-35, 0, 30] {
+            scene.set_days_ahead(ahead);
+            scene.history.collect(&manifest).await.unwrap();
+            let kept: &[u64] = if ahead < 0 { &[1, 2, 3, 4, 5, 6, 7] } else { &[4, 5, 6, 7] };
+            assert_eq!(scene.versions().await, kept, "{ahead}");
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+        }
+        // The one from the future does not keep those before it for ever.
+        scene.set_days_ahead(0);
+        tokio::time::sleep(4 * DAY).await;
+        scene.history.collect(&manifest).await.unwrap();
+        assert_eq!(scene.versions().await, [7]);
     }
 }

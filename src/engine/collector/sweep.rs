@@ -39,7 +39,7 @@ impl Sweeper {
             seen.insert(object.key.clone(), since);
         }
         let is_old = |key: &Key| {
-            seen.get(key).is_some_and(|since| self.env.clock.since(*since) >= self.grace)
+            seen.get(key).is_some_and(|since| self.env.clock.steady_since(*since) >= self.grace)
         };
         let old: Vec<(Key, Ulid)> = found
             .into_iter()

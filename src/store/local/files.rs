@@ -2,7 +2,6 @@
 
 use super::map::map;
 use super::{OWN, failed, resolve};
-use crate::base::clock::Timestamp;
 use crate::base::ids::WriteId;
 use crate::base::rng::SeededRng;
 use crate::base::{Code, Error, Result};
@@ -14,10 +13,10 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Temporary files older than this belong to nobody.
-const STALE_MS: u64 = 3_600_000;
+const STALE_AFTER: Duration = Duration::from_secs(3_600);
 /// Ranged reads of files up to this size read all of it, for its digest.
 const DIGEST_MAX_BYTES: u64 = 256 << 10;
 /// Whole files of this size and more are mapped instead of read. Below, the copy is cheaper than a
@@ -66,7 +65,7 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
 }
 
 impl Files {
-    pub(super) fn open(root: PathBuf, fsync: bool, now: Timestamp, rng: SeededRng) -> Result<Self> {
+    pub(super) fn open(root: PathBuf, fsync: bool, rng: SeededRng) -> Result<Self> {
         let shown = root.display().to_string();
         fs::create_dir_all(&root).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists | ErrorKind::NotADirectory => Error::new(
@@ -78,7 +77,7 @@ impl Files {
         let root = root.canonicalize().map_err(|error| failed(error, "open", &shown))?;
         fs::read_dir(&root).map_err(|error| failed(error, "list", &shown))?;
         let files = Files { root, fsync, rng, known: Mutex::default() };
-        files.remove_stale(now);
+        files.remove_stale();
         Ok(files)
     }
 
@@ -95,19 +94,19 @@ impl Files {
         resolve(&self.root, key)
     }
 
-    /// Removes what killed processes left behind. Whoever stalled for an hour finds its temporary
-    /// file gone and fails, without any effect. Failing here does no harm.
-    fn remove_stale(&self, now: Timestamp) {
-        let Ok(entries) = fs::read_dir(self.own("tmp")) else {
+    /// Removes what killed processes left behind: what is an hour older than the last change of the folder
+    /// that it is in, both by the file system's clock, because ours may be ahead. Whoever stalled for an hour
+    /// finds its temporary file gone and fails, without any effect. Failing here does no harm.
+    fn remove_stale(&self) {
+        let folder = self.own("tmp");
+        let changed = fs::metadata(&folder).and_then(|metadata| metadata.modified());
+        let (Ok(changed), Ok(entries)) = (changed, fs::read_dir(&folder)) else {
             return;
         };
         for entry in entries.flatten() {
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
-            let age = modified.ok().and_then(|time| {
-                let since = time.duration_since(UNIX_EPOCH).ok()?.as_millis();
-                now.0.checked_sub(u64::try_from(since).ok()?)
-            });
-            if age.is_some_and(|age| age > STALE_MS) {
+            let age = modified.ok().and_then(|modified| changed.duration_since(modified).ok());
+            if age.is_some_and(|age| age > STALE_AFTER) {
                 let _ = fs::remove_file(entry.path());
             }
         }

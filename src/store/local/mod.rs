@@ -24,7 +24,6 @@ mod map;
 #[cfg(test)]
 mod tests;
 
-use crate::base::clock::Clock;
 use crate::base::rng::SeededRng;
 use crate::base::tasks::Tasks;
 use crate::base::{Code, Error, Result};
@@ -52,10 +51,9 @@ pub struct LocalStore {
 impl LocalStore {
     /// Opens the store in `root`, which is created where it does not exist. With `fsync` a write
     /// survives a power failure once it is acknowledged; without, it survives killed processes.
-    pub async fn open(root: impl Into<PathBuf>, fsync: bool, clock: &dyn Clock) -> Result<Self> {
+    pub async fn open(root: impl Into<PathBuf>, fsync: bool) -> Result<Self> {
         let root = root.into();
-        let now = clock.now();
-        let files = Tasks::blocking(move || Files::open(root, fsync, now, SeededRng::from_os()));
+        let files = Tasks::blocking(move || Files::open(root, fsync, SeededRng::from_os()));
         let files = Arc::new(files.await?);
         Ok(LocalStore { locks: Arc::new(Locks::new(files.own("locks"))), files })
     }

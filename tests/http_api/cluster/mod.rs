@@ -79,7 +79,9 @@ impl Peers for Network {
             "/cluster/replication/applied?collection={collection}&minVersion={version}&waitMs={wait}"
         );
         let answer = self.get(endpoint, &path).await;
-        let reached = answer.is_some_and(|answer| answer["version"].as_u64() >= Some(version));
+        let reached = answer.is_some_and(|answer| {
+            answer["version"].is_null() || answer["version"].as_u64() >= Some(version)
+        });
         reached.then_some(()).ok_or_else(|| Error::unavailable("it did not answer"))
     }
 }
