@@ -10,23 +10,24 @@
 //!    at or below the position: below the floor entries are collected, and a stalled writer may
 //!    have created one that nobody acknowledged.
 
+mod task;
+
 use crate::base::clock::Mark;
 use crate::base::ids::Seq;
-use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::segments::{SegmentSet, Shelf};
 use crate::engine::snapshot::Snapshot;
-use crate::engine::tail::{Below, Shape, Tail, Tidied};
+use crate::engine::tail::{Shape, Tail};
 use crate::engine::view::ManifestView;
-use crate::log::append::gone;
-use crate::log::read::{Batch, LogReader};
+use crate::log::read::LogReader;
 use crate::partition::Partitioner;
 use crate::store::DynStore;
 use crate::store::layers::Usage;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use task::FollowTask;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// Without reads for this long, the log is not polled; the next read looks first.
 const IDLE_AFTER: Duration = Duration::from_secs(60);
@@ -67,6 +68,22 @@ pub struct Reading {
     pub grace: Duration,
 }
 
+impl Reading {
+    /// What rows of a tail over these segments are like.
+    fn shape_of(&self, set: &SegmentSet) -> Shape {
+        let settings = &set.manifest().settings;
+        let metric = self.serves.then_some(settings.metric);
+        Shape { dimensions: settings.dimensions as usize, metric }
+    }
+}
+
+/// The task's ends of what it shares with the [`Follower`].
+struct Channels {
+    publish: watch::Sender<Published>,
+    requests: mpsc::Receiver<Sync>,
+    last_read: LastRead,
+}
+
 /// Answers reads from what it has applied.
 #[derive(Debug)]
 pub struct Follower {
@@ -104,35 +121,17 @@ impl Follower {
         reading: Reading,
     ) -> Result<Self> {
         let Reading { shelf, partitioner, serves, poll, .. } = &reading;
-        let set = shelf.current(&view, partitioner, None, *serves).await?;
-        let manifest = set.manifest();
-        let shape = Shape {
-            dimensions: manifest.settings.dimensions as usize,
-            metric: serves.then_some(manifest.settings.metric),
-        };
-        let tail = Tail::new(shape, manifest.wal_indexed, manifest.indexed);
+        let (set, poll) = (shelf.current(&view, partitioner, None, *serves).await?, *poll);
+        let log = LogReader::new(store, set.manifest().name.clone());
+        let tail = Tail::new(reading.shape_of(&set), set.base(), set.manifest().indexed);
         let (publish, published) = watch::channel(Published {
             snapshot: Snapshot { tail: tail.view(), set: set.clone() },
             current_as_of: env.clock.mark(),
         });
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
         let last_read = LastRead::now();
-        let poll = *poll;
-        let task = FollowTask {
-            share: Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 },
-            log: LogReader::new(store, manifest.name.clone()),
-            env: env.clone(),
-            view,
-            reading,
-            shape,
-            tail,
-            set,
-            loading: None,
-            tidying: None,
-            publish,
-            requests,
-            last_read: last_read.clone(),
-        };
+        let channels = Channels { publish, requests, last_read: last_read.clone() };
+        let task = FollowTask::new(env.clone(), (view, log), reading, (tail, set), channels);
         env.tasks.spawn("follower", task.run());
         let follower = Follower { env, poll, published, syncs, last_read };
         follower.sync().await?;
@@ -249,306 +248,7 @@ impl Follower {
     }
 }
 
-/// One collection's share of the instance's gauges; taken back when its task ends.
-#[derive(Debug)]
-struct Share {
-    metrics: Arc<Metrics>,
-    vectors: i64,
-    bytes: i64,
-}
-
-impl Share {
-    fn set(&mut self, vectors: u64, bytes: u64) {
-        let (vectors, bytes) = (vectors as i64, bytes as i64);
-        self.metrics.vector_count.inc_by(vectors - self.vectors);
-        self.metrics.tail_bytes.inc_by(bytes - self.bytes);
-        (self.vectors, self.bytes) = (vectors, bytes);
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.set(0, 0);
-    }
-}
-
 /// Whether the store does not answer, or not to us: its folder is not mounted, or credentials have run out.
 fn is_out_of_reach(error: &Error) -> bool {
     error.is_transient() || matches!(error.code(), Code::StoreDenied | Code::StoreNotFound)
-}
-
-/// What a task beside this one is at work on.
-type Coming<T> = Option<oneshot::Receiver<Result<T>>>;
-
-/// Waits for it, for ever where nothing is coming; then nothing is any more.
-async fn arrived<T>(coming: &mut Coming<T>) -> Result<T> {
-    let Some(receiver) = coming else { return std::future::pending().await };
-    let result = receiver.await.unwrap_or_else(|_| Err(Error::internal("it was dropped")));
-    *coming = None;
-    result
-}
-
-struct FollowTask {
-    share: Share,
-    log: LogReader,
-    env: Env,
-    view: Arc<ManifestView>,
-    reading: Reading,
-    shape: Shape,
-    tail: Tail,
-    set: Arc<SegmentSet>,
-    /// Newer segments on their way into memory.
-    loading: Coming<Arc<SegmentSet>>,
-    /// Blocks of the tail that are being made into one.
-    tidying: Coming<Tidied>,
-    publish: watch::Sender<Published>,
-    requests: mpsc::Receiver<Sync>,
-    last_read: LastRead,
-}
-
-impl FollowTask {
-    async fn run(mut self) {
-        let stop = self.env.tasks.stopping().clone();
-        let poll = self.reading.poll;
-        let mut next_poll = Instant::now() + poll;
-        loop {
-            let mut waiting = Vec::new();
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                request = self.requests.recv() => match request {
-                    Some(sync) => waiting.push(sync),
-                    None => break,
-                },
-                set = arrived(&mut self.loading) => {
-                    self.take_up(set).await;
-                    continue;
-                }
-                tidied = arrived(&mut self.tidying) => {
-                    self.replace(tidied);
-                    continue;
-                }
-                () = sleep_until(next_poll) => {
-                    next_poll = Instant::now() + poll;
-                    if self.last_read.is_long_ago() {
-                        continue;
-                    }
-                }
-            }
-            // One look answers everyone who asked before it began.
-            while let Ok(sync) = self.requests.try_recv() {
-                waiting.push(sync);
-            }
-            let renew = waiting.iter().any(|sync| sync.renew);
-            let asked = Usage::default();
-            let result = asked.scope(self.look(renew)).await;
-            next_poll = Instant::now() + poll;
-            if let Err(error) = &result {
-                tracing::warn!(%error, "following the log failed");
-            }
-            let is_gone = matches!(&result, Err(error) if error.code() == Code::CollectionNotFound);
-            if is_gone {
-                self.requests.close();
-            }
-            for Sync { reply, .. } in waiting {
-                let answer = result.as_ref().map(|()| asked.clone()).map_err(Error::replicate);
-                drop(reply.send(answer));
-            }
-            if is_gone {
-                break;
-            }
-        }
-    }
-
-    async fn look(&mut self, renew: bool) -> Result<()> {
-        self.advance().await?;
-        if renew && self.loading.is_some() {
-            let set = arrived(&mut self.loading).await?;
-            self.change_over(set).await?;
-            self.publish(None);
-        }
-        Ok(())
-    }
-
-    /// Applies everything that is in the log now, and publishes it.
-    async fn advance(&mut self) -> Result<()> {
-        let current_as_of = self.env.clock.mark();
-        self.view.look_now().await?;
-        loop {
-            if self.tail.version().next() < self.view.last().manifest.wal_floor {
-                self.restart().await?;
-            }
-            let batches = match self.log.next(self.tail.version()).await {
-                Ok(batches) => batches,
-                // A reader that was slow may find half of an entry that is being collected.
-                Err(error) if error.code() == Code::Corrupt && self.is_passed().await? => continue,
-                Err(error) => return Err(error),
-            };
-            if !self.is_believable().await? {
-                continue;
-            }
-            if batches.is_empty() {
-                break;
-            }
-            let (batches, sealed) = self.of_this_life(batches);
-            let count = batches.len() as u64;
-            let below = self.below(&self.set).await?;
-            if let Err(error) = self.tail.apply(batches, below, &self.env.compute).await {
-                self.restart().await?;
-                return Err(error);
-            }
-            while self.tail.is_slow()
-                && let Some(untidy) = self.tail.untidy()
-            {
-                let tidied = self.env.compute.run(|| untidy.run()).await?;
-                self.tail.replace(tidied);
-            }
-            self.env.metrics.wal_entries_applied.inc_by(count);
-            if sealed {
-                return Err(gone(&self.view.last().manifest.name));
-            }
-        }
-        self.publish(Some(current_as_of));
-        self.load();
-        self.tidy();
-        Ok(())
-    }
-
-    /// Begins to make one of blocks that have become many.
-    fn tidy(&mut self) {
-        if self.tidying.is_some() {
-            return;
-        }
-        let Some(untidy) = self.tail.untidy() else { return };
-        let (reply, tidying) = oneshot::channel();
-        let compute = self.env.compute.clone();
-        self.env.tasks.spawn("tail keeper", async move {
-            drop(reply.send(compute.run(|| untidy.run()).await));
-        });
-        self.tidying = Some(tidying);
-    }
-
-    fn replace(&mut self, tidied: Result<Tidied>) {
-        match tidied {
-            Ok(tidied) => {
-                if self.tail.replace(tidied) {
-                    self.publish(None);
-                }
-                self.tidy();
-            }
-            Err(error) => tracing::error!(%error, "blocks of the tail stay as they are"),
-        }
-    }
-
-    fn publish(&mut self, as_of: Option<Mark>) {
-        let snapshot = Snapshot { tail: self.tail.view(), set: self.set.clone() };
-        self.share.set(snapshot.live(), snapshot.tail.bytes());
-        self.publish.send_modify(|published| {
-            if snapshot.version() >= published.snapshot.version() {
-                let current_as_of = as_of.unwrap_or(published.current_as_of);
-                *published = Published { snapshot, current_as_of };
-            }
-        });
-    }
-
-    /// Begins to bring the segments of a newer manifest into memory.
-    fn load(&mut self) {
-        if self.loading.is_some() || self.view.last().manifest.same_segments(self.set.manifest()) {
-            return;
-        }
-        let (reply, loading) = oneshot::channel();
-        let (view, before) = (self.view.clone(), self.set.clone());
-        let Reading { shelf, partitioner, serves, .. } = self.reading.clone();
-        self.env.tasks.spawn("segment loader", async move {
-            let set = shelf.current(&view, &partitioner, Some(&before), serves).await;
-            drop(reply.send(set));
-        });
-        self.loading = Some(loading);
-    }
-
-    /// Lets go of what newer segments hold, and shows it from them.
-    async fn take_up(&mut self, set: Result<Arc<SegmentSet>>) {
-        let result = match set {
-            Ok(set) => self.change_over(set).await,
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(()) => self.publish(None),
-            Err(error) => tracing::warn!(%error, "newer segments could not be taken up"),
-        }
-    }
-
-    async fn change_over(&mut self, set: Arc<SegmentSet>) -> Result<()> {
-        if set.manifest().stamp.version <= self.set.manifest().stamp.version {
-            return Ok(());
-        }
-        let (base, totals) = (set.base(), set.manifest().indexed);
-        let below = self.below(&set).await?;
-        self.set = set;
-        if base > self.tail.version() {
-            self.tail = Tail::new(self.shape, base, totals);
-            return Ok(());
-        }
-        if let Err(error) = self.tail.rebase(base, below, &self.env.compute).await {
-            self.tail = Tail::new(self.shape, base, totals);
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    /// What is in the segments below the tail; only an instance that serves reads needs to know.
-    async fn below(&self, set: &Arc<SegmentSet>) -> Result<Arc<Below>> {
-        if !self.reading.serves || set.members().is_empty() {
-            return Ok(Arc::new(|_, _| false));
-        }
-        let segments = self.reading.shelf.open(set).await?;
-        Ok(Arc::new(move |hash, id| {
-            let found = segments.find(hash, id);
-            found
-                .inspect_err(|error| tracing::error!(%error, "a segment is damaged"))
-                .is_ok_and(|found| found.is_some())
-        }))
-    }
-
-    /// Starts over behind what is indexed: the positions in between are no longer in the log.
-    async fn restart(&mut self) -> Result<()> {
-        let Reading { shelf, partitioner, serves, .. } = &self.reading;
-        self.set = shelf.current(&self.view, partitioner, Some(&self.set), *serves).await?;
-        self.tail = Tail::new(self.shape, self.set.base(), self.set.manifest().indexed);
-        Ok(())
-    }
-
-    /// Whether the floor has passed what comes next.
-    async fn is_passed(&self) -> Result<bool> {
-        let floor = self.view.look_now().await?.manifest.wal_floor;
-        Ok(self.tail.version().next() < floor)
-    }
-
-    /// See guarantee 4. Others who use the view may have seen the floor pass while the log was read.
-    async fn is_believable(&self) -> Result<bool> {
-        let seen = self.view.last();
-        if self.env.clock.since(seen.looked) <= self.reading.grace / 2 {
-            return Ok(self.tail.version().next() >= seen.manifest.wal_floor);
-        }
-        Ok(!self.is_passed().await?)
-    }
-
-    /// Cuts the entries at the end of the collection's life.
-    fn of_this_life(&self, mut batches: Vec<Batch>) -> (Vec<Batch>, bool) {
-        let life = self.view.life();
-        let end = batches.iter().position(|batch| {
-            batch.header.incarnation > life
-                || (batch.header.incarnation == life && batch.header.seal)
-        });
-        if let Some(end) = end {
-            batches.truncate(end);
-        }
-        for batch in &mut batches {
-            // A writer that had not heard of the deletion: its write is part of what was deleted.
-            if batch.header.incarnation < life {
-                batch.chunks.clear();
-            }
-        }
-        (batches, end.is_some())
-    }
 }

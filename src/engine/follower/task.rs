@@ -1,0 +1,334 @@
+//! The task that follows the log, takes up newer segments, and tidies the tail.
+
+use super::{Channels, Published, Reading, Sync};
+use crate::base::clock::Mark;
+use crate::base::metrics::Metrics;
+use crate::base::{Code, Env, Error, Result};
+use crate::engine::segments::SegmentSet;
+use crate::engine::snapshot::Snapshot;
+use crate::engine::tail::{Below, Tail, Tidied};
+use crate::engine::view::ManifestView;
+use crate::log::append::gone;
+use crate::log::read::{Batch, LogReader};
+use crate::store::layers::Usage;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+/// One collection's share of the instance's gauges; taken back when its task ends.
+#[derive(Debug)]
+struct Share {
+    metrics: Arc<Metrics>,
+    vectors: i64,
+    bytes: i64,
+}
+
+impl Share {
+    fn set(&mut self, vectors: u64, bytes: u64) {
+        let (vectors, bytes) = (vectors as i64, bytes as i64);
+        self.metrics.vector_count.inc_by(vectors - self.vectors);
+        self.metrics.tail_bytes.inc_by(bytes - self.bytes);
+        (self.vectors, self.bytes) = (vectors, bytes);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0, 0);
+    }
+}
+
+/// What a task beside this one is at work on.
+type Coming<T> = Option<oneshot::Receiver<Result<T>>>;
+
+/// Waits for it, for ever where nothing is coming; then nothing is any more.
+async fn arrived<T>(coming: &mut Coming<T>) -> Result<T> {
+    let Some(receiver) = coming else { return std::future::pending().await };
+    let result = receiver.await.unwrap_or_else(|_| Err(Error::internal("it was dropped")));
+    *coming = None;
+    result
+}
+
+/// See the [parent](super).
+pub(super) struct FollowTask {
+    share: Share,
+    log: LogReader,
+    env: Env,
+    view: Arc<ManifestView>,
+    reading: Reading,
+    tail: Tail,
+    set: Arc<SegmentSet>,
+    /// Newer segments on their way into memory.
+    loading: Coming<Arc<SegmentSet>>,
+    /// Blocks of the tail that are being made into one.
+    tidying: Coming<Tidied>,
+    channels: Channels,
+}
+
+impl FollowTask {
+    /// Shows `tail`, over the segments of `set`, until it has looked.
+    pub(super) fn new(
+        env: Env,
+        (view, log): (Arc<ManifestView>, LogReader),
+        reading: Reading,
+        (tail, set): (Tail, Arc<SegmentSet>),
+        channels: Channels,
+    ) -> FollowTask {
+        let share = Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 };
+        let (loading, tidying) = (None, None);
+        FollowTask { share, log, env, view, reading, tail, set, loading, tidying, channels }
+    }
+
+    /// Until the instance stops, nobody has a [`Follower`](super::Follower) any more, or the collection is
+    /// gone.
+    pub(super) async fn run(mut self) {
+        let stop = self.env.tasks.stopping().clone();
+        let poll = self.reading.poll;
+        let mut next_poll = Instant::now() + poll;
+        loop {
+            let mut waiting = Vec::new();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                request = self.channels.requests.recv() => match request {
+                    Some(sync) => waiting.push(sync),
+                    None => break,
+                },
+                set = arrived(&mut self.loading) => {
+                    self.take_up(set).await;
+                    continue;
+                }
+                tidied = arrived(&mut self.tidying) => {
+                    self.replace(tidied);
+                    continue;
+                }
+                () = sleep_until(next_poll) => {
+                    next_poll = Instant::now() + poll;
+                    if self.channels.last_read.is_long_ago() {
+                        continue;
+                    }
+                }
+            }
+            // One look answers everyone who asked before it began.
+            while let Ok(sync) = self.channels.requests.try_recv() {
+                waiting.push(sync);
+            }
+            let renew = waiting.iter().any(|sync| sync.renew);
+            let asked = Usage::default();
+            let result = asked.scope(self.look(renew)).await;
+            next_poll = Instant::now() + poll;
+            if let Err(error) = &result {
+                tracing::warn!(%error, "following the log failed");
+            }
+            let is_gone = matches!(&result, Err(error) if error.code() == Code::CollectionNotFound);
+            if is_gone {
+                self.channels.requests.close();
+            }
+            for Sync { reply, .. } in waiting {
+                let answer = result.as_ref().map(|()| asked.clone()).map_err(Error::replicate);
+                drop(reply.send(answer));
+            }
+            if is_gone {
+                break;
+            }
+        }
+    }
+
+    async fn look(&mut self, renew: bool) -> Result<()> {
+        self.advance().await?;
+        if renew && self.loading.is_some() {
+            let set = arrived(&mut self.loading).await?;
+            self.change_over(set).await?;
+            self.publish(None);
+        }
+        Ok(())
+    }
+
+    /// Applies everything that is in the log now, and publishes it.
+    async fn advance(&mut self) -> Result<()> {
+        let current_as_of = self.env.clock.mark();
+        self.view.look_now().await?;
+        loop {
+            if self.tail.version().next() < self.view.last().manifest.wal_floor {
+                self.restart().await?;
+            }
+            let batches = match self.log.next(self.tail.version()).await {
+                Ok(batches) => batches,
+                // A reader that was slow may find half of an entry that is being collected.
+                Err(error) if error.code() == Code::Corrupt && self.is_passed().await? => continue,
+                Err(error) => return Err(error),
+            };
+            if !self.is_believable().await? {
+                continue;
+            }
+            if batches.is_empty() {
+                break;
+            }
+            let (batches, sealed) = self.of_this_life(batches);
+            let count = batches.len() as u64;
+            let below = self.below(&self.set).await?;
+            if let Err(error) = self.tail.apply(batches, below, &self.env.compute).await {
+                self.restart().await?;
+                return Err(error);
+            }
+            while self.tail.is_slow()
+                && let Some(untidy) = self.tail.untidy()
+            {
+                let tidied = self.env.compute.run(|| untidy.run()).await?;
+                self.tail.replace(tidied);
+            }
+            self.env.metrics.wal_entries_applied.inc_by(count);
+            if sealed {
+                return Err(gone(&self.view.last().manifest.name));
+            }
+        }
+        self.publish(Some(current_as_of));
+        self.load();
+        self.tidy();
+        Ok(())
+    }
+
+    /// Begins to make one of blocks that have become many.
+    fn tidy(&mut self) {
+        if self.tidying.is_some() {
+            return;
+        }
+        let Some(untidy) = self.tail.untidy() else { return };
+        let (reply, tidying) = oneshot::channel();
+        let compute = self.env.compute.clone();
+        self.env.tasks.spawn("tail keeper", async move {
+            drop(reply.send(compute.run(|| untidy.run()).await));
+        });
+        self.tidying = Some(tidying);
+    }
+
+    fn replace(&mut self, tidied: Result<Tidied>) {
+        match tidied {
+            Ok(tidied) => {
+                if self.tail.replace(tidied) {
+                    self.publish(None);
+                }
+                self.tidy();
+            }
+            Err(error) => tracing::error!(%error, "blocks of the tail stay as they are"),
+        }
+    }
+
+    fn publish(&mut self, as_of: Option<Mark>) {
+        let snapshot = Snapshot { tail: self.tail.view(), set: self.set.clone() };
+        self.share.set(snapshot.live(), snapshot.tail.bytes());
+        self.channels.publish.send_modify(|published| {
+            if snapshot.version() >= published.snapshot.version() {
+                let current_as_of = as_of.unwrap_or(published.current_as_of);
+                *published = Published { snapshot, current_as_of };
+            }
+        });
+    }
+
+    /// Begins to bring the segments of a newer manifest into memory.
+    fn load(&mut self) {
+        if self.loading.is_some() || self.view.last().manifest.same_segments(self.set.manifest()) {
+            return;
+        }
+        let (reply, loading) = oneshot::channel();
+        let (view, before) = (self.view.clone(), self.set.clone());
+        let Reading { shelf, partitioner, serves, .. } = self.reading.clone();
+        self.env.tasks.spawn("segment loader", async move {
+            let set = shelf.current(&view, &partitioner, Some(&before), serves).await;
+            drop(reply.send(set));
+        });
+        self.loading = Some(loading);
+    }
+
+    /// Lets go of what newer segments hold, and shows it from them.
+    async fn take_up(&mut self, set: Result<Arc<SegmentSet>>) {
+        let result = match set {
+            Ok(set) => self.change_over(set).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => self.publish(None),
+            Err(error) => tracing::warn!(%error, "newer segments could not be taken up"),
+        }
+    }
+
+    async fn change_over(&mut self, set: Arc<SegmentSet>) -> Result<()> {
+        if set.manifest().stamp.version <= self.set.manifest().stamp.version {
+            return Ok(());
+        }
+        let base = set.base();
+        let below = self.below(&set).await?;
+        self.set = set;
+        if base > self.tail.version() {
+            self.start_over();
+            return Ok(());
+        }
+        if let Err(error) = self.tail.rebase(base, below, &self.env.compute).await {
+            self.start_over();
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// What is in the segments below the tail; only an instance that serves reads needs to know.
+    async fn below(&self, set: &Arc<SegmentSet>) -> Result<Arc<Below>> {
+        if !self.reading.serves || set.members().is_empty() {
+            return Ok(Arc::new(|_, _| false));
+        }
+        let segments = self.reading.shelf.open(set).await?;
+        Ok(Arc::new(move |hash, id| {
+            let found = segments.find(hash, id);
+            found
+                .inspect_err(|error| tracing::error!(%error, "a segment is damaged"))
+                .is_ok_and(|found| found.is_some())
+        }))
+    }
+
+    /// Starts over behind what is indexed: the positions in between are no longer in the log.
+    async fn restart(&mut self) -> Result<()> {
+        let Reading { shelf, partitioner, serves, .. } = &self.reading;
+        self.set = shelf.current(&self.view, partitioner, Some(&self.set), *serves).await?;
+        self.start_over();
+        Ok(())
+    }
+
+    /// With an empty tail.
+    fn start_over(&mut self) {
+        let (set, shape) = (&self.set, self.reading.shape_of(&self.set));
+        self.tail = Tail::new(shape, set.base(), set.manifest().indexed);
+    }
+
+    /// Whether the floor has passed what comes next.
+    async fn is_passed(&self) -> Result<bool> {
+        let floor = self.view.look_now().await?.manifest.wal_floor;
+        Ok(self.tail.version().next() < floor)
+    }
+
+    /// See guarantee 4. Others who use the view may have seen the floor pass while the log was read.
+    async fn is_believable(&self) -> Result<bool> {
+        let seen = self.view.last();
+        if self.env.clock.since(seen.looked) <= self.reading.grace / 2 {
+            return Ok(self.tail.version().next() >= seen.manifest.wal_floor);
+        }
+        Ok(!self.is_passed().await?)
+    }
+
+    /// Cuts the entries at the end of the collection's life.
+    fn of_this_life(&self, mut batches: Vec<Batch>) -> (Vec<Batch>, bool) {
+        let life = self.view.life();
+        let end = batches.iter().position(|batch| {
+            batch.header.incarnation > life
+                || (batch.header.incarnation == life && batch.header.seal)
+        });
+        if let Some(end) = end {
+            batches.truncate(end);
+        }
+        for batch in &mut batches {
+            // A writer that had not heard of the deletion: its write is part of what was deleted.
+            if batch.header.incarnation < life {
+                batch.chunks.clear();
+            }
+        }
+        (batches, end.is_some())
+    }
+}
