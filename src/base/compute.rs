@@ -103,18 +103,14 @@ impl Compute {
         &self,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R> {
-        let guarded = || {
-            std::panic::catch_unwind(AssertUnwindSafe(work))
-                .map_err(|_| Error::internal("a computation panicked; please report it"))
-        };
         match self {
-            Compute::Inline => guarded(),
+            Compute::Inline => here(work),
             Compute::Pool(pool) => {
                 let (send, receive) = oneshot::channel();
                 // The receiver may be gone (the request was cancelled): then nobody wants it.
                 let under_way = UnderWay::on(pool);
                 pool.threads.spawn(move || {
-                    let done = guarded();
+                    let done = here(work);
                     // Before anybody hears of it and hands over the next piece.
                     drop(under_way);
                     drop(send.send(done));
@@ -123,6 +119,13 @@ impl Compute {
             }
         }
     }
+}
+
+/// Runs `work` on the calling thread, to its end. For what takes less time than another thread takes to
+/// wake up, twice. A panic in it becomes an `internal` error.
+pub fn here<R>(work: impl FnOnce() -> R) -> Result<R> {
+    std::panic::catch_unwind(AssertUnwindSafe(work))
+        .map_err(|_| Error::internal("a computation panicked; please report it"))
 }
 
 /// Gives the calling thread its priority where the system knows of such.
