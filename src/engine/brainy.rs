@@ -456,8 +456,13 @@ impl Brainy {
             Err(error) if error.code() == Code::CollectionNotFound => {
                 self.0.collections.forget(name);
                 let grace = self.0.context.limits.grace;
-                catalog::finish_deletion(&self.0.context.store, &self.0.context.env, name, grace)
-                    .await?;
+                let Context { store, env, .. } = &self.0.context;
+                let finished = catalog::finish_deletion(store, env, name, grace).await;
+                // What is not known of the write is not known of it for another fault's sake either.
+                finished.map_err(|fault| match error.is_ambiguous() {
+                    true => fault.ambiguous(),
+                    false => fault,
+                })?;
                 Err(error)
             }
             Err(error) => Err(error),
