@@ -240,7 +240,7 @@ fn timed_out(method: &Method, path: &str, timeout_ms: u64) -> Error {
             && ["/collections", "/vectors", "/vectors/delete"]
                 .iter()
                 .any(|end| path.ends_with(end)));
-    if writes { error.ambiguous() } else { error }
+    error.ambiguous_if(writes)
 }
 
 #[cfg(test)]

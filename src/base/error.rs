@@ -197,6 +197,12 @@ impl Error {
         self.with("ambiguous", true)
     }
 
+    /// The same where `perhaps` the effect has happened.
+    #[must_use]
+    pub fn ambiguous_if(self, perhaps: bool) -> Self {
+        if perhaps { self.ambiguous() } else { self }
+    }
+
     /// Keeps what caused this error.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Source>) -> Self {

@@ -1,24 +1,26 @@
 //! The facade that the HTTP layer, the command line and embedding programs use.
 
+mod by_hand;
+
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::{Role, Settings};
 use crate::base::{Code, Env, Error, Result};
-use crate::engine::catalog::{self, PARTITIONS_MAX};
+use crate::engine::catalog;
 use crate::engine::cluster::Cluster;
 use crate::engine::collection::{Collection, described};
 use crate::engine::collections::Collections;
-use crate::engine::collector::{Collector, unnamed};
+use crate::engine::collector::Collector;
 use crate::engine::condition::Condition;
 use crate::engine::context::Context;
 use crate::engine::model::*;
 use crate::engine::snapshot::{OpenSnapshot, Payloads, Snapshot};
-use crate::engine::upkeep::{self, Task, Upkeep};
+use crate::engine::upkeep::{Task, Upkeep};
 use crate::engine::{identity, records, search, transfer, validate};
 use crate::log::chunk::ChunkBuilder;
 use crate::manifest::CollectionSettings;
 use crate::partition::Partitioner;
 use crate::store::layers::Usage;
-use crate::store::{self, DynStore, Listed};
+use crate::store::{self, DynStore};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -372,40 +374,6 @@ impl Brainy {
         transfer::import(self, name, body).await
     }
 
-    /// Puts what is in the log into segments.
-    pub async fn index(&self, name: &CollectionName) -> Result<()> {
-        let _admitted = self.0.context.duty.admit_write()?;
-        let collection = self.0.collections.open(name).await?;
-        upkeep::index_all(&self.0.context, &collection).await
-    }
-
-    /// Indexes what is in the log, and makes one segment of each partition; how many it wrote anew.
-    pub async fn compact(&self, name: &CollectionName) -> Result<u64> {
-        self.index(name).await?;
-        let collection = self.0.collections.open(name).await?;
-        upkeep::compact_all(&self.0.context, &collection).await.map(|count| count as u64)
-    }
-
-    /// The objects beside a collection's segments that its manifest does not name: what is being made,
-    /// what was replaced, and what a process left behind when it died. They are deleted when nobody has
-    /// named them for a grace period.
-    pub async fn unnamed_objects(&self, name: &CollectionName) -> Result<Vec<UnnamedObject>> {
-        let collection = self.0.collections.open(name).await?;
-        let manifest = collection.view().look_now().await?.manifest;
-        let found = unnamed(&self.0.context.store, &manifest).await?;
-        let objects = found.into_iter().map(|(object, _)| object);
-        Ok(objects.map(|Listed { key, size, .. }| UnnamedObject { key, bytes: size }).collect())
-    }
-
-    /// Splits partitions until the group of most records has `count` (1..=4,096) even ranges of the
-    /// hash, or parts of them; how many partitions were split.
-    pub async fn reshard(&self, name: &CollectionName, count: u32) -> Result<u64> {
-        validate::check_count("partitionCount", count as usize, PARTITIONS_MAX as usize)?;
-        self.index(name).await?;
-        let collection = self.0.collections.open(name).await?;
-        upkeep::reshard(&self.0.context, &collection, count).await.map(|count| count as u64)
-    }
-
     /// Finishes what is in flight within the settings' bound and stops; whether all ended in time.
     pub async fn shutdown(&self) -> bool {
         let bound = Duration::from_millis(self.0.settings.shutdown_timeout_ms);
@@ -459,10 +427,7 @@ impl Brainy {
                 let Context { store, env, .. } = &self.0.context;
                 let finished = catalog::finish_deletion(store, env, name, grace).await;
                 // What is not known of the write is not known of it for another fault's sake either.
-                finished.map_err(|fault| match error.is_ambiguous() {
-                    true => fault.ambiguous(),
-                    false => fault,
-                })?;
+                finished.map_err(|fault| fault.ambiguous_if(error.is_ambiguous()))?;
                 Err(error)
             }
             Err(error) => Err(error),

@@ -13,10 +13,9 @@ use crate::base::{Code, Error, Result};
 use crate::engine::model::{Hit, K_MAX, Metric, Query, SearchRequest, SearchResponse, SearchStats};
 use crate::engine::snapshot::{Found, OpenSnapshot, Payloads};
 use crate::engine::validate::check_vector;
-use crate::index::{EF_MAX, Effort, Part, Scratch, Threads, TopK, search_parts};
+use crate::index::{EF_MAX, Effort, Part, Scratch, ThreadScratch, Threads, TopK, search_parts};
 use crate::manifest::CollectionSettings;
 use sources::Source;
-use std::cell::RefCell;
 
 /// Rows asked for beyond those that are wanted, and for each dead one to be expected among them.
 const SPARE: usize = 2;
@@ -33,10 +32,6 @@ const QUICK_RESULTS: usize = 100;
 const QUICK_SEGMENTS: usize = 4;
 const QUICK_ROWS: u64 = 1 << 20;
 const QUICK_TAIL_ROWS: u64 = 1 << 16;
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
 
 /// Checks the ranges of a search.
 pub fn check(request: &SearchRequest, settings: &CollectionSettings) -> Result<()> {
@@ -114,12 +109,10 @@ impl<'a> Search<'a> {
         }
         let dead = sources.iter().map(Source::dead_share).fold(0.0, f64::max);
         let mut asked = wanted + SPARE + (SPARE as f64 * dead * wanted as f64) as usize;
+        // Another search may begin on this thread before this one ends.
+        let mut scratch = ThreadScratch::default();
         loop {
-            // Another search may begin on this thread before this one ends.
-            let mut scratch = SCRATCH.take();
-            let looked = self.look(&sources, asked, &mut scratch);
-            SCRATCH.set(scratch);
-            let (kept, found) = looked?;
+            let (kept, found) = self.look(&sources, asked, &mut scratch)?;
             let all: usize = sources.iter().map(Source::rows).sum();
             if kept.len() >= wanted || found >= all || asked >= EF_MAX {
                 return Ok(kept);

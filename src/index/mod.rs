@@ -48,7 +48,7 @@ pub use more::Nearest;
 pub use parallel::Threads;
 pub use parts::{Found, Part, Rows, search_parts};
 pub use rows::RowSet;
-pub use search::{EF_MAX, Effort, Neighbour, Scratch, Search};
+pub use search::{EF_MAX, Effort, Neighbour, Scratch, Search, ThreadScratch};
 pub use topk::TopK;
 pub use vectors::Vectors;
 

@@ -12,8 +12,7 @@ use super::flat::Flat;
 use super::measure::measured_first;
 use super::scan::{Kept, Run};
 use super::search::EF_MAX;
-use super::{Effort, Index, RowSet, Scratch, Threads, Vectors};
-use std::cell::RefCell;
+use super::{Effort, Index, RowSet, Scratch, ThreadScratch, Threads, Vectors};
 use std::cmp::Ordering;
 
 /// A walk over a share of all rows is as wide as one over all of them times this power of the share
@@ -243,25 +242,6 @@ fn together(
     (together, kept)
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// The scratch space of a thread that takes a share of another's search.
-struct Lent(Scratch);
-
-impl Default for Lent {
-    fn default() -> Lent {
-        Lent(SCRATCH.take())
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        SCRATCH.set(std::mem::take(&mut self.0));
-    }
-}
-
 impl Scratch {
     /// Adds to what was found what a part holds that may be among the best.
     fn look_into(&mut self, query: &[f32], parts: &[Part<'_>], part: usize, aim: Aim, share: f32) {
@@ -280,7 +260,7 @@ impl Scratch {
         aim: Aim,
         share: impl Fn(usize) -> f32 + Sync,
     ) {
-        let found = Threads::Pool.map(order.len(), Lent::default, |Lent(scratch), at| {
+        let found = Threads::Pool.map(order.len(), ThreadScratch::default, |scratch, at| {
             scratch.found.clear();
             scratch.look_into(query, parts, order[at], aim, share(order[at]));
             scratch.found.clone()

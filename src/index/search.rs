@@ -8,7 +8,8 @@ use super::parts::Found;
 use super::pool::{Key, Pool};
 use super::scan::{Kept, Run};
 use super::{Index, PreparedQuery, RowSet, Threads, Vectors};
-use std::ops::Range;
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut, Range};
 
 /// Most results that can be asked for, and most rows that a walk keeps.
 pub const EF_MAX: usize = 100_000;
@@ -84,6 +85,41 @@ pub struct Scratch {
     pub(super) vectors: Vec<f32>,
     pub(super) norms: Vec<f32>,
     pub(super) results: Vec<Neighbour>,
+}
+
+thread_local! {
+    static OF_THREAD: RefCell<Scratch> = RefCell::default();
+}
+
+/// The calling thread's scratch space, until this is dropped. Another search that begins on the thread
+/// meanwhile gets a new one.
+#[derive(Debug)]
+pub struct ThreadScratch(Scratch);
+
+impl Default for ThreadScratch {
+    fn default() -> ThreadScratch {
+        ThreadScratch(OF_THREAD.take())
+    }
+}
+
+impl Drop for ThreadScratch {
+    fn drop(&mut self) {
+        OF_THREAD.set(std::mem::take(&mut self.0));
+    }
+}
+
+impl Deref for ThreadScratch {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        &self.0
+    }
+}
+
+impl DerefMut for ThreadScratch {
+    fn deref_mut(&mut self) -> &mut Scratch {
+        &mut self.0
+    }
 }
 
 /// A query in all its forms.

@@ -79,7 +79,7 @@ pub async fn create(
             PutOutcome::Failed(error) if error.is_transient() => last = Some(error),
             PutOutcome::Failed(error) => {
                 // This attempt did nothing, but an earlier one may have.
-                return Err(perhaps(error, lingering));
+                return Err(error.ambiguous_if(lingering));
             }
             PutOutcome::Lost => {}
             PutOutcome::Ambiguous(error) => {
@@ -104,11 +104,7 @@ pub async fn create(
     let error = last.unwrap_or_else(|| {
         Error::unavailable(format!("the store kept answering with a conflict for {key}; try again"))
     });
-    Err(perhaps(unresolved(key, error), lingering))
-}
-
-fn perhaps(error: Error, lingering: bool) -> Error {
-    if lingering { error.ambiguous() } else { error }
+    Err(unresolved(key, error).ambiguous_if(lingering))
 }
 
 fn unresolved(key: &Key, error: Error) -> Error {
@@ -301,7 +297,7 @@ async fn replace<T: Document>(
                 return Ok(Attempt::Won(Loaded { value: next, etag, bytes: bytes.clone() }));
             }
             PutOutcome::Failed(error) if error.is_transient() => last = Some(error),
-            PutOutcome::Failed(error) => return Err(perhaps(error, last.is_some())),
+            PutOutcome::Failed(error) => return Err(error.ambiguous_if(last.is_some())),
             // A clean loss on the first try needs no look: the content has moved on, or the store
             // took none of several; the caller reads either way.
             PutOutcome::Lost if last.is_none() => return Ok(Attempt::Lost),
