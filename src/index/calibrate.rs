@@ -36,6 +36,14 @@ pub(super) struct Calibration {
 const GROWTH: f32 = 0.32;
 
 impl Calibration {
+    /// What was measured before, if it can be: wider walks find no less.
+    pub(super) fn from_points(rows: u32, points: Vec<(u32, f32)>) -> Option<Calibration> {
+        let is_width = |ef: u32| (1..=EF_MAX).contains(&(ef as usize));
+        let each = points.iter().all(|&(ef, recall)| is_width(ef) && (0.0..=1.0).contains(&recall));
+        let rises = points.is_sorted_by(|left, right| left.0 < right.0 && left.1 <= right.1);
+        (each && rises).then_some(Calibration { rows, points })
+    }
+
     /// Measures an index, of which `vectors` are the rows, by some of its own rows, to which no way
     /// leads meanwhile. Walks for other queries need to be as wide or, by up to a tenth, less: what is
     /// near a row was linked with that row, and not with what else is near.

@@ -13,7 +13,7 @@
 //! | 4 each, `f32` | scale and radius of the space |
 //! | 4 each, `f32` | the centre: dimensions, and 1 more under dot |
 //! | 4 each, `f32` | for each component what a unit of its direction is worth; then its lowest value; then its step |
-//! | 4 + 4 each | the calibration: width of a walk (`u32`), recall (`f32`) |
+//! | 4 + 4 each | the calibration: width of a walk (`u32`, ever larger), recall (`f32`, 0 to 1, never less) |
 //! | 64 each | the directions: for each component its lines of signed bytes + 128 |
 //!
 //! Checksums are the business of the file that holds the sections. Sections that do not fit together
@@ -215,7 +215,8 @@ impl Head {
         space.centre = reader.floats(space.placed_dims())?.into();
         let [scales, lows, steps] =
             [reader.floats(components)?, reader.floats(components)?, reader.floats(components)?];
-        let calibration = Calibration { rows: measured, points: reader.pairs(points)? };
+        let calibration = Calibration::from_points(measured, reader.pairs(points)?)
+            .ok_or(NotAnIndex("a calibration in which wider walks find less"))?;
         let directions = reader.lines(components * space.placed_dims().div_ceil(Line::BYTES))?;
         if !reader.left.is_empty() {
             return Err(NotAnIndex("its head is too long"));

@@ -105,6 +105,19 @@ fn sections_that_do_not_fit_together_are_refused() {
     assert!(Index::open(&small.head, Placed { short: unaligned, ..placed(&small) }).is_err());
 }
 
+#[test]
+fn a_calibration_that_does_not_rise_is_refused() {
+    let mut index = built(Metric::Dot, 120);
+    let points = &mut index.calibration.points;
+    *points = vec![(10, 0.5), (20, 0.7), (30, 0.7)];
+    assert!(reopened(&index).is_ok());
+    for wrong in [(20, 0.9), (5, 0.9), (0, 0.9), (1 << 20, 0.9), (30, 0.6), (30, 1.1)] {
+        index.calibration.points[2] = wrong;
+        let refused = Some(NotAnIndex("a calibration in which wider walks find less"));
+        assert_eq!(reopened(&index).err(), refused, "{wrong:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
 
@@ -114,7 +127,8 @@ proptest! {
         byte: u8,
         cut in proptest::option::of(0usize..400),
     ) {
-        let index = built(Metric::Dot, 30);
+        // So many rows that the recall of walks was measured at several widths.
+        let index = built(Metric::Dot, 120);
         let sections = index.sections();
         let mut head = sections.head.clone();
         let at = at % head.len();
