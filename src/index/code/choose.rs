@@ -42,11 +42,11 @@ pub(in crate::index) fn fit_short(
     let usual = most.min(LINES_MAX - 1);
     for tried in [1..usual + 1, usual + 1..most + 1] {
         let components = Shape::new(tried.end - 1, 0, dims).components;
-        let axes = Axes::fit(&rows, dims, components, threads);
+        let axes = Axes::fit(&rows, dims, components, threads).that_vary();
         let projection = Projection::new(&axes.directions, dims);
         let projected = Projected::new(isa, &projection, sample, threads);
         for lines in tried {
-            let shape = best_shape(lines, &axes.variances, dims);
+            let shape = best_shape(lines, &axes.variances);
             let short = Short::fit(isa, shape, &projection, &projected, threads);
             let quality = quality(&short, &projected, &closest, threads);
             if lines == most || quality >= GOOD {
@@ -61,7 +61,7 @@ pub(in crate::index) fn fit_short(
 ///
 /// An error in a component matters to distances in proportion to the spread of the queries along
 /// it, which is taken to be that of the rows.
-fn best_shape(lines: usize, variances: &[f32], dims: usize) -> Shape {
+fn best_shape(lines: usize, variances: &[f32]) -> Shape {
     let error = |shape: &Shape| -> f32 {
         let each = variances.iter().enumerate().map(|(at, variance)| {
             let error = match at {
@@ -73,7 +73,8 @@ fn best_shape(lines: usize, variances: &[f32], dims: usize) -> Shape {
         });
         each.sum()
     };
-    let shapes = (0..=Shape::value_bytes(lines)).map(|wide| Shape::new(lines, wide, dims));
+    let shapes =
+        (0..=Shape::value_bytes(lines)).map(|wide| Shape::new(lines, wide, variances.len()));
     let best = shapes.min_by(|a, b| error(a).total_cmp(&error(b)));
     best.expect("there is at least one")
 }
