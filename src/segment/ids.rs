@@ -142,13 +142,13 @@ impl<'a> IdDirectory<'a> {
         self.listed(block).1 as usize..end
     }
 
-    /// The id at a place of the order of the ids, in the bytes of all `blocks`.
+    /// The id at a place of the order of the ids, in the bytes of all `blocks`, whose checksum was right.
     pub fn id_at<'b>(&self, blocks: &'b [u8], place: u32) -> Result<&'b str> {
         let (block, at) = (place as usize / BLOCK_IDS, place as usize % BLOCK_IDS);
         if block >= self.list.len() / LISTED_BYTES {
             return Err(fault("a row has no id"));
         }
-        let (block, _) = Block::read(blocks.get(self.block(block)).unwrap_or_default())?;
+        let (block, _) = Block::checked_before(blocks.get(self.block(block)).unwrap_or_default())?;
         block.id(at).ok_or_else(|| fault("a row has no id"))
     }
 }
@@ -193,18 +193,23 @@ struct Block<'a> {
 impl<'a> Block<'a> {
     /// The block at the front of `bytes`, and its length.
     fn read(bytes: &'a [u8]) -> Result<(Block<'a>, usize)> {
+        let (block, length) = Block::checked_before(bytes)?;
+        let mut column = Cursor::new("a block of ids", block.ends);
+        ends(&mut column, block.ends.len() / 4, block.ids.len())?;
+        Ok((block, length))
+    }
+
+    /// The same of bytes whose checksum was right: without a look at where each id ends.
+    fn checked_before(bytes: &'a [u8]) -> Result<(Block<'a>, usize)> {
         let mut cursor = Cursor::new("a block of ids", bytes);
         let count = cursor.u32()? as usize;
         cursor.u32()?;
         let hashes = cursor.take(count.saturating_mul(8))?;
         let rows = cursor.take(count.saturating_mul(4))?;
-        let total = match count {
-            0 => return Err(fault("a block has no ids")),
-            _ => last_end(&bytes[8 + 12 * count..], count)?,
-        };
-        let ends = ends(&mut cursor, count, total)?;
-        let ids = cursor.take(total)?;
-        let length = (8 + 16 * count + total).next_multiple_of(8);
+        let ends = cursor.take(count.saturating_mul(4))?;
+        let last = count.checked_sub(1).ok_or_else(|| fault("a block has no ids"))?;
+        let ids = cursor.take(end_at(ends, last))?;
+        let length = (8 + 16 * count + ids.len()).next_multiple_of(8);
         if length > bytes.len() {
             return Err(fault("a block of ids is cut short"));
         }
@@ -216,7 +221,7 @@ impl<'a> Block<'a> {
             return None;
         }
         let start = if at == 0 { 0 } else { end_at(self.ends, at - 1) };
-        std::str::from_utf8(&self.ids[start..end_at(self.ends, at)]).ok()
+        std::str::from_utf8(self.ids.get(start..end_at(self.ends, at))?).ok()
     }
 
     fn row_of(&self, hash: u64, id: &str) -> Option<u32> {
@@ -225,10 +230,4 @@ impl<'a> Block<'a> {
         let mut equal = (first..count).take_while(|&at| u64_at(self.hashes, at) == hash);
         equal.find(|&at| self.id(at) == Some(id)).map(|at| u32_at(self.rows, at))
     }
-}
-
-/// The last of `count` ends.
-fn last_end(bytes: &[u8], count: usize) -> Result<usize> {
-    let column = bytes.get(..4 * count).ok_or_else(|| fault("a block of ids is cut short"))?;
-    Ok(end_at(column, count - 1))
 }
