@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "server")]
 pub mod api;
 pub mod base;
 pub mod cache;

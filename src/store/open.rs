@@ -7,7 +7,7 @@ use crate::store::layers::{Count, Limit, Retry, Timeout};
 use crate::store::local::LocalStore;
 use crate::store::memory::MemoryStore;
 #[cfg(feature = "s3")]
-use crate::store::s3;
+use crate::store::s3::open as bucket;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -109,14 +109,14 @@ async fn raw(location: &Location, settings: &Settings, env: &Env) -> Result<DynS
         Location::Memory(None) => Arc::new(MemoryStore::default()),
         Location::Memory(Some(name)) => shared(name),
         Location::Folder(path) => Arc::new(LocalStore::open(path, settings.fsync).await?),
-        #[cfg(feature = "s3")]
-        Location::S3 { bucket, prefix } => s3::open(bucket, prefix, env).await?,
-        #[cfg(not(feature = "s3"))]
-        Location::S3 { .. } => {
-            let hint = "this build knows no buckets: build it with the feature s3";
-            return Err(Error::new(Code::InvalidSettings, hint).with("setting", "store"));
-        }
+        Location::S3 { bucket: name, prefix } => bucket(name, prefix, env).await?,
     })
+}
+
+#[cfg(not(feature = "s3"))]
+async fn bucket(_: &str, _: &str, _: &Env) -> Result<DynStore> {
+    let hint = "this build knows no buckets: build it with the feature s3";
+    Err(Error::new(Code::InvalidSettings, hint).with("setting", "store"))
 }
 
 /// Puts the layers that `settings` describe around `raw`.
