@@ -9,8 +9,6 @@ use crate::index::kernels::Sum;
 use crate::index::parallel::Threads;
 
 const ROUNDS: usize = 3;
-/// What varies less, compared to the direction that varies most, is lost in the rounding of that one.
-const NEGLIGIBLE: f32 = 1e-7;
 
 /// Orthonormal directions and the variance along each, the largest first.
 pub(super) struct Axes {
@@ -36,17 +34,6 @@ impl Axes {
         let variances: Vec<f32> =
             along.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>().max(0.0)).collect();
         sorted(directions, variances, dims)
-    }
-
-    /// Those along which the rows vary, and one at least. A few rows have no more of them than there are
-    /// rows, so that the format of a small segment is small.
-    pub(super) fn that_vary(mut self) -> Axes {
-        let dims = self.directions.len() / self.variances.len().max(1);
-        let least = self.variances.first().map_or(0.0, |largest| largest * NEGLIGIBLE);
-        let count = self.variances.partition_point(|&variance| variance > least).max(1);
-        self.variances.truncate(count);
-        self.directions.truncate(count * dims);
-        self
     }
 }
 

@@ -41,8 +41,9 @@ pub(in crate::index) fn fit_short(
     // The last number of lines is hardly ever needed, and costs half of the axes.
     let usual = most.min(LINES_MAX - 1);
     for tried in [1..usual + 1, usual + 1..most + 1] {
-        let components = Shape::new(tried.end - 1, 0, dims).components;
-        let axes = Axes::fit(&rows, dims, components, threads).that_vary();
+        // A few rows vary along no more directions than there are rows.
+        let components = Shape::new(tried.end - 1, 0, dims).components.min(sample.len().max(1));
+        let axes = Axes::fit(&rows, dims, components, threads);
         let projection = Projection::new(&axes.directions, dims);
         let projected = Projected::new(isa, &projection, sample, threads);
         for lines in tried {

@@ -104,18 +104,6 @@ fn rows_within_a_plane_have_two_axes_that_vary() {
 }
 
 #[test]
-fn a_few_rows_vary_along_no_more_axes() {
-    for (rows, most) in [(0, 1), (1, 1), (2, 2), (5, 5), (40, 40)] {
-        let rows = Random::new(7).vector(rows * 96, 1.0);
-        let all = Axes::fit(&rows, 96, 60, Threads::One);
-        let vary = Axes::fit(&rows, 96, 60, Threads::One).that_vary();
-        let count = vary.variances.len();
-        assert_eq!(count, most);
-        assert_eq!(vary.directions, all.directions[..count * 96]);
-    }
-}
-
-#[test]
 fn threads_change_nothing() {
     let rows = Random::new(5).vector(60 * 20, 1.0);
     let [a, b] = [Threads::One, if cfg!(miri) { Threads::One } else { Threads::Pool }]

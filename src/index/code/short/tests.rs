@@ -1,8 +1,8 @@
 //! Against codes that are decoded by hand, from the table at the top of the module.
 
 use super::*;
-use crate::index::code::RowQueries;
 use crate::index::code::axes::Axes;
+use crate::index::code::{RowQueries, fit_short};
 use crate::index::parallel::Threads;
 use crate::index::random::Random;
 use proptest::prelude::*;
@@ -309,5 +309,21 @@ fn threads_change_nothing_of_row_queries() {
         let mut later = row_queries(&fitted.short, &codes[..2 * 37], Threads::Pool);
         later.extend(&fitted.short, &codes, Threads::Pool);
         assert_eq!((later.factors, later.scales), (one.factors, one.scales));
+    }
+}
+
+#[test]
+fn the_format_of_a_few_rows_has_as_many_components_and_loses_nothing_else() {
+    for (count, components) in [(0, 1), (1, 1), (2, 2), (5, 5), (40, 40)] {
+        let random = &mut Random::new(7);
+        let rows: Vec<Placed> = (0..count).map(|_| placed(&random.vector(96, 1.0))).collect();
+        let (short, _) = fit_short(Isa::detect(), 96, &rows, 2, Threads::One);
+        assert_eq!(short.shape.components, components);
+        let mut codes = vec![Line::ZERO; count * short.lines()];
+        for (row, lines) in rows.iter().zip(codes.chunks_exact_mut(short.lines())) {
+            short.encode(row, 0.5 * row.square, lines, &mut short.query());
+        }
+        let captured = short.captured(codes.chunks_exact(short.lines()));
+        assert!((captured - 1.0).abs() < 0.01, "{count} rows: {captured}");
     }
 }
