@@ -102,6 +102,8 @@ codes! {
     ClockSkew = "clock_skew",
     /// A stored object was written by a newer version of Brainy.
     NewerFormat = "newer_format",
+    /// An entry of the collection's log is missing or damaged; `details` names it.
+    LogDamaged = "log_damaged",
     /// A stored object fails its checksum or its invariants.
     Corrupt = "corrupt",
     /// The instance is shutting down.

@@ -37,6 +37,13 @@ pub struct TaskLabels {
     pub task: &'static str,
 }
 
+/// Labels of what is missing or damaged in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DamageLabels {
+    /// `manifest`, `logEntry`, `logData`, `misfit`, `segment`, `deletions` or `record`.
+    pub kind: &'static str,
+}
+
 /// Labels of what is known of an instance of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct NodeLabels {
@@ -118,6 +125,10 @@ pub struct Metrics {
     pub upkeep_seconds: Histograms<TaskLabels>,
     /// Segments and deletions that nothing named any more and that were deleted.
     pub objects_collected: Counter,
+    /// Places known to be missing or damaged now.
+    pub damaged: Family<DamageLabels, Gauge>,
+    /// Places found to be missing or damaged.
+    pub damage_found: Family<DamageLabels, Counter>,
     /// Conditional PUTs of the shared config.
     pub cluster_writes: Family<ClusterLabels, Counter>,
     /// Heartbeats written, into the shared config or beside it.
@@ -188,6 +199,8 @@ impl Default for Metrics {
             upkeep_running: Family::default(),
             upkeep_seconds: Family::new_with_constructor(long_seconds),
             objects_collected: Counter::default(),
+            damaged: Family::default(),
+            damage_found: Family::default(),
             cluster_writes: Family::default(),
             heartbeats: Counter::default(),
             heartbeats_overflowed: Counter::default(),
@@ -267,6 +280,9 @@ impl Metrics {
         registry.register_with_unit("store_request", help, seconds.clone(), store);
         let (help, upkeep) = ("Time that passes and compactions took", self.upkeep_seconds.clone());
         registry.register_with_unit("upkeep", help, seconds.clone(), upkeep);
+        let (damaged, found) = (self.damaged.clone(), self.damage_found.clone());
+        registry.register("damaged", "Places known to be missing or damaged in the bucket", damaged);
+        registry.register("damage_found", "Places found to be missing or damaged", found);
         let writes = self.cluster_writes.clone();
         registry.register("cluster_writes", "Conditional PUTs of the shared config", writes);
         for (name, help, histogram) in [
