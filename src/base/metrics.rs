@@ -278,7 +278,11 @@ impl Metrics {
         let (help, upkeep) = ("Time that passes and compactions took", self.upkeep_seconds.clone());
         registry.register_with_unit("upkeep", help, seconds.clone(), upkeep);
         let (damaged, found) = (self.damaged.clone(), self.damage_found.clone());
-        registry.register("damaged", "Places known to be missing or damaged in the bucket", damaged);
+        registry.register(
+            "damaged",
+            "Places known to be missing or damaged in the bucket",
+            damaged,
+        );
         registry.register("damage_found", "Places found to be missing or damaged", found);
         let writes = self.cluster_writes.clone();
         registry.register("cluster_writes", "Conditional PUTs of the shared config", writes);

@@ -4,6 +4,8 @@ use crate::base::ids::CollectionName;
 use crate::base::{Code, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
+use crate::engine::damage::{Damage, Kind};
+use crate::store::paths;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -42,6 +44,8 @@ impl Collections {
     /// Lets go of one; the next use opens it anew.
     pub fn forget(&self, name: &CollectionName) {
         self.lock().remove(name);
+        // It was of a life that is over.
+        self.context.damage.forget(name);
     }
 
     /// Only a collection that is gone is forgotten: a second read path beside a living one could
@@ -64,7 +68,15 @@ impl Collections {
         if let Some(known) = self.known(name) {
             return Ok(known);
         }
+        let (damage, key) = (self.context.damage.of(name), paths::manifest(name));
         let opened = Collection::open(self.context.clone(), name.clone()).await;
+        match &opened {
+            Ok(_) => damage.mended(Kind::Manifest, key.as_str()),
+            Err(error) if error.code() == Code::Corrupt => {
+                damage.report(Damage::new(Kind::Manifest, key, None, error.message()));
+            }
+            Err(_) => {}
+        }
         let opened = Arc::new(self.forget_if_gone(name, opened)?);
         let mut collections = self.lock();
         match collections.get(name) {

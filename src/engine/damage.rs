@@ -22,6 +22,9 @@ const PLACES_MAX: usize = 256;
 /// How often one place is logged at most.
 const LOG_EVERY: Duration = Duration::from_secs(600);
 
+/// What is wrong with metadata that cannot be read.
+pub const UNREADABLE: &str = "its metadata are stored in a form that no JSON parser reads";
+
 /// What is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {

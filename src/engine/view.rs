@@ -6,7 +6,7 @@ use crate::base::{Env, Result};
 use crate::log::append::gone;
 use crate::log::{Bounds, BoundsSource};
 use crate::manifest::{self, Manifest};
-use crate::store::{DynStore, Etag, Fetched, GetOptions, paths};
+use crate::store::{DynStore, Etag, Fetched, GetOptions, Key, paths};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -54,6 +54,16 @@ impl ManifestView {
         self.life
     }
 
+    /// The collection's name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    /// Where the manifest lies.
+    pub fn key(&self) -> Key {
+        paths::manifest(&self.name)
+    }
+
     /// What was seen at the last look.
     pub fn last(&self) -> Seen {
         self.lock().clone()
@@ -94,6 +104,7 @@ impl BoundsSource for ManifestView {
         Ok(Bounds {
             incarnation: seen.manifest.incarnation,
             floor: seen.manifest.wal_floor,
+            indexed: seen.manifest.wal_indexed,
             base: seen.manifest.floor_totals,
             looked: seen.looked,
         })
