@@ -18,6 +18,14 @@ pub enum Defect {
     DropDeletions,
     /// Commits an indexing pass although another one has committed the same range of the log.
     SameRange,
+    /// Takes an entry that is missing for the end of the log, when appending.
+    AppendIntoGap,
+    /// Takes an entry that is missing for the end of the log, when reading.
+    GapIsEnd,
+    /// Answers eventual reads from what is there, however old that is.
+    StaleForEver,
+    /// Stores metadata as they were sent.
+    MetadataAsSent,
 }
 
 impl Defect {
@@ -29,6 +37,10 @@ impl Defect {
         (Defect::CommitBeforePut, "commit-before-put"),
         (Defect::DropDeletions, "drop-deletions"),
         (Defect::SameRange, "same-range"),
+        (Defect::AppendIntoGap, "append-into-gap"),
+        (Defect::GapIsEnd, "gap-is-end"),
+        (Defect::StaleForEver, "stale-for-ever"),
+        (Defect::MetadataAsSent, "metadata-as-sent"),
     ];
 }
 

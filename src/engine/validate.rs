@@ -1,5 +1,6 @@
 //! What a record must be like before it enters the log. Nothing behind this point checks again.
 
+use crate::base::defect::Defect;
 use crate::base::ids::check_record_id;
 use crate::base::json;
 use crate::base::{Code, Env, Error, Result};
@@ -51,7 +52,11 @@ pub fn prepare(
             }
         })?;
         let id = record.id.clone().unwrap_or_else(|| env.record_id());
-        builder.upsert(&id, &record.vector, &metadata, record.text.as_deref());
+        let metadata = match &record.metadata {
+            Some(sent) if env.defects.has(Defect::MetadataAsSent) => sent,
+            _ => &metadata,
+        };
+        builder.upsert(&id, &record.vector, metadata, record.text.as_deref());
         if generates {
             ids.push(id);
         }

@@ -4,6 +4,7 @@
 //! there: in the entries that are read ahead, or in the store's listing.
 
 use super::task::FollowTask;
+use crate::base::defect::Defect;
 use crate::base::ids::Seq;
 use crate::base::{Code, Result};
 use crate::engine::damage::{Damage, Kind};
@@ -42,6 +43,9 @@ enum Listed {
 impl FollowTask {
     /// Finds out why nothing could be read behind the tail, after so many `rereads` of the same place.
     pub(super) async fn end_of(&mut self, stop: Stop, rereads: u32) -> Result<End> {
+        if self.env.defects.has(Defect::GapIsEnd) && !matches!(stop, Stop::Window) {
+            return Ok(End::Reached);
+        }
         let damage = match stop {
             Stop::Window => return Ok(End::Again),
             // A reader that was slow may find half of an entry that is being collected.

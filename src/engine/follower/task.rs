@@ -54,6 +54,8 @@ async fn arrived<T>(coming: &mut Coming<T>) -> Result<T> {
 
 /// How often damaged objects that name dead rows are read again.
 const RELOAD_DAMAGED_EVERY: Duration = Duration::from_secs(30);
+/// How often a hole in the log is looked at: writers rely on it that somebody does.
+const HOLE_EVERY: Duration = Duration::from_secs(5);
 /// How often a fault that stays is logged.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -134,8 +136,7 @@ impl FollowTask {
     /// gone.
     pub(super) async fn run(mut self) {
         let stop = self.env.tasks.stopping().clone();
-        let poll = self.reading.poll;
-        let mut next_poll = Instant::now() + poll;
+        let mut next_poll = Instant::now() + self.pause();
         let mut told = Told::default();
         loop {
             let mut waiting = Vec::new();
@@ -155,7 +156,7 @@ impl FollowTask {
                     continue;
                 }
                 () = sleep_until(next_poll) => {
-                    next_poll = Instant::now() + poll;
+                    next_poll = Instant::now() + self.pause();
                     // Whoever writes has to know when a hole is mended.
                     if self.channels.last_read.is_long_ago() && self.hole.is_none() {
                         continue;
@@ -173,7 +174,7 @@ impl FollowTask {
             let result = asked.scope(self.look(renew)).await;
             self.channels.reach.ended(&result);
             // From the beginning of one look to that of the next, but no look without a pause.
-            next_poll = (began + poll).max(Instant::now() + poll / 4);
+            next_poll = (began + self.pause()).max(Instant::now() + self.pause() / 4);
             told.tell(&result);
             let is_gone = matches!(&result, Err(error) if error.code() == Code::CollectionNotFound);
             if is_gone {
@@ -186,6 +187,14 @@ impl FollowTask {
             if is_gone {
                 break;
             }
+        }
+    }
+
+    /// Between the beginnings of two looks.
+    fn pause(&self) -> Duration {
+        match self.hole {
+            Some(_) => self.reading.poll.min(HOLE_EVERY),
+            None => self.reading.poll,
         }
     }
 
