@@ -31,16 +31,16 @@ use tokio::time::{sleep, timeout};
 
 /// A store that can be slow, out of reach, and counts.
 #[derive(Debug, Default)]
-pub struct Odd {
-    pub inner: MemoryStore,
+struct Odd {
+    inner: MemoryStore,
     /// How long reading a log entry takes.
-    pub slow_log_ms: AtomicU64,
+    slow_log_ms: AtomicU64,
     /// How long every read takes.
-    pub slow_ms: AtomicU64,
+    slow_ms: AtomicU64,
     /// Nothing comes back.
-    pub away: AtomicBool,
-    pub lists: AtomicU64,
-    pub segments: AtomicU64,
+    away: AtomicBool,
+    lists: AtomicU64,
+    segments: AtomicU64,
 }
 
 impl Odd {
@@ -87,48 +87,48 @@ impl Store for Odd {
     }
 }
 
-pub fn things() -> CollectionName {
+fn things() -> CollectionName {
     CollectionName::new("things").unwrap()
 }
 
-pub fn record(id: &str) -> NewRecord {
+fn record(id: &str) -> NewRecord {
     NewRecord::new(id, vec![1.0, 0.5]).metadata(json!({"id": id}).to_string())
 }
 
-pub fn unindexed() -> Settings {
+fn unindexed() -> Settings {
     Settings { index_enabled: false, ..Settings::default() }
 }
 
 /// Indexes only when told to.
-pub fn by_hand() -> Settings {
+fn by_hand() -> Settings {
     Settings { index_after_bytes: 1 << 40, index_after_ms: 86_400_000, ..Settings::default() }
 }
 
-pub async fn instance(store: &DynStore, role: Role, settings: Settings, seed: u64) -> Brainy {
+async fn instance(store: &DynStore, role: Role, settings: Settings, seed: u64) -> Brainy {
     let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_768_473_000_000)));
     Brainy::start(settings, role, store.clone(), Env::deterministic(seed, clock)).await.unwrap()
 }
 
-pub fn world() -> (Arc<Odd>, DynStore) {
+fn world() -> (Arc<Odd>, DynStore) {
     let odd = Arc::new(Odd::default());
     (odd.clone(), odd)
 }
 
-pub async fn write(writer: &Brainy, ids: std::ops::Range<u32>) {
+async fn write(writer: &Brainy, ids: std::ops::Range<u32>) {
     for id in ids {
         writer.upsert(&things(), vec![record(&format!("r{id}"))]).await.unwrap();
     }
 }
 
-pub fn all(consistency: Consistency) -> SearchRequest {
+fn all(consistency: Consistency) -> SearchRequest {
     SearchRequest { consistency, ..SearchRequest::nearest(vec![1.0, 0.5], 1_000) }
 }
 
-pub async fn search(brainy: &Brainy, consistency: Consistency) -> Result<SearchResponse> {
+async fn search(brainy: &Brainy, consistency: Consistency) -> Result<SearchResponse> {
     brainy.search(&things(), all(consistency)).await
 }
 
-pub async fn flip(store: &DynStore, key: &Key) {
+async fn flip(store: &DynStore, key: &Key) {
     let object = get(&**store, key).await.unwrap().required(key).unwrap();
     let mut bytes = object.bytes.to_vec();
     let middle = bytes.len() * 2 / 3;
@@ -136,19 +136,19 @@ pub async fn flip(store: &DynStore, key: &Key) {
     store.put(key, bytes.into()).await.unwrap();
 }
 
-pub async fn take_away(store: &DynStore, key: &Key) -> Bytes {
+async fn take_away(store: &DynStore, key: &Key) -> Bytes {
     let object = get(&**store, key).await.unwrap().required(key).unwrap();
     store.delete(key).await.unwrap();
     object.bytes
 }
 
-pub async fn keys(store: &DynStore, end: &str) -> Vec<Key> {
+async fn keys(store: &DynStore, end: &str) -> Vec<Key> {
     let listing = store.list(&paths::everything(), None, 1_000).await.unwrap();
     let keys = listing.objects.into_iter().map(|object| object.key);
     keys.filter(|key| key.as_str().ends_with(end)).collect()
 }
 
-pub fn says(brainy: &Brainy, what: &str) -> bool {
+fn says(brainy: &Brainy, what: &str) -> bool {
     brainy.condition().degraded.iter().any(|sentence| sentence.contains(what))
 }
 
