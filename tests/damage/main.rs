@@ -151,4 +151,3 @@ async fn keys(store: &DynStore, end: &str) -> Vec<Key> {
 fn says(brainy: &Brainy, what: &str) -> bool {
     brainy.condition().degraded.iter().any(|sentence| sentence.contains(what))
 }
-
