@@ -26,6 +26,16 @@ pub enum Defect {
     StaleForEver,
     /// Stores metadata as they were sent.
     MetadataAsSent,
+    /// Appends a write to whatever its collection's name means by then, not to what it was checked for.
+    WriteToNextLife,
+    /// Makes a collection that was deleted again with other settings than it had.
+    ForgetSettings,
+    /// Calls a collection deleted before its log is sealed.
+    DeleteWithoutSeal,
+    /// Deletes what a filter matched, whatever was written to it since.
+    DeleteWithoutLimit,
+    /// Kills, when the log is indexed, every older row of a deleted id, also those that the delete spares.
+    IndexWithoutLimit,
 }
 
 impl Defect {
@@ -41,6 +51,11 @@ impl Defect {
         (Defect::GapIsEnd, "gap-is-end"),
         (Defect::StaleForEver, "stale-for-ever"),
         (Defect::MetadataAsSent, "metadata-as-sent"),
+        (Defect::WriteToNextLife, "write-to-next-life"),
+        (Defect::ForgetSettings, "forget-settings"),
+        (Defect::DeleteWithoutSeal, "delete-without-seal"),
+        (Defect::DeleteWithoutLimit, "delete-without-limit"),
+        (Defect::IndexWithoutLimit, "index-without-limit"),
     ];
 }
 

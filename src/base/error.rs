@@ -173,6 +173,11 @@ impl Error {
         Self::new(Code::StoreUnavailable, message)
     }
 
+    /// This instance ends, and others go on.
+    pub fn shutting_down() -> Self {
+        Self::new(Code::ShuttingDown, "this instance is shutting down; use another one")
+    }
+
     /// A defect in Brainy.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(Code::Internal, message)

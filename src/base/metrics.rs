@@ -40,7 +40,7 @@ pub struct TaskLabels {
 /// Labels of what is missing or damaged in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DamageLabels {
-    /// `manifest`, `logEntry`, `logData`, `misfit`, `segment`, `deletions` or `record`.
+    /// `manifest`, `logEntry`, `logData`, `segment`, `deletions` or `record`.
     pub kind: &'static str,
 }
 
@@ -101,6 +101,8 @@ pub struct Metrics {
     pub records_written: Counter,
     /// Log entries applied by readers.
     pub wal_entries_applied: Counter,
+    /// Writes in log entries that do not fit their collection and were skipped.
+    pub wal_chunks_skipped: Counter,
     /// Segments that were asked for and in memory.
     pub cache_hits: Counter,
     /// Segments that were asked for and had to be brought into memory, or waited for.
@@ -185,6 +187,7 @@ impl Default for Metrics {
             wal_appends_below_floor: Counter::default(),
             records_written: Counter::default(),
             wal_entries_applied: Counter::default(),
+            wal_chunks_skipped: Counter::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
             segments_loaded: Counter::default(),
@@ -311,7 +314,7 @@ impl Metrics {
     }
 
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 23] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 24] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -333,6 +336,11 @@ impl Metrics {
             ),
             ("records_written", "Records acknowledged as durable", &self.records_written),
             ("wal_entries_applied", "Log entries applied", &self.wal_entries_applied),
+            (
+                "wal_chunks_skipped",
+                "Writes in log entries that do not fit their collection and were skipped",
+                &self.wal_chunks_skipped,
+            ),
             // The same under the name that people look for.
             ("replication_events", "Log entries applied", &self.wal_entries_applied),
             ("cluster_leader_elections", "Changes of leader seen", &self.cluster_leader_elections),

@@ -5,7 +5,7 @@
 //! anew.
 
 use crate::base::tasks::Tasks;
-use crate::base::{Code, Error, Result};
+use crate::base::{Error, Result};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -81,7 +81,10 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
                 }
             }
         };
-        let stopped = || Error::new(Code::ShuttingDown, "this instance is shutting down");
+        let stopped = || match tasks.are_ending() {
+            true => Error::shutting_down(),
+            false => Error::internal("a task ended before its work was done; see the log"),
+        };
         let made = outcome.wait_for(Option::is_some).await.map_err(|_| stopped())?;
         match &*made {
             Some(Ok(value)) => Ok(value.clone()),
@@ -94,6 +97,7 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Code;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
     use tokio::time::{sleep, timeout};
@@ -139,7 +143,7 @@ mod tests {
         let (tasks, once) = (Tasks::default(), Once::<u8>::default());
         let bad = || async { panic!("on purpose") };
         let error = once.get_or_make(&tasks, "test", bad).await.unwrap_err();
-        assert_eq!(error.code(), Code::ShuttingDown);
+        assert_eq!(error.code(), Code::Internal);
         assert_eq!(once.get_or_make(&tasks, "test", || async { Ok(2) }).await.unwrap(), 2);
     }
 }

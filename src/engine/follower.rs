@@ -21,13 +21,14 @@ mod hole;
 mod task;
 
 use crate::base::defect::Defect;
-use crate::base::ids::Seq;
+use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::damage::Damaged;
 use crate::engine::segments::{SegmentSet, Shelf};
 use crate::engine::snapshot::Snapshot;
-use crate::engine::tail::{Shape, Tail};
+use crate::engine::tail::{Misfit, Shape, Tail};
 use crate::engine::view::ManifestView;
+use crate::log::append::gone;
 use crate::log::read::LogReader;
 use crate::partition::Partitioner;
 use crate::store::DynStore;
@@ -55,6 +56,19 @@ struct Published {
     snapshot: Snapshot,
     /// Whether the log was read to its end once.
     complete: bool,
+    skipped: Skipped,
+}
+
+/// Writes of the log that are not part of what is shown, because they do not fit the collection. All
+/// who apply the log skip the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct Skipped {
+    /// How many there were since this instance began to read the log.
+    pub chunks: u64,
+    /// The first of them.
+    pub first: Vec<Misfit>,
+    /// The last position that has one.
+    through: Seq,
 }
 
 /// Somebody waits for a look.
@@ -108,6 +122,7 @@ struct Channels {
 #[derive(Debug)]
 pub struct Follower {
     env: Env,
+    collection: CollectionName,
     poll: Duration,
     stale_max: Duration,
     published: watch::Receiver<Published>,
@@ -194,23 +209,32 @@ impl Follower {
         let Reading { shelf, partitioner, serves, poll, stale_max, .. } = &reading;
         let (poll, stale_max) = (*poll, *stale_max);
         let set = shelf.current(&view, partitioner, None, *serves).await?;
-        let log = LogReader::new(store, set.manifest().name.clone());
+        let collection = set.manifest().name.clone();
+        let log = LogReader::new(store, collection.clone());
         let tail = Tail::new(reading.shape_of(&set), set.base(), set.manifest().indexed);
         let as_of = env.clock.mark();
-        let snapshot = Snapshot { tail: tail.view(), set: set.clone(), as_of, hole: None };
-        let (publish, published) = watch::channel(Published { snapshot, complete: false });
+        let (publish, published) = watch::channel(Published {
+            snapshot: Snapshot { tail: tail.view(), set: set.clone(), as_of, hole: None },
+            complete: false,
+            skipped: Skipped::default(),
+        });
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
         let (last_read, reach) = (LastRead::now(), Reach::default());
         let channels =
             Channels { publish, requests, last_read: last_read.clone(), reach: reach.clone() };
         let task = FollowTask::new(env.clone(), (view, log), reading, (tail, set), channels);
         env.tasks.spawn("follower", task.run());
-        Ok(Follower { env, poll, stale_max, published, syncs, last_read, reach })
+        Ok(Follower { env, collection, poll, stale_max, published, syncs, last_read, reach })
     }
 
     /// What has been applied, without a look.
     pub fn applied(&self) -> Snapshot {
         self.published.borrow().snapshot.clone()
+    }
+
+    /// What of the log was skipped.
+    pub fn skipped(&self) -> Skipped {
+        self.published.borrow().skipped.clone()
     }
 
     /// How long ago the log had nothing that is not applied; `None` where nobody reads, because then
@@ -323,18 +347,26 @@ impl Follower {
 
     async fn ask(&self, renew: bool, missed: bool) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        let stopped = || Error::new(Code::ShuttingDown, "this instance no longer follows the log");
-        self.syncs.send(Sync { reply, renew, missed }).await.map_err(|_| stopped())?;
-        let asked = answer.await.map_err(|_| stopped())??;
+        let sync = Sync { reply, renew, missed };
+        self.syncs.send(sync).await.map_err(|_| self.ended())?;
+        let asked = answer.await.map_err(|_| self.ended())??;
         if let Some(usage) = Usage::current() {
             usage.absorb(&asked);
         }
         Ok(())
     }
 
-    /// Whether the task has ended because the collection is gone.
+    /// Whether the task has ended: the collection is gone, or the instance shuts down.
     pub fn has_ended(&self) -> bool {
         self.syncs.is_closed()
+    }
+
+    /// The error of a read after that.
+    pub fn ended(&self) -> Error {
+        match self.env.tasks.are_ending() {
+            true => Error::shutting_down(),
+            false => gone(&self.collection),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DamageBody<'a> {
-    /// `manifest`, `logEntry`, `logData`, `misfit`, `segment`, `deletions` or `record`.
+    /// `manifest`, `logEntry`, `logData`, `segment`, `deletions` or `record`.
     #[schema(example = "segment")]
     pub kind: &'a str,
     /// The object's key.

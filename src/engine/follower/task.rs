@@ -1,14 +1,14 @@
 //! The task that follows the log, takes up newer segments, and tidies the tail.
 
 use super::hole::End;
-use super::{Channels, Published, Reading, Sync};
+use super::{Channels, Published, Reading, Skipped, Sync};
 use crate::base::clock::Mark;
 use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::damage::{Damage, Kind};
 use crate::engine::segments::SegmentSet;
 use crate::engine::snapshot::Snapshot;
-use crate::engine::tail::{Below, Tail, Tidied};
+use crate::engine::tail::{Below, Misfit, Tail, Tidied};
 use crate::engine::view::ManifestView;
 use crate::log::append::gone;
 use crate::log::read::{Ahead, Batch, LogReader};
@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
+
+/// Writes that were skipped and are named.
+const SKIPPED_NAMED_MAX: usize = 8;
 
 /// One collection's share of the instance's gauges; taken back when its task ends.
 #[derive(Debug)]
@@ -100,6 +103,7 @@ pub(super) struct FollowTask {
     pub(super) listed: Option<Mark>,
     /// Blocks of the tail that are being made into one.
     tidying: Coming<Tidied>,
+    skipped: Skipped,
     channels: Channels,
 }
 
@@ -113,7 +117,8 @@ impl FollowTask {
         channels: Channels,
     ) -> FollowTask {
         let share = Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 };
-        let (loading, tidying, loaded) = (None, None, env.clock.mark());
+        let (loading, tidying, skipped) = (None, None, Skipped::default());
+        let loaded = env.clock.mark();
         FollowTask {
             share,
             log,
@@ -124,6 +129,7 @@ impl FollowTask {
             set,
             loading,
             tidying,
+            skipped,
             channels,
             hole: None,
             missed: false,
@@ -259,14 +265,33 @@ impl FollowTask {
         }
     }
 
+    /// Counts and names what was not applied; once, also where the log is read again.
+    fn skip(&mut self, misfits: Vec<Misfit>) {
+        let seen = self.skipped.through;
+        for misfit in misfits.into_iter().filter(|misfit| misfit.seq > seen) {
+            let Misfit { seq, reason } = &misfit;
+            let collection = self.view.name();
+            tracing::error!(%collection, entry = seq.0, reason, "a write in the log is skipped");
+            self.env.metrics.wal_chunks_skipped.inc();
+            self.skipped.through = *seq;
+            self.skipped.chunks += 1;
+            if self.skipped.first.len() < SKIPPED_NAMED_MAX {
+                self.skipped.first.push(misfit);
+            }
+        }
+    }
+
     /// Applies entries that follow the last one; whether the collection's life ends with them.
     async fn apply(&mut self, batches: Vec<Batch>) -> Result<bool> {
         let (batches, sealed) = self.of_this_life(batches);
         let count = batches.len() as u64;
         let below = self.below(&self.set).await?;
-        if let Err(error) = self.tail.apply(batches, below, &self.env.compute).await {
-            self.restart().await?;
-            return Err(error);
+        match self.tail.apply(batches, below, &self.env.compute).await {
+            Ok(misfits) => self.skip(misfits),
+            Err(error) => {
+                self.restart().await?;
+                return Err(error);
+            }
         }
         while self.tail.is_slow()
             && let Some(untidy) = self.tail.untidy()
@@ -312,7 +337,8 @@ impl FollowTask {
             self.share.set(snapshot.live(), snapshot.tail.bytes());
             if snapshot.version() >= published.snapshot.version() {
                 let complete = published.complete || as_of.is_some();
-                *published = Published { snapshot, complete };
+                let skipped = self.skipped.clone();
+                *published = Published { snapshot, complete, skipped };
             }
         });
     }
@@ -371,13 +397,14 @@ impl FollowTask {
     /// What is in the segments below the tail; only an instance that serves reads needs to know.
     async fn below(&self, set: &Arc<SegmentSet>) -> Result<Arc<Below>> {
         if !self.reading.serves || set.members().is_empty() {
-            return Ok(Arc::new(|_, _| false));
+            return Ok(Arc::new(|_, _| None));
         }
         let segments = self.reading.shelf.open(set).await?;
         Ok(Arc::new(move |hash, id| {
             let found = segments.find(hash, id);
             // Of a segment that is damaged nothing is known.
-            found.is_ok_and(|found| found.is_some())
+            let found = found.ok().flatten();
+            found.map(|(resident, row)| resident.segment().written(row))
         }))
     }
 

@@ -95,7 +95,10 @@ impl Shelf {
         if let Some(usage) = Usage::current() {
             usage.absorb(&asked);
         }
-        let stopped = || Error::new(Code::ShuttingDown, "this instance is shutting down");
+        let stopped = || match self.env.tasks.are_ending() {
+            true => Error::shutting_down(),
+            false => Error::internal("loading a segment ended early; see the log"),
+        };
         loaded.ok().flatten().ok_or_else(stopped)?
     }
 
