@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use futures::StreamExt;
 
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const PARTIAL: HeaderName = HeaderName::from_static("x-brainy-partial");
 const VERSION: HeaderName = HeaderName::from_static("x-brainy-version");
 
 /// What an import may say that it is.
@@ -32,7 +33,9 @@ const IMPORT_TYPES: &[&str] = &[
     params(InCollection, ExportQuery),
     responses((status = 200, description = "One record a line", body = String,
         content_type = "application/x-ndjson",
-        headers(("x-brainy-version" = u64, description = "The version that is exported")))))]
+        headers(("x-brainy-version" = u64, description = "The version that is exported"),
+            ("x-brainy-partial" = String,
+                description = "`true` where records are left out because objects are damaged")))))]
 pub async fn export(
     State(app): State<Shared>,
     InCollection(name): InCollection,
@@ -46,7 +49,11 @@ pub async fn export(
         }
     });
     let headers = [(header::CONTENT_TYPE, NDJSON), (VERSION, HeaderValue::from(export.version.0))];
-    Ok((headers, Body::from_stream(lines)).into_response())
+    let mut response = (headers, Body::from_stream(lines)).into_response();
+    if export.partial.is_some() {
+        response.headers_mut().insert(PARTIAL, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 /// Import NDJSON, of any size

@@ -18,6 +18,14 @@ pub enum Defect {
     DropDeletions,
     /// Commits an indexing pass although another one has committed the same range of the log.
     SameRange,
+    /// Takes an entry that is missing for the end of the log, when appending.
+    AppendIntoGap,
+    /// Takes an entry that is missing for the end of the log, when reading.
+    GapIsEnd,
+    /// Answers eventual reads from what is there, however old that is.
+    StaleForEver,
+    /// Stores metadata as they were sent.
+    MetadataAsSent,
     /// Appends a write to whatever its collection's name means by then, not to what it was checked for.
     WriteToNextLife,
     /// Makes a collection that was deleted again with other settings than it had.
@@ -39,6 +47,10 @@ impl Defect {
         (Defect::CommitBeforePut, "commit-before-put"),
         (Defect::DropDeletions, "drop-deletions"),
         (Defect::SameRange, "same-range"),
+        (Defect::AppendIntoGap, "append-into-gap"),
+        (Defect::GapIsEnd, "gap-is-end"),
+        (Defect::StaleForEver, "stale-for-ever"),
+        (Defect::MetadataAsSent, "metadata-as-sent"),
         (Defect::WriteToNextLife, "write-to-next-life"),
         (Defect::ForgetSettings, "forget-settings"),
         (Defect::DeleteWithoutSeal, "delete-without-seal"),

@@ -40,7 +40,7 @@ pub struct TaskLabels {
 /// Labels of what is missing or damaged in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DamageLabels {
-    /// `manifest`, `logEntry`, `logData`, `misfit`, `segment`, `deletions` or `record`.
+    /// `manifest`, `logEntry`, `logData`, `segment`, `deletions` or `record`.
     pub kind: &'static str,
 }
 

@@ -13,6 +13,7 @@ pub mod error;
 pub mod ids;
 pub mod json;
 pub mod metrics;
+pub mod once;
 pub mod process;
 pub mod rng;
 pub mod settings;

@@ -209,7 +209,7 @@ impl Brainy {
     /// One record, with its vector.
     pub async fn get(&self, name: &CollectionName, id: &str) -> Result<Record> {
         let snapshot = self.read(name).await?;
-        let place = snapshot.find(id)?.ok_or_else(|| search::not_found(id))?;
+        let place = snapshot.find(id)?.ok_or_else(|| snapshot.missing(id))?;
         Payloads::default().record(place, true)
     }
 
@@ -228,12 +228,17 @@ impl Brainy {
             let (mut records, mut missing) = (Vec::new(), Vec::new());
             let mut payloads = Payloads::default();
             for id in ids {
-                match snapshot.find(&id)? {
-                    Some(place) => records.push(payloads.record(place, include_vector)?),
-                    None => missing.push(id),
+                match snapshot.find(&id) {
+                    Ok(Some(place)) => records.push(payloads.record(place, include_vector)?),
+                    Ok(None) => missing.push(id),
+                    // It may be in a segment that is left out, which the answer says.
+                    Err(error) if error.code() == Code::Corrupt && snapshot.partial().is_some() => {
+                        missing.push(id);
+                    }
+                    Err(error) => return Err(error),
                 }
             }
-            Ok(FetchedRecords { records, missing, version })
+            Ok(FetchedRecords { records, missing, version, partial: snapshot.partial() })
         };
         self.0.context.env.searches.run(fetch).await?
     }
@@ -261,6 +266,7 @@ impl Brainy {
                 next_cursor: last.map(|last| Cursor::encode(life, &last.id)),
                 records,
                 version: snapshot.version(),
+                partial: snapshot.partial(),
             })
         });
         page.await?
@@ -300,9 +306,11 @@ impl Brainy {
             Ok((settings.metric, snapshot))
         };
         let (metric, snapshot) = asked.scope(self.0.collections.on_life(name, pin)).await?;
+        let as_of = snapshot.as_of;
         let mut responses =
             search::run_all(&self.0.context.env.searches, snapshot, metric, requests).await?;
-        let took = started.elapsed();
+        let (took, age) = (started.elapsed(), self.env().clock.since(as_of));
+        responses.iter_mut().for_each(|response| response.stats.age = age);
         responses.iter_mut().for_each(|response| response.stats.took = took);
         self.0.context.env.metrics.searches.inc_by(responses.len() as u64);
         self.0.context.env.metrics.search_seconds.observe(took.as_secs_f64());

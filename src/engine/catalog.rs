@@ -245,7 +245,8 @@ async fn open_appender(
     name: &CollectionName,
 ) -> Result<Appender> {
     let view = ManifestView::open(store.clone(), env.clone(), name.clone()).await?;
-    Appender::open(store.clone(), env.clone(), name.clone(), Arc::new(view), grace).await
+    let (store, env, view) = (store.clone(), env.clone(), Arc::new(view));
+    Appender::open_past_gaps(store, env, name.clone(), view, grace).await
 }
 
 async fn mark_deleted(

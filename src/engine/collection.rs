@@ -1,8 +1,10 @@
 //! One collection as this instance uses it: its manifest, and its read and write paths once used.
 
 use crate::base::ids::{CollectionName, Seq, record_hash};
+use crate::base::once::Once;
 use crate::base::{Code, Error, Result};
 use crate::engine::context::Context;
+use crate::engine::damage::{Damage, Damaged};
 use crate::engine::follower::{Follower, Reading, Skipped};
 use crate::engine::model::{CollectionInfo, CollectionStats, Consistency};
 use crate::engine::segments::{RowPlace, SegmentSet, Sought};
@@ -13,9 +15,9 @@ use crate::engine::view::ManifestView;
 use crate::engine::writer::Writer;
 use crate::manifest::{CollectionSettings, Manifest};
 use crate::partition::Partitioner;
+use crate::store::layers::Usage;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 /// A collection in use.
@@ -25,7 +27,7 @@ pub struct Collection {
     view: Arc<ManifestView>,
     partitioner: Arc<dyn Partitioner>,
     writer: OnceLock<Writer>,
-    follower: OnceCell<Follower>,
+    follower: Once<Arc<Follower>>,
     turns: Turns,
 }
 
@@ -42,8 +44,13 @@ impl Collection {
             view: Arc::new(view),
             partitioner,
             writer: OnceLock::new(),
-            follower: OnceCell::new(),
+            follower: Once::default(),
         })
+    }
+
+    /// What is known to be damaged of it.
+    pub fn damage(&self) -> Damaged {
+        self.context.damage.of(self.view.name())
     }
 
     /// The manifest, and looks at it.
@@ -86,21 +93,29 @@ impl Collection {
     pub fn writer(&self) -> &Writer {
         self.writer.get_or_init(|| {
             let Context { store, env, limits, .. } = &self.context;
-            Writer::start(store.clone(), env.clone(), self.view.clone(), *limits)
+            let damage = self.damage();
+            Writer::start(store.clone(), env.clone(), self.view.clone(), *limits, damage)
         })
     }
 
-    async fn follower(&self) -> Result<&Follower> {
-        let Context { store, env, shelf, duty, poll, limits, .. } = &self.context;
-        let reading = || Reading {
-            shelf: shelf.clone(),
-            partitioner: self.partitioner.clone(),
-            serves: duty.station().role.reads(),
-            poll: *poll,
-            grace: limits.grace,
+    /// The read path, started by whoever needs it first and for all.
+    async fn follower(&self) -> Result<Arc<Follower>> {
+        let Context { store, env, shelf, duty, poll, stale_max, limits, .. } = &self.context;
+        let start = || {
+            let reading = Reading {
+                shelf: shelf.clone(),
+                partitioner: self.partitioner.clone(),
+                serves: duty.station().role.reads(),
+                poll: *poll,
+                stale_max: *stale_max,
+                damage: self.damage(),
+                grace: limits.grace,
+            };
+            let asked = Usage::current().unwrap_or_default();
+            let start = Follower::start(store.clone(), env.clone(), self.view.clone(), reading);
+            async move { asked.scope(start).await.map(Arc::new) }
         };
-        let start = || Follower::start(store.clone(), env.clone(), self.view.clone(), reading());
-        let follower = self.follower.get_or_try_init(start).await?;
+        let follower = self.follower.get_or_make(&env.tasks, "follower start", start).await?;
         if follower.has_ended() {
             return Err(follower.ended());
         }
@@ -109,13 +124,13 @@ impl Collection {
 
     /// Whether the read path has found out that the collection is gone.
     pub fn has_ended(&self) -> bool {
-        self.follower.get().is_some_and(Follower::has_ended)
+        self.follower.get().is_some_and(|follower| follower.has_ended())
     }
 
     /// What has been applied so far, where the read path is in use and this instance has written nothing
     /// newer.
     pub fn applied(&self) -> Option<Snapshot> {
-        let applied = self.follower.get().map(Follower::applied)?;
+        let applied = self.follower.get().map(|follower| follower.applied())?;
         let own = self.writer.get().map_or(Seq(0), Writer::last_version);
         (own <= applied.version()).then_some(applied)
     }
@@ -135,12 +150,12 @@ impl Collection {
 
     /// How long ago the read path last found nothing newer in the log, where somebody reads.
     pub fn lag(&self) -> Option<Duration> {
-        self.follower.get().and_then(Follower::lag)
+        self.follower.get().and_then(|follower| follower.lag())
     }
 
     /// Writes of the log that do not fit the collection and are skipped, as far as this instance has read.
     pub fn skipped(&self) -> Skipped {
-        self.follower.get().map(Follower::skipped).unwrap_or_default()
+        self.follower.get().map(|follower| follower.skipped()).unwrap_or_default()
     }
 
     /// Has the read path look at the log where nobody has read for so long that it no longer does.
@@ -162,10 +177,14 @@ impl Collection {
             Consistency::Eventual => {
                 let snapshot = follower.eventual().await?;
                 let own = self.writer.get().map_or(Seq(0), Writer::last_version);
-                if own <= snapshot.version() {
+                if own <= snapshot.version() || snapshot.hole.is_some() {
                     return Ok(snapshot);
                 }
-                follower.at_least(own, Instant::now() + wait_max).await
+                match follower.at_least(own, Instant::now() + wait_max).await {
+                    // What can be served is, and says that it is not all.
+                    Err(error) if error.code() == Code::LogDamaged => Ok(follower.applied()),
+                    snapshot => snapshot,
+                }
             }
         }
     }
@@ -181,11 +200,13 @@ impl Collection {
         let known = before.or_else(read);
         if let Some(known) = &known
             && known.manifest().same_segments(manifest)
+            && known.damaged().is_empty()
         {
             return Ok(known.clone());
         }
         let partitioner = self.partitioner.clone();
         let set = self.context.shelf.set(manifest.clone(), partitioner, known.as_deref()).await?;
+        set.check_whole()?;
         Ok(Arc::new(set))
     }
 
@@ -197,7 +218,7 @@ impl Collection {
     ) -> Result<(Seq, Vec<bool>)> {
         let mut last_gone = None;
         loop {
-            let Snapshot { tail, set } = self.snapshot(Consistency::Strong, wait_max).await?;
+            let Snapshot { tail, set, .. } = self.snapshot(Consistency::Strong, wait_max).await?;
             let shown = set.manifest().stamp.version;
             let sought = ids
                 .iter()
@@ -232,11 +253,34 @@ impl Collection {
                 snapshot = self.snapshot(*consistency, wait_max).await?;
             }
             let shown = snapshot.set.manifest().stamp.version;
-            match snapshot.open(&self.context.shelf).await {
-                Err(error) => self.renew_after(error, shown, &mut last_gone).await?,
-                opened => return opened,
+            let opened = match snapshot.open(&self.context.shelf).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    self.renew_after(error, shown, &mut last_gone).await?;
+                    continue;
+                }
+            };
+            // Where the newest segments are damaged, too, what is left is shown.
+            if self.is_told(&opened) || last_gone.replace(shown) == Some(shown) {
+                if !opened.damaged_segments().is_empty() {
+                    self.context.shelf.tell(opened.set(), opened.damaged_segments());
+                }
+                return Ok(opened);
             }
+            self.follower().await?.renew().await?;
         }
+    }
+
+    /// Whether all that is damaged of it is known already.
+    fn is_told(&self, opened: &OpenSnapshot) -> bool {
+        if opened.damaged_segments().is_empty() {
+            return true;
+        }
+        let known = self.damage().list();
+        let is_known = |damage: &Damage| {
+            known.iter().any(|other| (other.kind, &other.place) == (damage.kind, &damage.place))
+        };
+        opened.damaged_segments().iter().all(is_known)
     }
 
     /// After `error` in reading what the manifest of version `shown` names: newer segments are taken up
@@ -280,6 +324,7 @@ impl Collection {
             wal_floor: manifest.wal_floor,
             partitions: manifest.partitions.clone(),
             deletion_files: manifest.deletions.len(),
+            damaged: self.damage().list(),
             skipped_writes: self.skipped().chunks,
             cache_bytes,
             cache_segments,

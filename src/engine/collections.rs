@@ -4,6 +4,8 @@ use crate::base::ids::CollectionName;
 use crate::base::{Code, Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
+use crate::engine::damage::{Damage, Kind};
+use crate::store::paths;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -52,6 +54,8 @@ impl Collections {
         let mut collections = self.lock();
         if collections.get(ended.name()).is_some_and(|known| Arc::ptr_eq(known, ended)) {
             collections.remove(ended.name());
+            // It was of a life that is over.
+            self.context.damage.forget(ended.name());
         }
     }
 
@@ -81,7 +85,16 @@ impl Collections {
         if let Some(known) = self.known(name).filter(|known| known.life() >= life) {
             return Ok(known);
         }
-        let opened = Arc::new(Collection::open(self.context.clone(), name.clone()).await?);
+        let (damage, key) = (self.context.damage.of(name), paths::manifest(name));
+        let opened = Collection::open(self.context.clone(), name.clone()).await;
+        match &opened {
+            Ok(_) => damage.mended(Kind::Manifest, key.as_str()),
+            Err(error) if error.code() == Code::Corrupt => {
+                damage.report(Damage::new(Kind::Manifest, key, None, error.message()));
+            }
+            Err(_) => {}
+        }
+        let opened = Arc::new(opened?);
         let mut collections = self.lock();
         match collections.get(name) {
             // Somebody else opened it meanwhile: one read path and one write path are enough.

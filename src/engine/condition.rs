@@ -51,6 +51,9 @@ impl Condition {
         if let Some(view) = view {
             condition.of_cluster(settings, view);
         }
+        let damage = context.damage.sentences();
+        condition.degraded.extend(damage.grave);
+        condition.warnings.extend(damage.minor);
         condition
     }
 

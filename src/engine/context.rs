@@ -31,6 +31,8 @@ pub struct Context {
     pub manifest_history: Duration,
     /// How often a reader looks for new log entries.
     pub poll: Duration,
+    /// How old an answer may be while the store is out of reach.
+    pub stale_max: Duration,
     /// Where segments come into memory.
     pub shelf: Arc<Shelf>,
     /// Partitioners that the embedding program brings.
@@ -101,6 +103,8 @@ impl Context {
         partitioners: Arc<[Arc<dyn Partitioner>]>,
     ) -> Context {
         let millis = Duration::from_millis;
+        let damage = Registry::new(env.clone());
+        let cache_bytes = settings.cache_max_bytes;
         Context {
             instance_id: instance_id.into(),
             duty: Duty::new(Station { role, standby: settings.standby && role.writes() }),
@@ -114,10 +118,11 @@ impl Context {
                 tail_max_bytes: settings.tail_max_bytes,
                 grace: millis(settings.gc_grace_ms),
             },
-            damage: Registry::new(env.clone()),
+            damage: damage.clone(),
             manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),
-            shelf: Arc::new(Shelf::new(store.clone(), env.clone(), settings.cache_max_bytes)),
+            stale_max: millis(settings.stale_max_ms),
+            shelf: Arc::new(Shelf::new(store.clone(), env.clone(), damage, cache_bytes)),
             store,
             env,
             partitioners,

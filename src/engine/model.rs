@@ -2,6 +2,7 @@
 
 use crate::base::Timestamp;
 use crate::base::ids::{CollectionName, Seq};
+use crate::engine::damage::Damage;
 use crate::filter::Filter;
 use crate::store::Key;
 use bytes::Bytes;
@@ -86,6 +87,8 @@ pub struct CollectionStats {
     pub partitions: Vec<Partition>,
     /// Objects that name dead rows of segments.
     pub deletion_files: usize,
+    /// What is missing or damaged, as far as this instance knows.
+    pub damaged: Vec<Damage>,
     /// Writes of the log that do not fit the collection and are skipped, as far as this instance has read it.
     pub skipped_writes: u64,
     /// Bytes of the segments that this instance has in memory, over all collections.
@@ -152,6 +155,8 @@ pub struct Record {
     pub metadata: Arc<str>,
     /// Its text.
     pub text: Option<Arc<str>>,
+    /// Whether its metadata are stored in a form that nobody can read; they are left out then.
+    pub damaged: bool,
     /// The log position that wrote it.
     pub version: Seq,
 }
@@ -213,6 +218,9 @@ pub enum Query {
     Id(String),
 }
 
+/// What is damaged, where an answer is not complete because of it.
+pub type Partial = Option<Arc<[Damage]>>;
+
 /// A search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchRequest {
@@ -271,6 +279,8 @@ pub struct SearchStats {
     pub rows_scanned: u64,
     /// Segments whose index was searched.
     pub segments: u64,
+    /// How old what was searched may be: since a look at the log found nothing newer.
+    pub age: Duration,
     /// Requests to the store that this search waited for.
     pub store_requests: u64,
     /// Bytes of those.
@@ -286,6 +296,8 @@ pub struct SearchResponse {
     pub hits: Vec<Hit>,
     /// What it cost.
     pub stats: SearchStats,
+    /// Why it is not complete.
+    pub partial: Partial,
 }
 
 /// One page of records, ordered by id.
@@ -297,6 +309,8 @@ pub struct RecordPage {
     pub next_cursor: Option<String>,
     /// The log position that was read.
     pub version: Seq,
+    /// Why it is not complete.
+    pub partial: Partial,
 }
 
 /// The records that were asked for by id.
@@ -308,6 +322,8 @@ pub struct FetchedRecords {
     pub missing: Vec<String>,
     /// The log position that was read.
     pub version: Seq,
+    /// Why some of `missing` may be there.
+    pub partial: Partial,
 }
 
 /// One page of collections, ordered by name.
@@ -347,6 +363,8 @@ pub struct ImportReport {
 pub struct Export {
     /// The log position that is exported.
     pub version: Seq,
+    /// Why it is not complete.
+    pub partial: Partial,
     /// The lines.
     pub lines: futures::stream::BoxStream<'static, crate::base::Result<Bytes>>,
 }

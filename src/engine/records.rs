@@ -1,6 +1,6 @@
 //! Reading records by id and in order, from one snapshot.
 
-use crate::base::Result;
+use crate::base::{Error, Result, json};
 use crate::engine::segments::{Member, Resident};
 use crate::engine::snapshot::{OpenSnapshot, Payload, Payloads, Place};
 use crate::engine::tail::Block;
@@ -138,9 +138,14 @@ pub fn write_line<'a>(
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<&'a str>,
     }
-    let Payload { metadata, text } = payloads.of(place)?;
-    // Metadata was checked to be JSON when it was written; writing to memory cannot fail.
-    let Ok(metadata) = serde_json::from_str(&metadata) else { return Ok(()) };
+    let Payload { metadata, text, .. } = payloads.of(place)?;
+    // What older builds stored may have spaces in it, also ends of lines.
+    let metadata = match metadata.contains(['\n', '\r']) {
+        true => json::compact(&metadata).map_or(metadata, Into::into),
+        false => metadata,
+    };
+    let metadata = serde_json::from_str(&metadata)
+        .map_err(|error| Error::internal(format!("metadata that were read: {error}")))?;
     let line = Line {
         id: place.id()?,
         vector: include_vector.then(|| place.vector()),

@@ -9,7 +9,7 @@ mod sources;
 mod tail;
 
 use crate::base::compute::{self, Compute};
-use crate::base::{Code, Error, Result};
+use crate::base::{Error, Result};
 use crate::engine::model::{Hit, K_MAX, Metric, Query, SearchRequest, SearchResponse, SearchStats};
 use crate::engine::snapshot::{Found, OpenSnapshot, Payloads};
 use crate::engine::validate::check_vector;
@@ -62,16 +62,6 @@ pub fn check_all(requests: &[SearchRequest], settings: &CollectionSettings) -> R
     Ok(())
 }
 
-/// The error for a record that is not there.
-pub fn not_found(id: &str) -> Error {
-    let shown: String = id.chars().take(80).collect();
-    Error::new(
-        Code::VectorNotFound,
-        format!("there is no record with the id {shown:?} in this collection"),
-    )
-    .with("id", shown)
-}
-
 /// One search of a snapshot.
 struct Search<'a> {
     request: &'a SearchRequest,
@@ -94,7 +84,7 @@ impl<'a> Search<'a> {
         let (vector, excluded) = match &request.query {
             Query::Vector(vector) => (vector.as_slice(), None),
             Query::Id(id) => {
-                let place = snapshot.find(id)?.ok_or_else(|| not_found(id))?;
+                let place = snapshot.find(id)?.ok_or_else(|| snapshot.missing(id))?;
                 (place.vector(), Some(id.as_str()))
             }
         };
@@ -161,7 +151,8 @@ impl<'a> Search<'a> {
         let closest = self.closest()?.into_iter().skip(self.request.offset);
         let hits = closest.map(|(distance, found)| self.hit(distance, found, &mut payloads));
         let version = self.snapshot.version();
-        Ok(SearchResponse { version, hits: hits.collect::<Result<_>>()?, stats })
+        let (hits, partial) = (hits.collect::<Result<_>>()?, self.snapshot.partial());
+        Ok(SearchResponse { version, hits, stats, partial })
     }
 
     fn hit(&self, distance: f32, found: Found<'a>, payloads: &mut Payloads<'a>) -> Result<Hit> {

@@ -56,7 +56,7 @@ fn parse(line: &str) -> Result<NewRecord> {
 
 /// All records of a snapshot, in pieces that are made when they are asked for.
 pub fn export(snapshot: OpenSnapshot, env: Env, include_vector: bool) -> Export {
-    let version = snapshot.version();
+    let (version, partial) = (snapshot.version(), snapshot.partial());
     // The state is the last id written, or None once everything is.
     let lines = stream::unfold(Some(None::<String>), move |state| {
         let (snapshot, env) = (snapshot.clone(), env.clone());
@@ -70,7 +70,7 @@ pub fn export(snapshot: OpenSnapshot, env: Env, include_vector: bool) -> Export 
             }
         }
     });
-    Export { version, lines: lines.fuse().boxed() }
+    Export { version, partial, lines: lines.fuse().boxed() }
 }
 
 fn page(

@@ -6,11 +6,13 @@
 
 use crate::base::ids::{Seq, Ulid};
 use crate::base::{Code, Env, Error, Result};
+use crate::engine::damage::{Damage, Damaged, Kind};
 use crate::engine::view::ManifestView;
-use crate::log::append::{Appended, Appender, Tried};
+use crate::log::append::{Appended, Appender, MISSING, Tried};
 use crate::log::entry::{PARTS_MAX, Part};
 use crate::store::{DynStore, paths};
 use bytes::Bytes;
+use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +23,8 @@ use tokio::time::{Instant, timeout_at};
 const BUDGET_UNIT: u64 = 1 << 10;
 /// How long a client that meets a full queue should wait.
 const RETRY_AFTER_MS: u64 = 1_000;
+/// How long it is believed that the log cannot be read, where nobody has tried since.
+const DAMAGE_RETRY: Duration = Duration::from_secs(30);
 
 /// The write path's limits; see the settings of the same names.
 #[derive(Debug, Clone, Copy)]
@@ -75,11 +79,18 @@ pub struct Writer {
     uploads: Semaphore,
     queue: mpsc::Sender<Pending>,
     shared: Arc<Shared>,
+    damage: Damaged,
 }
 
 impl Writer {
     /// Starts the sequencer.
-    pub fn start(store: DynStore, env: Env, view: Arc<ManifestView>, limits: Limits) -> Self {
+    pub fn start(
+        store: DynStore,
+        env: Env,
+        view: Arc<ManifestView>,
+        limits: Limits,
+        damage: Damaged,
+    ) -> Self {
         let (queue, requests) = mpsc::channel(PARTS_MAX);
         let shared = Arc::new(Shared::default());
         let sequencer = Sequencer {
@@ -91,6 +102,7 @@ impl Writer {
             shared: shared.clone(),
             appender: None,
             waiting: None,
+            damage: damage.clone(),
         };
         env.tasks.spawn("sequencer", sequencer.run());
         Writer {
@@ -102,6 +114,7 @@ impl Writer {
             uploads: Semaphore::new(limits.upload_concurrency),
             queue,
             shared,
+            damage,
         }
     }
 
@@ -120,6 +133,7 @@ impl Writer {
         if self.env.tasks.are_ending() {
             return Err(Error::shutting_down());
         }
+        self.check_readable()?;
         self.check_tail().await?;
         let units = (chunk.len() as u64).div_ceil(BUDGET_UNIT).max(1) as u32;
         let budget = self.budget.clone().try_acquire_many_owned(units).map_err(|_| {
@@ -146,6 +160,17 @@ impl Writer {
         let appended = answer.await.map_err(|_| self.ended().ambiguous())??;
         self.env.metrics.records_written.inc_by(u64::from(operations));
         Ok(appended)
+    }
+
+    /// Refuses writes that nobody could read. Who follows the log tells again and again what is in the way;
+    /// where nobody does, a write is let through now and then to find out whether it still is.
+    fn check_readable(&self) -> Result<()> {
+        match self.damage.log_fault() {
+            Some((damage, met)) if met < DAMAGE_RETRY => {
+                Err(damage.error(self.damage.collection()).retry_after_ms(RETRY_AFTER_MS))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The error of a write after the sequencer has ended.
@@ -209,6 +234,7 @@ struct Sequencer {
     appender: Option<Appender>,
     /// A request that did not fit into the last batch.
     waiting: Option<Pending>,
+    damage: Damaged,
 }
 
 /// Parts that go into one entry.
@@ -334,7 +360,9 @@ impl Sequencer {
                 self.shared.last.store(appended.seq.0, Ordering::Relaxed);
             }
             Err(error) => {
-                tracing::warn!(%error, "append failed");
+                if error.code() != Code::LogDamaged {
+                    tracing::warn!(%error, "append failed");
+                }
                 // Where the log ends is unknown now; the next write finds out.
                 self.appender = None;
             }
@@ -354,9 +382,20 @@ impl Sequencer {
     }
 
     async fn append(&mut self, group: &Group) -> Result<Tried> {
-        let appender = match &mut self.appender {
+        let parts: Vec<Part> = group.pending.iter().map(|pending| pending.part.clone()).collect();
+        let tried = match self.appender().await {
+            Ok(appender) => appender.append(&parts).await,
+            Err(error) => Err(error),
+        };
+        tried.map_err(|error| self.told(error))
+    }
+
+    /// Where to append. While something is known to be missing, the whole log is looked at again.
+    async fn appender(&mut self) -> Result<&mut Appender> {
+        let was_damaged = self.damage.log_fault().is_some();
+        let appender = match self.appender.take().filter(|_| !was_damaged) {
             Some(appender) => appender,
-            None => self.appender.insert(
+            None => {
                 Appender::open(
                     self.store.clone(),
                     self.env.clone(),
@@ -364,10 +403,26 @@ impl Sequencer {
                     self.view.clone(),
                     self.limits.grace,
                 )
-                .await?,
-            ),
+                .await?
+            }
         };
-        let parts: Vec<Part> = group.pending.iter().map(|pending| pending.part.clone()).collect();
-        appender.append(&parts).await
+        if was_damaged {
+            // What was missing is there; what could not be read is for those to judge who read.
+            self.damage.retain(|damage| damage.fault != MISSING);
+        }
+        Ok(self.appender.insert(appender))
+    }
+
+    /// Tells of an entry that was found missing.
+    fn told(&self, error: Error) -> Error {
+        let (key, position) = (error.details().get("key"), error.details().get("position"));
+        let (Code::LogDamaged, Some(key), Some(position)) =
+            (error.code(), key.and_then(Value::as_str), position.and_then(Value::as_u64))
+        else {
+            return error;
+        };
+        let damage = Damage::new(Kind::LogEntry, key, Some(Seq(position)), MISSING);
+        self.damage.report(damage.clone());
+        damage.error(self.damage.collection()).retry_after_ms(RETRY_AFTER_MS)
     }
 }

@@ -1,17 +1,24 @@
 //! The writer's side: one [`Appender`] per collection and process takes positions in the log.
 
+use crate::base::clock::Mark;
 use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq, Totals, WriteId};
 use crate::base::{Code, Env, Error, Result};
 use crate::log::entry::{Draft, HEADER_BYTES, Header, Part};
 use crate::log::pace::Pace;
-use crate::log::read::header_at;
+use crate::log::read::{header_at, positions_after};
 use crate::log::{Bounds, BoundsSource};
 use crate::store::cas::{self, Created};
 use crate::store::{DynStore, Precondition, paths};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What is wrong with an entry that is not there.
+pub const MISSING: &str = "it is missing, and the log goes on behind it";
+/// How often the listing is looked at for entries that are missing, while something is appended.
+const CHECK_EVERY: Duration = Duration::from_secs(60);
+/// How often a look at the listing is repeated because it differs from what is read.
+const CHECKS_MAX: u32 = 8;
 /// How often a seal may lose a race before the caller hears of it.
 const RACES_MAX: u32 = 1_000;
 
@@ -70,11 +77,23 @@ pub struct Appender {
     stale: bool,
     /// Whether the tail is the seal of this life of the collection.
     sealed: bool,
+    /// When the listing was last looked at.
+    checked: Mark,
     pace: Pace,
 }
 
+/// What to do where entries are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gaps {
+    /// Nothing is appended: nobody could read it.
+    Refuse,
+    /// What is appended comes behind the last entry there is.
+    Skip,
+}
+
 impl Appender {
-    /// Finds the end of the log, sealed or not. `grace` is the time between the floor's advance and the deletion
+    /// Finds the end of the log, sealed or not. Where entries are missing that are not in segments yet, that is
+    /// `log_damaged`: what is appended behind could not be read. `grace` is the time between the floor's advance and the deletion
     /// of what is below it; all instances must agree on it.
     pub async fn open(
         store: DynStore,
@@ -83,7 +102,30 @@ impl Appender {
         source: Arc<dyn BoundsSource>,
         grace: Duration,
     ) -> Result<Self> {
+        Self::open_with(Gaps::Refuse, store, env, collection, source, grace).await
+    }
+
+    /// The same for who ends the log, whatever is missing of it.
+    pub async fn open_past_gaps(
+        store: DynStore,
+        env: Env,
+        collection: CollectionName,
+        source: Arc<dyn BoundsSource>,
+        grace: Duration,
+    ) -> Result<Self> {
+        Self::open_with(Gaps::Skip, store, env, collection, source, grace).await
+    }
+
+    async fn open_with(
+        gaps: Gaps,
+        store: DynStore,
+        env: Env,
+        collection: CollectionName,
+        source: Arc<dyn BoundsSource>,
+        grace: Duration,
+    ) -> Result<Self> {
         let bounds = source.look().await?;
+        let checked = env.clock.mark();
         let mut appender = Appender {
             store,
             env,
@@ -94,8 +136,10 @@ impl Appender {
             bounds,
             stale: true,
             sealed: false,
+            checked,
             pace: Pace::default(),
         };
+        appender.check_listing(gaps).await?;
         appender.find_tail().await?;
         Ok(appender)
     }
@@ -152,6 +196,9 @@ impl Appender {
     async fn append_once(&mut self, draft: &Draft) -> Result<Tried> {
         if self.env.clock.since(self.bounds.looked) > self.grace / 4 {
             self.look().await?;
+        }
+        if self.env.clock.since(self.checked) > CHECK_EVERY {
+            self.check_listing(Gaps::Refuse).await?;
         }
         if self.stale || self.pace.is_contended() {
             self.find_tail().await?;
@@ -249,6 +296,66 @@ impl Appender {
             self.stale = true;
         }
         Ok(())
+    }
+
+    /// Moves to the last entry that the store lists, and makes sure that none is missing before it. An entry
+    /// that is missing looks like the end of the log, and would be written anew.
+    async fn check_listing(&mut self, gaps: Gaps) -> Result<()> {
+        if self.env.defects.has(Defect::AppendIntoGap) {
+            return Ok(());
+        }
+        let looked = self.env.clock.mark();
+        let mut last = self.tail.seq.max(self.bounds.indexed);
+        let mut checks = 0;
+        loop {
+            let (listed, more) = positions_after(&self.store, &self.collection, last).await?;
+            let mut gap = None;
+            for seq in listed {
+                if seq != last.next() && gaps == Gaps::Refuse {
+                    gap = Some(last.next());
+                    break;
+                }
+                last = seq;
+            }
+            match gap {
+                Some(missing) => {
+                    checks += 1;
+                    self.check_gap(missing, checks).await?;
+                    last = last.max(self.bounds.floor.previous());
+                }
+                None if more => {}
+                None => break,
+            }
+        }
+        // It may have been collected since.
+        if last > self.tail.seq
+            && let Some(header) = header_at(&self.store, &self.collection, last).await?
+        {
+            self.tail = Tail::of(&header);
+            self.stale = true;
+            self.sealed = header.seal && header.incarnation == self.bounds.incarnation;
+        }
+        self.checked = looked;
+        Ok(())
+    }
+
+    /// An entry behind `missing` was listed, but not that one. Fails unless it came meanwhile, or was collected.
+    async fn check_gap(&mut self, missing: Seq, checks: u32) -> Result<()> {
+        let found = header_at(&self.store, &self.collection, missing).await;
+        // One that cannot be read is there all the same; who reads the log tells of it.
+        let is_there = match found {
+            Ok(found) => found.is_some(),
+            Err(error) if error.code() == Code::Corrupt => true,
+            Err(error) => return Err(error),
+        };
+        self.look().await?;
+        if (is_there || missing < self.bounds.floor) && checks < CHECKS_MAX {
+            return Ok(());
+        }
+        let key = paths::wal_entry(&self.collection, missing);
+        Err(Error::new(Code::LogDamaged, MISSING)
+            .with("key", key.as_str())
+            .with("position", missing.0))
     }
 
     /// Moves to the end of the log: one read where nothing was appended, steps that double where

@@ -38,6 +38,8 @@ pub struct Bounds {
     pub incarnation: u64,
     /// Positions below this one may be gone and must not be believed.
     pub floor: Seq,
+    /// Entries up to this one are not needed any more: it does not matter whether they are there.
+    pub indexed: Seq,
     /// The entry before the floor, as far as an appender needs it.
     pub base: Totals,
     /// Taken before the manifest was asked.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod calls;
 mod cluster;
+mod damage;
 mod layers;
 mod pages;
 mod server;

@@ -1,5 +1,6 @@
 //! Collections on the wire.
 
+use crate::api::types::damage::DamageBody;
 use crate::api::types::partitions::{PARTITIONS_MAX, PartitionBody, PartitionerBody};
 use crate::api::types::{Decode, Limits, in_range};
 use crate::base::ids::CollectionName;
@@ -207,6 +208,8 @@ pub struct StatsBody<'a> {
     pub skipped_writes: u64,
     /// The partitions and their segments.
     pub partitions: Vec<PartitionBody<'a>>,
+    /// What is missing or damaged in the bucket, as far as this instance knows.
+    pub damaged: Vec<DamageBody<'a>>,
     /// What this instance keeps in memory, over all collections.
     pub cache: CacheBody,
 }
@@ -252,6 +255,7 @@ impl<'a> From<&'a CollectionStats> for StatsBody<'a> {
             deletion_files: stats.deletion_files as u64,
             skipped_writes: stats.skipped_writes,
             partitions: stats.partitions.iter().map(PartitionBody::from).collect(),
+            damaged: stats.damaged.iter().map(DamageBody::from).collect(),
             cache: CacheBody { bytes: stats.cache_bytes, segments: stats.cache_segments },
         }
     }

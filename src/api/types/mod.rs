@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod collections;
+pub mod damage;
 pub mod health;
 pub mod partitions;
 pub mod records;

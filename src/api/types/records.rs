@@ -1,5 +1,6 @@
 //! Records on the wire.
 
+use crate::api::types::damage::PartialFields;
 use crate::api::types::vector::VectorSchema;
 use crate::api::types::{Decode, Limits, in_range, raw};
 use crate::base::json::Object;
@@ -175,6 +176,9 @@ pub struct RecordBody<'a> {
     /// Its text, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<&'a str>,
+    /// Whether its metadata cannot be read, and are left out; an older version stored them.
+    #[serde(skip_serializing_if = "is_false")]
+    pub damaged: bool,
     /// The log position that wrote it.
     pub version: u64,
 }
@@ -186,9 +190,14 @@ impl<'a> From<&'a Record> for RecordBody<'a> {
             vector: record.vector.as_deref(),
             metadata: &record.metadata,
             text: record.text.as_deref(),
+            damaged: record.damaged,
             version: record.version.0,
         }
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How to page through records.
@@ -244,6 +253,9 @@ pub struct RecordPageBody<'a> {
     pub next_cursor: Option<&'a str>,
     /// The log position that was read.
     pub version: u64,
+    /// Whether it is all.
+    #[serde(flatten)]
+    pub partial: PartialFields<'a>,
 }
 
 impl<'a> From<&'a RecordPage> for RecordPageBody<'a> {
@@ -252,6 +264,7 @@ impl<'a> From<&'a RecordPage> for RecordPageBody<'a> {
             vectors: page.records.iter().map(RecordBody::from).collect(),
             next_cursor: page.next_cursor.as_deref(),
             version: page.version.0,
+            partial: PartialFields::of(page.partial.as_deref()),
         }
     }
 }
@@ -286,6 +299,9 @@ pub struct FetchedBody<'a> {
     pub missing: &'a [String],
     /// The log position that was read.
     pub version: u64,
+    /// Whether it is all.
+    #[serde(flatten)]
+    pub partial: PartialFields<'a>,
 }
 
 impl<'a> From<&'a FetchedRecords> for FetchedBody<'a> {
@@ -294,6 +310,7 @@ impl<'a> From<&'a FetchedRecords> for FetchedBody<'a> {
             vectors: fetched.records.iter().map(RecordBody::from).collect(),
             missing: &fetched.missing,
             version: fetched.version.0,
+            partial: PartialFields::of(fetched.partial.as_deref()),
         }
     }
 }

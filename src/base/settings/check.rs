@@ -37,6 +37,7 @@ macro_rules! limits {
 
 const LIMITS: &[Limit] = limits! {
     poll_interval_ms: 10, HOUR_MS;
+    stale_max_ms: 0, 24 * HOUR_MS;
     wait_ms_max: 0, HOUR_MS;
     batch_max_bytes: 1, BYTES_MAX;
     batch_max_records: 1, 10_000_000;

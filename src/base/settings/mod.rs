@@ -222,6 +222,9 @@ settings! {
 
         /// How often a reader looks for new log entries, in milliseconds (10..=3,600,000).
         pub poll_interval_ms: u64 = 1_000,
+        /// How old an answer with the consistency `eventual` may be while the store is out of reach, in
+        /// milliseconds (0..=86,400,000); past it such reads fail. 0: they fail at once.
+        pub stale_max_ms: u64 = 60_000,
         /// Longest time that a search may wait for `minVersion`, in milliseconds (0..=3,600,000).
         pub wait_ms_max: u64 = 60_000,
 

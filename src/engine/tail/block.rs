@@ -9,7 +9,6 @@ use crate::filter::index::{FilterIndex, FilterIndexBuilder};
 use crate::index::{Flat, Metric, Threads, inverse_norm};
 use crate::log::vectors::StoredVector;
 use roaring::RoaringBitmap;
-use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -129,11 +128,7 @@ impl Block {
         }
         let mut builder = FilterIndexBuilder::new();
         for row in 0..self.rows() {
-            let parsed: Option<Value> = match self.metadata(row) {
-                "" => None,
-                metadata => serde_json::from_str(metadata).ok(),
-            };
-            builder.push(parsed.as_ref());
+            builder.push_text(self.metadata(row));
         }
         let index = FilterIndex::open(builder.finish().into())?;
         Ok(self.filter.get_or_init(|| (index, AllowedRows::new(self.bytes()))))

@@ -40,6 +40,9 @@ const MAGIC: &[u8; 8] = b"BRNYFLTR";
 const FORMAT_VERSION: u16 = 1;
 /// Bytes of a field's entry in the directory.
 const ENTRY_BYTES: usize = 16;
+/// The field that rows have whose metadata cannot be read. No filter can name it, and no record has it: paths
+/// never begin like an operator.
+const DAMAGED: &str = "$damaged";
 /// How many rows an index may have.
 pub const ROWS_MAX: u32 = (1 << 31) - 1;
 
@@ -141,6 +144,14 @@ impl FilterIndex {
     /// How many fields it has.
     pub fn fields(&self) -> usize {
         self.fields
+    }
+
+    /// The rows whose metadata cannot be read.
+    pub fn damaged(&self) -> Result<RoaringBitmap> {
+        let Some(field) = self.field(DAMAGED)? else { return Ok(RoaringBitmap::new()) };
+        let mut rows = postings::Union::new(field.postings, self.rows);
+        rows.add(field.exists)?;
+        Ok(rows.finish())
     }
 
     /// The field at `path`, if any row has it and it is not left out.

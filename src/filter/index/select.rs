@@ -17,7 +17,12 @@ struct Answer {
 }
 
 pub(super) fn select(node: &Node, index: &FilterIndex) -> Result<Selection> {
-    let Answer { sure, unsure } = evaluate(node, index)?;
+    let Answer { mut sure, mut unsure } = evaluate(node, index)?;
+    let damaged = index.damaged()?;
+    if !damaged.is_empty() {
+        sure -= &damaged;
+        unsure -= &damaged;
+    }
     Ok(Selection { rows: sure | &unsure, unsure })
 }
 
