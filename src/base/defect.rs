@@ -18,6 +18,15 @@ pub enum Defect {
     DropDeletions,
     /// Commits an indexing pass although another one has committed the same range of the log.
     SameRange,
+    /// Names data objects in the log however long ago they were uploaded.
+    NameOldBodies,
+    /// Deletes data objects without asking which of them the log names.
+    SweepNamedBodies,
+    /// Deletes what no entry names without an entry that younger names would have to come after.
+    SweepWithoutFence,
+    /// Counts the grace period of a segment from when it was first seen without a name, whatever named it
+    /// in between.
+    GraceFromFirstSight,
 }
 
 impl Defect {
@@ -29,6 +38,10 @@ impl Defect {
         (Defect::CommitBeforePut, "commit-before-put"),
         (Defect::DropDeletions, "drop-deletions"),
         (Defect::SameRange, "same-range"),
+        (Defect::NameOldBodies, "name-old-bodies"),
+        (Defect::SweepNamedBodies, "sweep-named-bodies"),
+        (Defect::SweepWithoutFence, "sweep-without-fence"),
+        (Defect::GraceFromFirstSight, "grace-from-first-sight"),
     ];
 }
 
