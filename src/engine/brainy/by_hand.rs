@@ -4,7 +4,7 @@ use super::Brainy;
 use crate::base::Result;
 use crate::base::ids::CollectionName;
 use crate::engine::catalog::PARTITIONS_MAX;
-use crate::engine::collector::unnamed;
+use crate::engine::collector::{unnamed, unnamed_bodies};
 use crate::engine::model::UnnamedObject;
 use crate::engine::{upkeep, validate};
 use crate::store::Listed;
@@ -24,14 +24,15 @@ impl Brainy {
         upkeep::compact_all(&self.0.context, &collection).await.map(|count| count as u64)
     }
 
-    /// The objects beside a collection's segments that its manifest does not name: what is being made,
-    /// what was replaced, and what a process left behind when it died. They are deleted when nobody has
-    /// named them for a grace period.
+    /// The objects of a collection without a name: those beside its segments that its manifest does not name,
+    /// and data objects that no entry of its log names. They are being made, were replaced, or were left behind
+    /// by a process that died; the collector deletes what stays without a name.
     pub async fn unnamed_objects(&self, name: &CollectionName) -> Result<Vec<UnnamedObject>> {
         let collection = self.0.collections.open(name).await?;
         let manifest = collection.view().look_now().await?.manifest;
         let found = unnamed(&self.0.context.store, &manifest).await?;
-        let objects = found.into_iter().map(|(object, _)| object);
+        let bodies = unnamed_bodies(&self.0.context.store, name).await?;
+        let objects = found.into_iter().map(|(object, _)| object).chain(bodies);
         Ok(objects.map(|Listed { key, size, .. }| UnnamedObject { key, bytes: size }).collect())
     }
 
