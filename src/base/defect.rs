@@ -27,6 +27,16 @@ pub enum Defect {
     /// Counts the grace period of a segment from when it was first seen without a name, whatever named it
     /// in between.
     GraceFromFirstSight,
+    /// Appends a write to whatever its collection's name means by then, not to what it was checked for.
+    WriteToNextLife,
+    /// Makes a collection that was deleted again with other settings than it had.
+    ForgetSettings,
+    /// Calls a collection deleted before its log is sealed.
+    DeleteWithoutSeal,
+    /// Deletes what a filter matched, whatever was written to it since.
+    DeleteWithoutLimit,
+    /// Kills, when the log is indexed, every older row of a deleted id, also those that the delete spares.
+    IndexWithoutLimit,
 }
 
 impl Defect {
@@ -42,6 +52,11 @@ impl Defect {
         (Defect::SweepNamedBodies, "sweep-named-bodies"),
         (Defect::SweepWithoutFence, "sweep-without-fence"),
         (Defect::GraceFromFirstSight, "grace-from-first-sight"),
+        (Defect::WriteToNextLife, "write-to-next-life"),
+        (Defect::ForgetSettings, "forget-settings"),
+        (Defect::DeleteWithoutSeal, "delete-without-seal"),
+        (Defect::DeleteWithoutLimit, "delete-without-limit"),
+        (Defect::IndexWithoutLimit, "index-without-limit"),
     ];
 }
 

@@ -2,6 +2,7 @@
 
 use crate::base::Env;
 use crate::base::settings::{IndexBuilder, Role, Settings};
+use crate::engine::damage::Registry;
 use crate::engine::duty::{Duty, Station};
 use crate::engine::segments::Shelf;
 use crate::engine::writer::Limits;
@@ -30,6 +31,8 @@ pub struct Context {
     /// Requests that background work may have in flight at a time: half of what the store may be asked, so that
     /// clients get through.
     pub background_requests: usize,
+    /// What is known to be missing or damaged in the bucket.
+    pub damage: Registry,
     /// How long earlier manifests are kept.
     pub manifest_history: Duration,
     /// How often a reader looks for new log entries.
@@ -118,6 +121,7 @@ impl Context {
                 grace: millis(settings.gc_grace_ms),
             },
             background_requests: (settings.store_concurrency / 2).clamp(1, BACKGROUND_MAX),
+            damage: Registry::new(env.clone()),
             manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),
             shelf: Arc::new(Shelf::new(store.clone(), env.clone(), settings.cache_max_bytes)),

@@ -123,8 +123,8 @@ impl Writer {
 
     /// Makes a chunk durable; returns where it is in the log.
     pub async fn write(&self, chunk: Bytes, operations: u32) -> Result<Appended> {
-        if self.env.tasks.stopping().is_cancelled() {
-            return Err(shutting_down());
+        if self.env.tasks.are_ending() {
+            return Err(Error::shutting_down());
         }
         self.check_tail().await?;
         let units = (chunk.len() as u64).div_ceil(BUDGET_UNIT).max(1) as u32;
@@ -142,18 +142,28 @@ impl Writer {
         let (part, uploaded) = if chunk.len() as u64 <= inline_max {
             (Part::Inline { operations, chunk: chunk.clone() }, None)
         } else {
-            let _permit = self.uploads.acquire().await.map_err(|_| shutting_down())?;
+            let _permit = self.uploads.acquire().await.map_err(|_| self.ended())?;
             let uploaded = self.env.clock.mark();
             let part = upload(&self.store, &self.env, &self.view, &chunk, operations).await?;
             (part, Some(uploaded))
         };
         let (reply, answer) = oneshot::channel();
         let pending = Pending { part, chunk, uploaded, reply, _budget: budget };
-        self.queue.send(pending).await.map_err(|_| shutting_down())?;
+        self.queue.send(pending).await.map_err(|_| self.ended())?;
         // The sequencer answers everything it takes; without an answer it was dropped half way.
-        let appended = answer.await.map_err(|_| shutting_down().ambiguous())??;
+        let appended = answer.await.map_err(|_| self.ended().ambiguous())??;
         self.env.metrics.records_written.inc_by(u64::from(operations));
         Ok(appended)
+    }
+
+    /// The error of a write after the sequencer has ended.
+    fn ended(&self) -> Error {
+        match self.env.tasks.are_ending() {
+            true => Error::shutting_down(),
+            false => {
+                Error::internal("the task that appends to the log has ended; restart this instance")
+            }
+        }
     }
 
     /// Refuses writes while too much of the log is unindexed.
@@ -202,10 +212,6 @@ fn too_slow() -> Error {
         "uploading the body of this write and finding its place in the log takes longer than half of \
          gc_grace_ms each time; send fewer records at a time, or raise gc_grace_ms",
     )
-}
-
-fn shutting_down() -> Error {
-    Error::new(Code::ShuttingDown, "this instance is shutting down; use another one")
 }
 
 /// Takes positions in the log for whatever is ready.

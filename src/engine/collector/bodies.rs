@@ -24,7 +24,7 @@ use crate::base::{Code, Error, Result};
 use crate::engine::view::ManifestView;
 use crate::log::Appender;
 use crate::log::names::names_at;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, State};
 use crate::store::{DynStore, Key, Listed, paths};
 use futures::stream::{self, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,8 +120,10 @@ impl Visitor {
     /// where the collection is about to be deleted.
     async fn fence(&self, name: &CollectionName) -> Result<Option<Seq>> {
         let Some(current) = manifest::load(&self.store, name).await? else { return Ok(None) };
-        if !current.value.is_live() {
-            return Ok(Some(current.value.wal_floor.previous()));
+        match current.value.state {
+            State::Live => {}
+            State::Deleting => return Ok(None),
+            State::Deleted => return Ok(Some(current.value.wal_floor.previous())),
         }
         let fenced = async {
             let (store, env) = (&self.store, &self.env);

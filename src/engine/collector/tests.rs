@@ -321,7 +321,7 @@ fn segment(id: Ulid) -> SegmentMeta {
 async fn passes_and_collectors(seed: u64, defects: Defects) -> Arc<Watched> {
     let env = Env { defects, ..env(seed) };
     // Answers may be late by most of a grace period.
-    let watched = Watched::new(&env, if seed % 2 == 0 { Duration::ZERO } else { GRACE / 2 });
+    let watched = Watched::new(&env, if seed.is_multiple_of(2) { Duration::ZERO } else { GRACE / 2 });
     let store: DynStore = watched.clone();
     let things = name("things");
     commit(&store, &env, &things, |_| {}).await;
@@ -648,7 +648,7 @@ async fn a_deleted_collection_leaves_no_bodies_and_its_next_life_keeps_its_own()
     let named = body(&store, &env, &things).await;
     entry(&store, &env, &things, 1, &[named]).await;
     body(&store, &env, &things).await;
-    crate::engine::catalog::delete(&store, &env, &things, GRACE).await.unwrap();
+    crate::engine::catalog::delete(&store, &env, GRACE, &things).await.unwrap();
     let (visitor, mut known) = (visitor(&store, &env), Known::default());
     collect_for(&visitor, &mut known, &things, HOUR).await;
     assert!(bodies(&store, &things).await.is_empty());
