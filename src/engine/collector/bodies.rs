@@ -24,7 +24,7 @@ use crate::base::{Code, Error, Result};
 use crate::engine::view::ManifestView;
 use crate::log::Appender;
 use crate::log::names::names_at;
-use crate::manifest::{self, Manifest, State};
+use crate::manifest::{self, Manifest};
 use crate::store::{DynStore, Key, Listed, paths};
 use futures::stream::{self, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,13 +117,11 @@ impl Visitor {
     }
 
     /// A position that is taken, and that was free when this began; of a deleted collection its seal. `None`
-    /// where the collection is about to be deleted.
+    /// where a deletion is not finished.
     async fn fence(&self, name: &CollectionName) -> Result<Option<Seq>> {
         let Some(current) = manifest::load(&self.store, name).await? else { return Ok(None) };
-        match current.value.state {
-            State::Live => {}
-            State::Deleting => return Ok(None),
-            State::Deleted => return Ok(Some(current.value.wal_floor.previous())),
+        if !current.value.is_live() {
+            return Ok(Some(current.value.wal_floor.previous()));
         }
         let fenced = async {
             let (store, env) = (&self.store, &self.env);

@@ -321,7 +321,8 @@ fn segment(id: Ulid) -> SegmentMeta {
 async fn passes_and_collectors(seed: u64, defects: Defects) -> Arc<Watched> {
     let env = Env { defects, ..env(seed) };
     // Answers may be late by most of a grace period.
-    let watched = Watched::new(&env, if seed.is_multiple_of(2) { Duration::ZERO } else { GRACE / 2 });
+    let watched =
+        Watched::new(&env, if seed.is_multiple_of(2) { Duration::ZERO } else { GRACE / 2 });
     let store: DynStore = watched.clone();
     let things = name("things");
     commit(&store, &env, &things, |_| {}).await;

@@ -11,9 +11,8 @@ use super::sweep::Unnamed;
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
 use crate::base::{Env, Error, Result};
-use crate::engine::catalog;
 use crate::engine::context::Context;
-use crate::manifest::{self, Manifest, State};
+use crate::manifest::{self, Manifest};
 use crate::store::{DynStore, Etag, Fetched, GetOptions, Key, paths};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::sync::Arc;
@@ -163,7 +162,6 @@ impl Visitor {
         // After the answer: what it shows may have come to be just before.
         let seen = self.env.clock.mark();
         let outcomes = [
-            self.finish_deletion(&manifest).await,
             self.collect_log(&manifest, seen, &mut known.floor).await,
             self.sweep(&manifest, &mut known.unnamed).await,
             self.collect_bodies(&manifest, &mut known.bodies).await,
@@ -180,14 +178,6 @@ impl Visitor {
             }
         }
         fault.map_or(Ok(visited), Err)
-    }
-
-    /// Finishes a deletion that was cut off: the collection is collected from the next visit on.
-    async fn finish_deletion(&self, manifest: &Manifest) -> Result<Visited> {
-        if manifest.state == State::Deleting {
-            catalog::finish_deletion(&self.store, &self.env, self.grace, &manifest.name).await?;
-        }
-        Ok(Visited::default())
     }
 
     /// Takes note of how a visit ended; the pause until the next one.
