@@ -82,7 +82,7 @@ pub async fn compact(State(app): State<Shared>, InCollection(name): InCollection
 /// Objects that are not part of the collection
 ///
 /// What is being made, what was replaced a short while ago, and what a process has left behind when it
-/// died. Instances that write delete them after a grace period.
+/// died, beside the segments and in the log. Instances that write delete what stays without a name.
 #[utoipa::path(get, path = "/v1/collections/{collection}/unnamed", tag = "collections",
     operation_id = "listUnnamedObjects",
     params(InCollection),

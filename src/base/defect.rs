@@ -26,6 +26,15 @@ pub enum Defect {
     StaleForEver,
     /// Stores metadata as they were sent.
     MetadataAsSent,
+    /// Names data objects in the log however long ago they were uploaded.
+    NameOldBodies,
+    /// Deletes data objects without asking which of them the log names.
+    SweepNamedBodies,
+    /// Deletes what no entry names without an entry that younger names would have to come after.
+    SweepWithoutFence,
+    /// Counts the grace period of a segment from when it was first seen without a name, whatever named it
+    /// in between.
+    GraceFromFirstSight,
     /// Appends a write to whatever its collection's name means by then, not to what it was checked for.
     WriteToNextLife,
     /// Makes a collection that was deleted again with other settings than it had.
@@ -51,6 +60,10 @@ impl Defect {
         (Defect::GapIsEnd, "gap-is-end"),
         (Defect::StaleForEver, "stale-for-ever"),
         (Defect::MetadataAsSent, "metadata-as-sent"),
+        (Defect::NameOldBodies, "name-old-bodies"),
+        (Defect::SweepNamedBodies, "sweep-named-bodies"),
+        (Defect::SweepWithoutFence, "sweep-without-fence"),
+        (Defect::GraceFromFirstSight, "grace-from-first-sight"),
         (Defect::WriteToNextLife, "write-to-next-life"),
         (Defect::ForgetSettings, "forget-settings"),
         (Defect::DeleteWithoutSeal, "delete-without-seal"),

@@ -12,7 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Labels of a store request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -49,6 +50,41 @@ pub struct DamageLabels {
 pub struct NodeLabels {
     /// The instance's name.
     pub node: String,
+}
+
+/// Labels of what is known of a collection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CollectionLabels {
+    /// The collection's name.
+    pub collection: String,
+}
+
+/// Collections that are in a state, each 1 while it is: the metric names them, up to a bound.
+#[derive(Clone, Default)]
+pub struct NamedCollections {
+    named: Family<CollectionLabels, Gauge>,
+    count: Arc<AtomicUsize>,
+}
+
+impl NamedCollections {
+    /// Names one, where it is named already or fewer than `most` are.
+    pub fn name(&self, collection: &str, most: usize) {
+        let labels = CollectionLabels { collection: collection.to_owned() };
+        if self.named.get(&labels).is_none() {
+            if self.count.load(Ordering::Relaxed) >= most {
+                return;
+            }
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.named.get_or_create(&labels).set(1);
+    }
+
+    /// Names it no longer.
+    pub fn forget(&self, collection: &str) {
+        if self.named.remove(&CollectionLabels { collection: collection.to_owned() }) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A number that is not whole.
@@ -125,6 +161,14 @@ pub struct Metrics {
     pub upkeep_seconds: Histograms<TaskLabels>,
     /// Segments and deletions that nothing named any more and that were deleted.
     pub objects_collected: Counter,
+    /// Log entries below the floor that were deleted.
+    pub wal_entries_collected: Counter,
+    /// Data objects that no log entry named and that were deleted.
+    pub wal_orphans_collected: Counter,
+    /// Visits of the collector that failed.
+    pub collector_failures: Counter,
+    /// Collections whose last visit of the collector failed.
+    pub collector_failing: NamedCollections,
     /// Places known to be missing or damaged now.
     pub damaged: Family<DamageLabels, Gauge>,
     /// Places found to be missing or damaged.
@@ -199,6 +243,10 @@ impl Default for Metrics {
             upkeep_running: Family::default(),
             upkeep_seconds: Family::new_with_constructor(long_seconds),
             objects_collected: Counter::default(),
+            wal_entries_collected: Counter::default(),
+            wal_orphans_collected: Counter::default(),
+            collector_failures: Counter::default(),
+            collector_failing: NamedCollections::default(),
             damaged: Family::default(),
             damage_found: Family::default(),
             cluster_writes: Family::default(),
@@ -271,6 +319,8 @@ impl Metrics {
         registry.register("http_requests", "HTTP requests answered", http);
         let cost = self.store_cost_dollars.clone();
         registry.register("store_cost_dollars", "Cost of store requests at S3's list price", cost);
+        let failing = self.collector_failing.named.clone();
+        registry.register("collector_failing", "Collections that cannot be collected", failing);
         let running = self.upkeep_running.clone();
         registry.register("upkeep_running", "Indexing passes and compactions under way", running);
         let seconds = Unit::Seconds;
@@ -314,7 +364,7 @@ impl Metrics {
     }
 
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 24] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 27] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -358,6 +408,13 @@ impl Metrics {
             ("compaction_rows", "Rows that compactions put into segments", &self.compaction_rows),
             ("upkeep_lost", "Passes whose outcome was thrown away", &self.upkeep_lost),
             ("objects_collected", "Segments and deletions deleted", &self.objects_collected),
+            ("wal_entries_collected", "Log entries deleted", &self.wal_entries_collected),
+            (
+                "wal_orphans_collected",
+                "Log bodies without a name deleted",
+                &self.wal_orphans_collected,
+            ),
+            ("collector_failures", "Visits of the collector that failed", &self.collector_failures),
             ("heartbeats", "Heartbeats written", &self.heartbeats),
             (
                 "heartbeats_overflowed",
@@ -436,6 +493,7 @@ mod tests {
         metrics.cluster_writes.get_or_create(&ClusterLabels { outcome }).inc();
         let node = NodeLabels { node: "a".to_owned() };
         metrics.replication_lag_seconds.get_or_create(&node).set(0.1);
+        metrics.collector_failing.name("a", 1);
         let http = HttpLabels { route: "/docs".to_owned(), method: "GET", status: 200 };
         metrics.http_requests.get_or_create(&http).inc();
         let text = metrics.encode();

@@ -72,7 +72,8 @@ impl Brainy {
         let context = Context::new(&settings, role, &instance_id, store, env, partitioners.into());
         let collections = Arc::new(Collections::new(context.clone()));
         let env = &context.env;
-        env.tasks.spawn("collector", Collector::new(context.clone()).run());
+        let collector = Collector::new(context.clone(), collections.clone());
+        env.tasks.spawn("collector", collector.run());
         if context.upkeep.enabled {
             for task in [Task::Index, Task::Compact] {
                 let upkeep = Upkeep::new(context.clone(), collections.clone(), task);

@@ -12,6 +12,9 @@ use crate::store::DynStore;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The most requests that background work has in flight, however many there may be in all.
+const BACKGROUND_MAX: usize = 32;
+
 /// One instance's surroundings and settings, in the engine's terms. Cloning shares them.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -25,6 +28,9 @@ pub struct Context {
     pub duty: Duty,
     /// The write path's limits.
     pub limits: Limits,
+    /// Requests that background work may have in flight at a time: half of what the store may be asked, so that
+    /// clients get through.
+    pub background_requests: usize,
     /// What is known to be missing or damaged in the bucket.
     pub damage: Registry,
     /// How long earlier manifests are kept.
@@ -118,6 +124,7 @@ impl Context {
                 tail_max_bytes: settings.tail_max_bytes,
                 grace: millis(settings.gc_grace_ms),
             },
+            background_requests: (settings.store_concurrency / 2).clamp(1, BACKGROUND_MAX),
             damage: damage.clone(),
             manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),

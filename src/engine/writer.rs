@@ -4,6 +4,7 @@
 //! that runs in parallel. A single sequencer then takes a position in the log for everything that
 //! is ready: while one append is in flight, the next entry fills (group commit).
 
+use crate::base::clock::Mark;
 use crate::base::ids::{Seq, Ulid};
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::damage::{Damage, Damaged, Kind};
@@ -13,6 +14,7 @@ use crate::log::entry::{PARTS_MAX, Part};
 use crate::store::{DynStore, paths};
 use bytes::Bytes;
 use serde_json::Value;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,6 +27,8 @@ const BUDGET_UNIT: u64 = 1 << 10;
 const RETRY_AFTER_MS: u64 = 1_000;
 /// How long it is believed that the log cannot be read, where nobody has tried since.
 const DAMAGE_RETRY: Duration = Duration::from_secs(30);
+/// How often data objects are uploaded again because they were too old when their turn came.
+const RENAMES_MAX: u32 = 3;
 
 /// The write path's limits; see the settings of the same names.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +56,8 @@ struct Pending {
     part: Part,
     /// The chunk of a part that is a data object, should it have to be uploaded again.
     chunk: Bytes,
+    /// Taken before the data object was put, where the part is one.
+    uploaded: Option<Mark>,
     reply: oneshot::Sender<Result<Appended>>,
     /// Returned to the budget when the write is answered.
     _budget: OwnedSemaphorePermit,
@@ -147,14 +153,16 @@ impl Writer {
         let busy = self.shared.busy.swap(true, Ordering::Relaxed);
         let inline_max =
             if busy { self.limits.inline_max_bytes } else { self.limits.batch_max_bytes };
-        let part = if chunk.len() as u64 <= inline_max {
-            Part::Inline { operations, chunk: chunk.clone() }
+        let (part, uploaded) = if chunk.len() as u64 <= inline_max {
+            (Part::Inline { operations, chunk: chunk.clone() }, None)
         } else {
             let _permit = self.uploads.acquire().await.map_err(|_| self.ended())?;
-            upload(&self.store, &self.env, &self.view, &chunk, operations).await?
+            let uploaded = self.env.clock.mark();
+            let part = upload(&self.store, &self.env, &self.view, &chunk, operations).await?;
+            (part, Some(uploaded))
         };
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { part, chunk, reply, _budget: budget };
+        let pending = Pending { part, chunk, uploaded, reply, _budget: budget };
         self.queue.send(pending).await.map_err(|_| self.ended())?;
         // The sequencer answers everything it takes; without an answer it was dropped half way.
         let appended = answer.await.map_err(|_| self.ended().ambiguous())??;
@@ -221,6 +229,14 @@ async fn upload(
     // Nothing names the object yet, so whatever happens to this PUT, nothing was written.
     store.put(&key, chunk.clone()).await?;
     Ok(Part::Object { operations, id, length: chunk.len() as u64, crc: crc32c::crc32c(chunk) })
+}
+
+/// The error for a write whose body is too old each time when its turn in the log has come.
+fn too_slow() -> Error {
+    Error::unavailable(
+        "uploading the body of this write and finding its place in the log takes longer than half of \
+         gc_grace_ms each time; send fewer records at a time, or raise gc_grace_ms",
+    )
 }
 
 /// Takes positions in the log for whatever is ready.
@@ -340,6 +356,7 @@ impl Sequencer {
 
     /// Appends a group, adding to it after every lost race, and answers its requests.
     async fn commit(&mut self, mut group: Group) {
+        let mut renames = 0;
         let result = loop {
             match self.append(&group).await {
                 Ok(Tried::Appended(appended)) => break Ok(appended),
@@ -347,6 +364,14 @@ impl Sequencer {
                 Ok(Tried::Stray) => {
                     if let Err(error) = self.rename_objects(&mut group).await {
                         break Err(error);
+                    }
+                }
+                Ok(Tried::Aged) if renames == RENAMES_MAX => break Err(too_slow()),
+                Ok(Tried::Aged) => {
+                    renames += 1;
+                    match self.rename_objects(&mut group).await {
+                        Ok(()) => continue,
+                        Err(error) => break Err(error),
                     }
                 }
                 Err(error) => break Err(error),
@@ -370,21 +395,31 @@ impl Sequencer {
         group.answer(&result);
     }
 
-    /// Uploads data objects again under new names; see [`Tried::Stray`].
+    /// Uploads data objects again under new names; see [`Tried::Stray`] and [`Tried::Aged`].
     async fn rename_objects(&self, group: &mut Group) -> Result<()> {
+        let (store, env, view) = (&self.store, &self.env, &self.view);
+        let mut uploads = Vec::new();
         for pending in &mut group.pending {
             if let Part::Object { operations, .. } = pending.part {
-                let (store, env, chunk) = (&self.store, &self.env, &pending.chunk);
-                pending.part = upload(store, env, &self.view, chunk, operations).await?;
+                uploads.push(async move {
+                    let uploaded = env.clock.mark();
+                    pending.part = upload(store, env, view, &pending.chunk, operations).await?;
+                    pending.uploaded = Some(uploaded);
+                    Ok::<_, Error>(())
+                });
             }
         }
-        Ok(())
+        let uploads = stream::iter(uploads).buffered(self.limits.upload_concurrency);
+        uploads.try_for_each(|()| async { Ok(()) }).await
     }
 
     async fn append(&mut self, group: &Group) -> Result<Tried> {
         let parts: Vec<Part> = group.pending.iter().map(|pending| pending.part.clone()).collect();
+        // The one that is oldest by the clock that says more.
+        let uploaded = group.pending.iter().filter_map(|pending| pending.uploaded);
+        let oldest = uploaded.max_by_key(|uploaded| self.env.clock.since(*uploaded));
         let tried = match self.appender().await {
-            Ok(appender) => appender.append(&parts).await,
+            Ok(appender) => appender.append(&parts, oldest).await,
             Err(error) => Err(error),
         };
         tried.map_err(|error| self.told(error))

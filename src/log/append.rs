@@ -43,6 +43,9 @@ pub enum Tried {
     /// one day, after the position was collected. Data objects that it names must not be named
     /// again: the collector would delete them with it.
     Stray,
+    /// Nothing was tried: data objects are so old that the collector may be about to delete them. They
+    /// must be uploaded again under new names.
+    Aged,
 }
 
 /// How a conditional PUT of an entry ended.
@@ -166,9 +169,14 @@ impl Appender {
 
     /// Tries once to append an entry of `parts`. Where it did not work, add what has arrived since
     /// and try again after [`Appender::pause`].
-    pub async fn append(&mut self, parts: &[Part]) -> Result<Tried> {
+    ///
+    /// `uploaded` was taken before the first of the data objects among them was put. They are named only
+    /// while that is less than half a grace period ago *after* the position was chosen: whoever has seen
+    /// one for a whole grace period appends an entry, and knows that only entries before that name it.
+    pub async fn append(&mut self, parts: &[Part], uploaded: Option<Mark>) -> Result<Tried> {
         let (id, now) = (WriteId::random(&*self.env.rng), self.env.clock.now());
-        self.append_once(&Draft::data(self.bounds.incarnation, id, now, parts)).await
+        let draft = Draft::data(self.bounds.incarnation, id, now, parts);
+        self.append_once(&draft, uploaded).await
     }
 
     /// Appends the entry that ends the collection's life. Every write that was acknowledged is
@@ -180,9 +188,9 @@ impl Appender {
             }
             let (id, now) = (WriteId::random(&*self.env.rng), self.env.clock.now());
             let draft = Draft::seal(self.bounds.incarnation, id, now);
-            match self.append_once(&draft).await {
+            match self.append_once(&draft, None).await {
                 Ok(Tried::Appended(sealed)) => return Ok(sealed),
-                Ok(Tried::Lost | Tried::Stray) => {}
+                Ok(Tried::Lost | Tried::Stray | Tried::Aged) => {}
                 // Somebody else sealed it in between.
                 Err(_) if self.sealed => continue,
                 Err(error) => return Err(error),
@@ -193,7 +201,7 @@ impl Appender {
             .retry_after_ms(1_000))
     }
 
-    async fn append_once(&mut self, draft: &Draft) -> Result<Tried> {
+    async fn append_once(&mut self, draft: &Draft, uploaded: Option<Mark>) -> Result<Tried> {
         if self.env.clock.since(self.bounds.looked) > self.grace / 4 {
             self.look().await?;
         }
@@ -205,6 +213,10 @@ impl Appender {
         }
         if self.sealed {
             return Err(gone(&self.collection));
+        }
+        // The tail is known by now, and the position with it.
+        if uploaded.is_some_and(|uploaded| self.is_aged(uploaded)) {
+            return Ok(Tried::Aged);
         }
         let header = draft.header(self.tail.seq.next(), self.tail.totals);
         let put = self.put(draft, &header).await?;
@@ -219,6 +231,12 @@ impl Appender {
             Put::Lost => Tried::Lost,
             Put::LostAfterCut => Tried::Stray,
         })
+    }
+
+    /// Whether data objects that were put after `uploaded` may not be named any more.
+    fn is_aged(&self, uploaded: Mark) -> bool {
+        self.env.clock.since(uploaded) > self.grace / 2
+            && !self.env.defects.has(Defect::NameOldBodies)
     }
 
     /// One conditional PUT at the position after the tail, until its outcome is known.

@@ -169,6 +169,12 @@ pub fn wal_data_all(collection: &CollectionName) -> Prefix {
     Prefix::raw(format!("{COLLECTIONS}{collection}/wal/data/"))
 }
 
+/// The id in the key of the body of a large log entry.
+pub fn parse_wal_data(key: &Key) -> Option<Ulid> {
+    let id = key.as_str().rsplit('/').next()?.strip_suffix(".bin")?;
+    Ulid::from_string(id).ok()
+}
+
 /// A segment of a partition.
 pub fn segment(collection: &CollectionName, partition: u32, id: Ulid) -> Key {
     Key::raw(format!("{COLLECTIONS}{collection}/vectors/p{partition:03}/{id}.seg"))
@@ -236,5 +242,7 @@ mod tests {
         assert_eq!(parse_wal_entry(&wal_data(&name, Ulid(1))), None);
         assert!(nine.as_str().starts_with(wal_entries(&name).as_str()));
         assert!(!wal_data(&name, Ulid(1)).as_str().starts_with(wal_entries(&name).as_str()));
+        assert_eq!(parse_wal_data(&wal_data(&name, Ulid(1))), Some(Ulid(1)));
+        assert_eq!(parse_wal_data(&ten), None);
     }
 }

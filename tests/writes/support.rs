@@ -196,7 +196,7 @@ pub async fn appender(store: &Arc<Hooked>) -> Appender {
 
 pub async fn append(store: &Arc<Hooked>, chunk: Bytes, operations: u32) -> Seq {
     let mut appender = appender(store).await;
-    match appender.append(&[Part::Inline { operations, chunk }]).await.unwrap() {
+    match appender.append(&[Part::Inline { operations, chunk }], None).await.unwrap() {
         Tried::Appended(appended) => appended.seq,
         other => panic!("{other:?}"),
     }
