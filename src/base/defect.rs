@@ -18,6 +18,10 @@ pub enum Defect {
     DropDeletions,
     /// Commits an indexing pass although another one has committed the same range of the log.
     SameRange,
+    /// Closes a collection that nobody uses although this instance has not indexed what it wrote.
+    CloseUnindexed,
+    /// Leaves the log of those that died to whoever asks for it.
+    SkipScan,
 }
 
 impl Defect {
@@ -29,6 +33,8 @@ impl Defect {
         (Defect::CommitBeforePut, "commit-before-put"),
         (Defect::DropDeletions, "drop-deletions"),
         (Defect::SameRange, "same-range"),
+        (Defect::CloseUnindexed, "close-unindexed"),
+        (Defect::SkipScan, "skip-scan"),
     ];
 }
 

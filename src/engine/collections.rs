@@ -1,9 +1,14 @@
 //! The collections that this instance has open.
 
+mod idle;
+
+pub use idle::{Closer, Rest};
+
 use crate::base::ids::CollectionName;
 use crate::base::{Code, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
+use idle::Closed;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -12,21 +17,22 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub struct Collections {
     context: Context,
     open: Mutex<BTreeMap<CollectionName, Arc<Collection>>>,
+    closed: Closed,
 }
 
 impl Collections {
     /// None is open.
     pub fn new(context: Context) -> Collections {
-        Collections { context, open: Mutex::default() }
+        Collections { context, open: Mutex::default(), closed: Closed::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<CollectionName, Arc<Collection>>> {
         self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The names of those that are open, in order.
-    pub fn names(&self) -> Vec<CollectionName> {
-        self.lock().keys().cloned().collect()
+    /// Those that are open, with their names, in order.
+    pub fn all_named(&self) -> Vec<(CollectionName, Arc<Collection>)> {
+        self.lock().iter().map(|(name, open)| (name.clone(), open.clone())).collect()
     }
 
     /// Those that are open, in the order of their names.
@@ -59,8 +65,15 @@ impl Collections {
         self.lock().get(name).filter(|known| !known.has_ended()).cloned()
     }
 
-    /// The collection in use, opened when it is first asked for.
+    /// The collection in use, opened when it is first asked for; for a request, which keeps it open.
     pub async fn open(&self, name: &CollectionName) -> Result<Arc<Collection>> {
+        let collection = self.open_for_upkeep(name).await?;
+        collection.rest().touch();
+        Ok(collection)
+    }
+
+    /// The same for work that nobody asked for.
+    pub async fn open_for_upkeep(&self, name: &CollectionName) -> Result<Arc<Collection>> {
         if let Some(known) = self.known(name) {
             return Ok(known);
         }
@@ -71,7 +84,9 @@ impl Collections {
             // Somebody else opened it meanwhile: one read path and one write path are enough.
             Some(other) if !other.has_ended() => Ok(other.clone()),
             _ => {
+                self.closed.reopened(&opened);
                 collections.insert(name.clone(), opened.clone());
+                self.context.env.metrics.collections_open.set(collections.len() as i64);
                 Ok(opened)
             }
         }

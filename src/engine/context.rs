@@ -10,6 +10,7 @@ use crate::partition::Partitioner;
 use crate::store::DynStore;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// One instance's surroundings and settings, in the engine's terms. Cloning shares them.
 #[derive(Debug, Clone)]
@@ -28,12 +29,16 @@ pub struct Context {
     pub manifest_history: Duration,
     /// How often a reader looks for new log entries.
     pub poll: Duration,
+    /// After how long without a request a collection is closed.
+    pub idle: Duration,
     /// Where segments come into memory.
     pub shelf: Arc<Shelf>,
     /// Partitioners that the embedding program brings.
     pub partitioners: Arc<[Arc<dyn Partitioner>]>,
     /// When and how the log becomes segments.
     pub upkeep: UpkeepLimits,
+    /// Notified when an instance that wrote has died or left: what it did not index is for others.
+    pub writer_lost: Arc<Notify>,
 }
 
 /// The limits of indexing and compaction; see the settings of the same names.
@@ -47,6 +52,8 @@ pub struct UpkeepLimits {
     pub index_after_bytes: u64,
     /// How long fewer bytes wait.
     pub index_after: Duration,
+    /// How often all collections are looked at for logs that nobody indexes.
+    pub scan_interval: Duration,
     /// Most rows of a segment that is made from the log.
     pub segment_max_rows: usize,
     /// Segments of about the same size that are merged into one.
@@ -70,6 +77,7 @@ impl UpkeepLimits {
             interval: millis(settings.index_interval_ms),
             index_after_bytes: settings.index_after_bytes,
             index_after: millis(settings.index_after_ms),
+            scan_interval: millis(settings.index_scan_interval_ms),
             segment_max_rows: settings.segment_max_rows,
             compaction_fanout: settings.compaction_fanout,
             compaction_dead_share: settings.compaction_dead_percent as f64 / 100.0,
@@ -113,11 +121,13 @@ impl Context {
             },
             manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),
+            idle: millis(settings.collection_idle_ms),
             shelf: Arc::new(Shelf::new(store.clone(), env.clone(), settings.cache_max_bytes)),
             store,
             env,
             partitioners,
             upkeep: UpkeepLimits::new(settings),
+            writer_lost: Arc::default(),
         }
     }
 }

@@ -95,20 +95,17 @@ pub struct Follower {
 }
 
 /// When somebody read last. Cloning shares it.
-#[derive(Debug, Clone)]
-struct LastRead(Arc<Mutex<Instant>>);
+#[derive(Debug, Clone, Default)]
+struct LastRead(Arc<Mutex<Option<Instant>>>);
 
 impl LastRead {
-    fn now() -> LastRead {
-        LastRead(Arc::new(Mutex::new(Instant::now())))
-    }
-
     fn touch(&self) {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Instant::now();
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Instant::now());
     }
 
     fn is_long_ago(&self) -> bool {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).elapsed() > IDLE_AFTER
+        let last = *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        last.is_none_or(|last| last.elapsed() > IDLE_AFTER)
     }
 }
 
@@ -129,7 +126,7 @@ impl Follower {
             current_as_of: env.clock.mark(),
         });
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
-        let last_read = LastRead::now();
+        let last_read = LastRead::default();
         let channels = Channels { publish, requests, last_read: last_read.clone() };
         let task = FollowTask::new(env.clone(), (view, log), reading, (tail, set), channels);
         env.tasks.spawn("follower", task.run());
@@ -150,16 +147,17 @@ impl Follower {
         (!self.last_read.is_long_ago()).then(|| self.env.clock.steady_since(as_of))
     }
 
-    fn age(&self) -> Duration {
-        self.env.clock.since(self.published.borrow().current_as_of)
+    /// Looks at the log where the last look is older than two poll intervals; no read, as [`Follower::look`].
+    pub async fn keep_current(&self) -> Result<()> {
+        let as_of = self.published.borrow().current_as_of;
+        match self.env.clock.since(as_of) <= self.poll * 2 {
+            true => Ok(()),
+            false => self.look().await,
+        }
     }
 
-    /// Looks at the log where the last look is older than two poll intervals; no read, so it does not keep
-    /// the log from being left alone.
-    pub async fn keep_current(&self) -> Result<()> {
-        if self.age() <= self.poll * 2 {
-            return Ok(());
-        }
+    /// Looks at the log now; no read, so it does not keep the log from being left alone.
+    pub async fn look(&self) -> Result<()> {
         self.sync().await
     }
 
