@@ -178,7 +178,7 @@ mod tests {
             partitioner: None,
             description: None,
         };
-        catalog::create(&store, &env, &spec, None).await.unwrap();
+        catalog::create(&store, &env, IDLE, &spec, None).await.unwrap();
         let no_partitioners = Vec::new().into();
         let settings = Settings::default();
         let context = Context::new(&settings, role, "one", store, env, no_partitioners);
