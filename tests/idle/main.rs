@@ -253,13 +253,14 @@ async fn builds_that_leave_logs_alone_are_noticed() {
     let soon = Settings { collection_idle_ms: 1_000, ..settings() };
     for (defect, at_once) in [(Defect::SkipScan, false), (Defect::CloseUnindexed, true)] {
         let (_, store) = store();
-        for broken in [true, false] {
+        // Each with a seed of its own: write ids must not come twice in one store.
+        for (broken, seed) in [(true, 1), (false, 3)] {
             let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_768_473_000_000)));
-            let mut env = Env::deterministic(1, clock);
+            let mut env = Env::deterministic(seed, clock);
             if broken {
                 env.defects = Defects::only(defect);
             }
-            let dead = instance(&store, Role::Writer, settings(), 2).await;
+            let dead = instance(&store, Role::Writer, settings(), seed + 1).await;
             let end = dead.upsert(&name(0), record("x")).await.unwrap().version;
             dead.env().tasks.kill();
             let one = Brainy::start(soon.clone(), Role::Writer, store.clone(), env).await.unwrap();
