@@ -35,6 +35,10 @@ pub enum Defect {
     /// Counts the grace period of a segment from when it was first seen without a name, whatever named it
     /// in between.
     GraceFromFirstSight,
+    /// Closes a collection that nobody uses although this instance has not indexed what it wrote.
+    CloseUnindexed,
+    /// Leaves the log of those that died to whoever asks for it.
+    SkipScan,
     /// Appends a write to whatever its collection's name means by then, not to what it was checked for.
     WriteToNextLife,
     /// Makes a collection that was deleted again with other settings than it had.
@@ -64,6 +68,8 @@ impl Defect {
         (Defect::SweepNamedBodies, "sweep-named-bodies"),
         (Defect::SweepWithoutFence, "sweep-without-fence"),
         (Defect::GraceFromFirstSight, "grace-from-first-sight"),
+        (Defect::CloseUnindexed, "close-unindexed"),
+        (Defect::SkipScan, "skip-scan"),
         (Defect::WriteToNextLife, "write-to-next-life"),
         (Defect::ForgetSettings, "forget-settings"),
         (Defect::DeleteWithoutSeal, "delete-without-seal"),

@@ -254,6 +254,11 @@ impl Error {
         matches!(self.0.code, Code::StoreUnavailable | Code::Overloaded | Code::Backpressure)
     }
 
+    /// Whether it is about what one object holds: others may be as they should.
+    pub fn is_about_content(&self) -> bool {
+        matches!(self.0.code, Code::Corrupt | Code::NewerFormat)
+    }
+
     /// A copy for a second receiver of the same failure (the source stays with the first).
     pub fn replicate(&self) -> Self {
         Error(Box::new(Inner {

@@ -195,6 +195,10 @@ pub struct Metrics {
     pub vector_count: Gauge,
     /// Bytes of the tails held in memory.
     pub tail_bytes: Gauge,
+    /// Collections whose manifest or log could not be read at the last scan.
+    pub collections_unreadable: Gauge,
+    /// Collections that this instance has open.
+    pub collections_open: Gauge,
     /// Instances of the cluster, dead ones that are still listed included.
     pub cluster_nodes: Gauge,
     /// Instances of the cluster that live and are not degraded.
@@ -260,6 +264,8 @@ impl Default for Metrics {
             http_seconds: seconds(),
             vector_count: Gauge::default(),
             tail_bytes: Gauge::default(),
+            collections_unreadable: Gauge::default(),
+            collections_open: Gauge::default(),
             cluster_nodes: Gauge::default(),
             cluster_healthy_nodes: Gauge::default(),
             replication_lag_seconds: Family::default(),
@@ -348,10 +354,16 @@ impl Metrics {
     }
 
     /// Every plain gauge with its name and help.
-    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 5] {
+    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 7] {
         [
             ("vector_count", "Live records over all open collections", &self.vector_count),
             ("tail_bytes", "Bytes of the log tails held in memory", &self.tail_bytes),
+            (
+                "collections_unreadable",
+                "Collections that could not be read at the last scan of all",
+                &self.collections_unreadable,
+            ),
+            ("collections_open", "Collections that are open", &self.collections_open),
             ("memory_usage", "Resident memory of the process in bytes", &self.memory_usage),
             // A gauge by that name, because people look for it.
             ("cluster_nodes_total", "Instances of the cluster", &self.cluster_nodes),

@@ -62,10 +62,12 @@ pub struct StateEntry {
 }
 
 /// A page of entries.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Default)]
 pub struct StatePage {
     /// The entries, in the order of the store's keys.
     pub entries: Vec<StateEntry>,
+    /// Those of them that cannot be read, with the reasons; they are in `entries` once they were replaced.
+    pub damaged: Vec<(String, Error)>,
     /// Where the next page begins; `None` after the last.
     pub next: Option<String>,
 }
@@ -167,16 +169,27 @@ impl SharedState {
         let keys: Vec<String> = keys.map(str::to_owned).collect();
         let reads = keys.clone().into_iter().map(|key| async move {
             let place = paths::state(&key);
-            match get(&**store, &place).await? {
-                Fetched::Found(object) => Ok(entry(&key, cas::parse(&place, &object.bytes)?)),
-                _ => Ok(None),
-            }
+            let read = match get(&**store, &place).await {
+                Ok(Fetched::Found(object)) => {
+                    cas::parse(&place, &object.bytes).map(|document| entry(&key, document))
+                }
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            };
+            (key, read)
         });
-        let found: Vec<Result<Option<StateEntry>>> =
-            futures::stream::iter(reads).buffered(READS_MAX).collect().await;
-        let found = found.into_iter().collect::<Result<Vec<_>>>()?;
+        let mut reads = futures::stream::iter(reads).buffered(READS_MAX);
         let next = keys.last().filter(|_| page.more).cloned();
-        Ok(StatePage { entries: found.into_iter().flatten().collect(), next })
+        let mut found = StatePage { next, ..StatePage::default() };
+        while let Some((key, read)) = reads.next().await {
+            match read {
+                Ok(entry) => found.entries.extend(entry),
+                // One that somebody has broken keeps nobody from the others.
+                Err(error) if error.is_about_content() => found.damaged.push((key, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -11,19 +11,21 @@ use crate::base::{Code, Env, Error, Result};
 use crate::engine::catalog;
 use crate::engine::cluster::Cluster;
 use crate::engine::collection::{Collection, described};
-use crate::engine::collections::Collections;
+use crate::engine::collections::{Closer, Collections};
 use crate::engine::collector::Collector;
 use crate::engine::condition::Condition;
 use crate::engine::context::Context;
 use crate::engine::model::*;
 use crate::engine::snapshot::{OpenSnapshot, Payloads, Snapshot};
-use crate::engine::upkeep::{Task, Upkeep};
+use crate::engine::upkeep::Upkeep;
 use crate::engine::{identity, records, search, transfer, validate};
+use crate::manifest::Manifest;
 use crate::partition::Partitioner;
 use crate::store::layers::Usage;
 use crate::store::{self, DynStore};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::stream::{self, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -32,6 +34,8 @@ use tokio::time::Instant;
 pub const DEFAULT_COLLECTION: &str = "default";
 /// Largest page of a listing of collections.
 const COLLECTIONS_PAGE_MAX: usize = 1_000;
+/// Logs that are looked at a time while collections are listed.
+const LOOKS_AT_A_TIME: usize = 16;
 
 #[derive(Debug)]
 struct Inner {
@@ -74,11 +78,9 @@ impl Brainy {
         let env = &context.env;
         let collector = Collector::new(context.clone(), collections.clone());
         env.tasks.spawn("collector", collector.run());
+        env.tasks.spawn("closer", Closer::new(context.clone(), collections.clone()).run());
         if context.upkeep.enabled {
-            for task in [Task::Index, Task::Compact] {
-                let upkeep = Upkeep::new(context.clone(), collections.clone(), task);
-                env.tasks.spawn("upkeep", upkeep.run());
-            }
+            Upkeep::start(&context, &collections);
         }
         let cluster = Cluster::new(context.clone(), collections.clone(), settings.clone());
         Ok(Brainy(Arc::new(Inner { settings, context, collections, cluster })))
@@ -165,22 +167,34 @@ impl Brainy {
         cursor: Option<String>,
     ) -> Result<CollectionPage> {
         validate::check_count("limit", limit, COLLECTIONS_PAGE_MAX)?;
-        let (manifests, next_cursor) =
-            catalog::list(&self.0.context.store, limit, cursor.as_deref()).await?;
-        let mut collections = Vec::with_capacity(manifests.len());
-        for manifest in manifests {
-            // One that is deleted while we look is left out.
-            match self.collection(&manifest.name).await {
-                Ok(info) => collections.push(info),
-                Err(error) if error.code() == Code::CollectionNotFound => {}
-                // That its partitioner is not here keeps nobody from the others.
-                Err(error) if error.code() == Code::SettingsConflict => {
-                    collections.push(described(&manifest));
-                }
-                Err(error) => return Err(error),
-            }
+        let listed = catalog::list(&self.0.context.store, limit, cursor.as_deref()).await?;
+        let infos = listed.manifests.into_iter().map(|manifest| self.listed(manifest));
+        let collections = stream::iter(infos).buffered(LOOKS_AT_A_TIME).collect().await;
+        Ok(CollectionPage { collections, damaged: listed.damaged, next_cursor: listed.next })
+    }
+
+    /// What a listing says of a collection: what its manifest says, and what is known where it is open. Nothing
+    /// is opened for it, and no segment is read.
+    async fn listed(&self, manifest: Manifest) -> CollectionInfo {
+        let mut info = described(&manifest);
+        let reads = self.0.context.duty.station().role.reads();
+        info.vector_count = reads.then(|| manifest.live());
+        let Some(open) = self.0.collections.known(&manifest.name) else { return info };
+        if open.view().life() != manifest.incarnation {
+            return info;
         }
-        Ok(CollectionPage { collections, next_cursor })
+        let shown = match open.applied() {
+            // What this instance has written itself counts.
+            None if reads && open.has_unindexed() => open.look().await.ok(),
+            applied => applied,
+        };
+        let newer = shown.filter(|shown| shown.version() >= manifest.wal_indexed);
+        info.version = info.version.max(open.known_version().unwrap_or_default());
+        if let Some(newer) = newer.filter(|_| reads) {
+            info.vector_count = Some(newer.live());
+            info.version = info.version.max(newer.version());
+        }
+        info
     }
 
     /// A collection.

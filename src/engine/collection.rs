@@ -3,6 +3,7 @@
 use crate::base::ids::{CollectionName, Seq, record_hash};
 use crate::base::once::Once;
 use crate::base::{Code, Error, Result};
+use crate::engine::collections::Rest;
 use crate::engine::context::Context;
 use crate::engine::damage::{Damage, Damaged};
 use crate::engine::follower::{Follower, Reading, Skipped};
@@ -10,7 +11,7 @@ use crate::engine::model::{CollectionInfo, CollectionStats, Consistency};
 use crate::engine::segments::{RowPlace, SegmentSet, Sought};
 use crate::engine::snapshot::{OpenSnapshot, Snapshot};
 use crate::engine::tail::View;
-use crate::engine::upkeep::Turns;
+use crate::engine::upkeep::{Task, Turns};
 use crate::engine::view::ManifestView;
 use crate::engine::writer::Writer;
 use crate::manifest::{CollectionSettings, Manifest};
@@ -29,6 +30,7 @@ pub struct Collection {
     writer: OnceLock<Writer>,
     follower: Once<Arc<Follower>>,
     turns: Turns,
+    rest: Rest,
 }
 
 impl Collection {
@@ -45,6 +47,7 @@ impl Collection {
             partitioner,
             writer: OnceLock::new(),
             follower: Once::default(),
+            rest: Rest::default(),
         })
     }
 
@@ -72,6 +75,11 @@ impl Collection {
     /// Whose turn it is to index and to compact.
     pub fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    /// When it was used last, and what is left to do for it.
+    pub fn rest(&self) -> &Rest {
+        &self.rest
     }
 
     /// Which partition an id belongs to.
@@ -135,6 +143,11 @@ impl Collection {
         (own <= applied.version()).then_some(applied)
     }
 
+    /// The version that the read path shows, where it is in use.
+    pub fn shown_version(&self) -> Option<Seq> {
+        self.follower.get().map(|follower| follower.applied().version())
+    }
+
     /// The newest version that this instance knows of: what it shows, or has written.
     pub fn known_version(&self) -> Option<Seq> {
         let applied = self.follower.get().map(|follower| follower.applied().version());
@@ -158,7 +171,8 @@ impl Collection {
         self.follower.get().map(|follower| follower.skipped()).unwrap_or_default()
     }
 
-    /// Has the read path look at the log where nobody has read for so long that it no longer does.
+    /// Has the read path, where there is one, look at the log if it has not for long. It is no read: nobody
+    /// polls because of it.
     pub async fn keep_current(&self) -> Result<()> {
         match self.follower.get() {
             Some(follower) if !follower.has_ended() => follower.keep_current().await,
@@ -166,8 +180,60 @@ impl Collection {
         }
     }
 
-    /// A snapshot that shows what `consistency` asks for, and always this instance's own writes.
+    /// What the log holds now, for upkeep: no read either.
+    pub async fn look(&self) -> Result<Snapshot> {
+        let started = self.follower.get().is_some();
+        let follower = self.follower().await?;
+        // To start one is to look.
+        if started {
+            follower.look().await?;
+        }
+        Ok(follower.applied())
+    }
+
+    /// Whether the log has entries that are in no segment, as far as this instance knows.
+    pub fn has_unindexed(&self) -> bool {
+        self.known_version().is_some_and(|known| known > self.manifest().wal_indexed)
+    }
+
+    /// Whether the tail has rows in memory.
+    pub fn has_tail(&self) -> bool {
+        self.follower.get().is_some_and(|follower| !follower.applied().tail.is_empty())
+    }
+
+    /// Whether the instance still has something to do for it: to index, to merge, or to let others do so.
+    pub fn needs_upkeep(&self) -> bool {
+        [Task::Index, Task::Compact].into_iter().any(|task| self.needs(task))
+    }
+
+    /// The same for one of the tasks. Without asking the store.
+    pub fn needs(&self, task: Task) -> bool {
+        let open = match task {
+            Task::Index => self.has_unindexed() || self.has_tail(),
+            Task::Compact => !self.rest.is_settled(self.manifest().stamp.version),
+        };
+        open || self.turns.holds(task)
+    }
+
+    /// Bytes of log that this instance has written and not read again.
+    pub fn unread_bytes(&self) -> u64 {
+        let read = self.follower.get().map(|follower| follower.applied().tail.totals.bytes);
+        let read = read.unwrap_or_else(|| self.manifest().indexed.bytes);
+        self.writer.get().map_or(0, Writer::log_bytes).saturating_sub(read)
+    }
+
+    /// A snapshot that shows what `consistency` asks for, and always this instance's own writes, and no less
+    /// than was shown before the collection was closed.
     pub async fn snapshot(&self, consistency: Consistency, wait_max: Duration) -> Result<Snapshot> {
+        let snapshot = self.shown(consistency, wait_max).await?;
+        let floor = self.rest.floor();
+        if snapshot.version() >= floor {
+            return Ok(snapshot);
+        }
+        self.follower().await?.at_least(floor, Instant::now() + wait_max).await
+    }
+
+    async fn shown(&self, consistency: Consistency, wait_max: Duration) -> Result<Snapshot> {
         let follower = self.follower().await?;
         match consistency {
             Consistency::Strong => follower.strong().await,

@@ -154,7 +154,7 @@ impl Collector {
         // A folder that is not ours is none of our business.
         let listed = dirs.into_iter().filter_map(|dir| CollectionName::new(dir).ok());
         let mut names: BTreeSet<CollectionName> = listed.collect();
-        names.extend(self.collections.names());
+        names.extend(self.collections.all_named().into_iter().map(|(name, _)| name));
         self.schedule.retain(&names);
         for name in names {
             // Not all at once.

@@ -11,6 +11,7 @@ use crate::partition::Partitioner;
 use crate::store::DynStore;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// The most requests that background work has in flight, however many there may be in all.
 const BACKGROUND_MAX: usize = 32;
@@ -39,12 +40,16 @@ pub struct Context {
     pub poll: Duration,
     /// How old an answer may be while the store is out of reach.
     pub stale_max: Duration,
+    /// After how long without a request a collection is closed.
+    pub idle: Duration,
     /// Where segments come into memory.
     pub shelf: Arc<Shelf>,
     /// Partitioners that the embedding program brings.
     pub partitioners: Arc<[Arc<dyn Partitioner>]>,
     /// When and how the log becomes segments.
     pub upkeep: UpkeepLimits,
+    /// Notified when an instance that wrote has died or left: what it did not index is for others.
+    pub writer_lost: Arc<Notify>,
 }
 
 /// The limits of indexing and compaction; see the settings of the same names.
@@ -58,6 +63,8 @@ pub struct UpkeepLimits {
     pub index_after_bytes: u64,
     /// How long fewer bytes wait.
     pub index_after: Duration,
+    /// How often all collections are looked at for logs that nobody indexes.
+    pub scan_interval: Duration,
     /// Most rows of a segment that is made from the log.
     pub segment_max_rows: usize,
     /// Segments of about the same size that are merged into one.
@@ -81,6 +88,7 @@ impl UpkeepLimits {
             interval: millis(settings.index_interval_ms),
             index_after_bytes: settings.index_after_bytes,
             index_after: millis(settings.index_after_ms),
+            scan_interval: millis(settings.index_scan_interval_ms),
             segment_max_rows: settings.segment_max_rows,
             compaction_fanout: settings.compaction_fanout,
             compaction_dead_share: settings.compaction_dead_percent as f64 / 100.0,
@@ -129,11 +137,13 @@ impl Context {
             manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),
             stale_max: millis(settings.stale_max_ms),
+            idle: millis(settings.collection_idle_ms),
             shelf: Arc::new(Shelf::new(store.clone(), env.clone(), damage, cache_bytes)),
             store,
             env,
             partitioners,
             upkeep: UpkeepLimits::new(settings),
+            writer_lost: Arc::default(),
         }
     }
 }

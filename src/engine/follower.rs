@@ -181,20 +181,17 @@ impl Reach {
 }
 
 /// When somebody read last. Cloning shares it.
-#[derive(Debug, Clone)]
-struct LastRead(Arc<Mutex<Instant>>);
+#[derive(Debug, Clone, Default)]
+struct LastRead(Arc<Mutex<Option<Instant>>>);
 
 impl LastRead {
-    fn now() -> LastRead {
-        LastRead(Arc::new(Mutex::new(Instant::now())))
-    }
-
     fn touch(&self) {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Instant::now();
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Instant::now());
     }
 
     fn is_long_ago(&self) -> bool {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).elapsed() > IDLE_AFTER
+        let last = *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        last.is_none_or(|last| last.elapsed() > IDLE_AFTER)
     }
 }
 
@@ -219,7 +216,7 @@ impl Follower {
             skipped: Skipped::default(),
         });
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
-        let (last_read, reach) = (LastRead::now(), Reach::default());
+        let (last_read, reach) = (LastRead::default(), Reach::default());
         let channels =
             Channels { publish, requests, last_read: last_read.clone(), reach: reach.clone() };
         let task = FollowTask::new(env.clone(), (view, log), reading, (tail, set), channels);
@@ -254,12 +251,16 @@ impl Follower {
         self.age().is_some_and(|age| age <= most)
     }
 
-    /// Looks at the log where the last look is older than two poll intervals; no read, so it does not keep
-    /// the log from being left alone.
+    /// Looks at the log where the last look is older than two poll intervals; no read, as [`Follower::look`].
     pub async fn keep_current(&self) -> Result<()> {
-        if self.is_within(self.poll * 2) {
-            return Ok(());
+        match self.is_within(self.poll * 2) {
+            true => Ok(()),
+            false => self.look().await,
         }
+    }
+
+    /// Looks at the log now; no read, so it does not keep the log from being left alone.
+    pub async fn look(&self) -> Result<()> {
         self.sync().await
     }
 

@@ -1,8 +1,8 @@
 //! What goes into the engine and what comes out: plain values, no JSON names, no HTTP.
 
-use crate::base::Timestamp;
 use crate::base::ids::{CollectionName, Seq};
 use crate::engine::damage::Damage;
+use crate::base::{Error, Timestamp};
 use crate::filter::Filter;
 use crate::store::Key;
 use bytes::Bytes;
@@ -327,10 +327,13 @@ pub struct FetchedRecords {
 }
 
 /// One page of collections, ordered by name.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct CollectionPage {
-    /// The collections.
+    /// The collections, as their manifests say; records that are in no segment yet are counted where the
+    /// instance has the collection open.
     pub collections: Vec<CollectionInfo>,
+    /// Those of this page whose manifest cannot be read, with the reasons.
+    pub damaged: Vec<(CollectionName, Error)>,
     /// Pass it to get the next page; `None` at the end.
     pub next_cursor: Option<String>,
 }

@@ -220,6 +220,9 @@ impl World {
             compaction_fanout: 2,
             partition_max_vectors: IDS / 2,
             lease_ttl_ms: 5_000,
+            // Collections are closed between two uses, and what the dead left is found soon.
+            collection_idle_ms: 3_000,
+            index_scan_interval_ms: 20_000,
             ..Settings::default()
         };
         let tasks = env.tasks.clone();

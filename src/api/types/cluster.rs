@@ -342,8 +342,20 @@ pub struct RemovedBody {
 pub struct StatePageBody<'a> {
     /// In the order of their keys.
     pub entries: Vec<StateBody<'a>>,
+    /// Entries of this page that cannot be read; left out where there are none. Put or delete them anew.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedStateBody<'a>>,
     /// Where the next page begins; null after the last.
     pub next_cursor: Option<&'a str>,
+}
+
+/// An entry of the shared state that cannot be read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DamagedStateBody<'a> {
+    /// Its key.
+    pub key: &'a str,
+    /// Why, and what to do.
+    pub reason: String,
 }
 
 /// An entry of the shared state.

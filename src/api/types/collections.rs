@@ -4,7 +4,7 @@ use crate::api::types::damage::DamageBody;
 use crate::api::types::partitions::{PARTITIONS_MAX, PartitionBody, PartitionerBody};
 use crate::api::types::{Decode, Limits, in_range};
 use crate::base::ids::CollectionName;
-use crate::base::{Result, Timestamp};
+use crate::base::{Error, Result, Timestamp};
 use crate::engine::model::{
     CollectionInfo, CollectionPage, CollectionSpec, CollectionStats, DIMENSIONS_MAX, Metric,
 };
@@ -165,6 +165,9 @@ impl CollectionsQuery {
 pub struct CollectionPageBody<'a> {
     /// The collections.
     pub collections: Vec<CollectionBody<'a>>,
+    /// Collections of this page whose manifest cannot be read; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedCollectionBody<'a>>,
     /// Pass it as `cursor` to get the next page; null at the end.
     pub next_cursor: Option<&'a str>,
 }
@@ -173,8 +176,24 @@ impl<'a> From<&'a CollectionPage> for CollectionPageBody<'a> {
     fn from(page: &'a CollectionPage) -> Self {
         CollectionPageBody {
             collections: page.collections.iter().map(CollectionBody::from).collect(),
+            damaged: page.damaged.iter().map(DamagedCollectionBody::from).collect(),
             next_cursor: page.next_cursor.as_deref(),
         }
+    }
+}
+
+/// A collection whose manifest cannot be read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DamagedCollectionBody<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl<'a> From<&'a (CollectionName, Error)> for DamagedCollectionBody<'a> {
+    fn from((name, error): &'a (CollectionName, Error)) -> Self {
+        DamagedCollectionBody { name: name.as_str(), reason: error.message().to_owned() }
     }
 }
 

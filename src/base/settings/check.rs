@@ -38,6 +38,7 @@ macro_rules! limits {
 const LIMITS: &[Limit] = limits! {
     poll_interval_ms: 10, HOUR_MS;
     stale_max_ms: 0, 24 * HOUR_MS;
+    collection_idle_ms: 1_000, 24 * HOUR_MS;
     wait_ms_max: 0, HOUR_MS;
     batch_max_bytes: 1, BYTES_MAX;
     batch_max_records: 1, 10_000_000;
@@ -51,6 +52,7 @@ const LIMITS: &[Limit] = limits! {
     index_interval_ms: 10, HOUR_MS;
     index_after_bytes: 1, BYTES_MAX;
     index_after_ms: 0, 24 * HOUR_MS;
+    index_scan_interval_ms: 1_000, 24 * HOUR_MS;
     segment_max_rows: 1_000, 10_000_000;
     index_m: 4, 64;
     index_ef_construction: 16, 2_000;

@@ -225,6 +225,9 @@ settings! {
         /// How old an answer with the consistency `eventual` may be while the store is out of reach, in
         /// milliseconds (0..=86,400,000); past it such reads fail. 0: they fail at once.
         pub stale_max_ms: u64 = 60_000,
+        /// After how long without a request a collection is closed: its log's tail and its hold on segments are
+        /// given back, and the next request opens it again; in milliseconds (1,000..=86,400,000).
+        pub collection_idle_ms: u64 = 600_000,
         /// Longest time that a search may wait for `minVersion`, in milliseconds (0..=3,600,000).
         pub wait_ms_max: u64 = 60_000,
 
@@ -263,6 +266,9 @@ settings! {
         pub index_after_bytes: u64 = 8 << 20,
         /// How long fewer bytes of log wait before they are indexed, in milliseconds (0..=86,400,000).
         pub index_after_ms: u64 = 10_000,
+        /// How often one of the instances on a store looks for collections whose log nobody indexes, because
+        /// those that wrote to them have died, in milliseconds (1,000..=86,400,000).
+        pub index_scan_interval_ms: u64 = 3_600_000,
         /// Most rows of a segment that is made from the log (1,000..=10,000,000): bounds the memory of an
         /// indexing pass.
         pub segment_max_rows: usize = 250_000,
