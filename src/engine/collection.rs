@@ -1,5 +1,6 @@
 //! One collection as this instance uses it: its manifest, and its read and write paths once used.
 
+use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq, record_hash};
 use crate::base::{Code, Error, Result};
 use crate::engine::context::Context;
@@ -147,7 +148,9 @@ impl Collection {
             Consistency::Eventual => {
                 let snapshot = follower.eventual().await?;
                 let own = self.writer.get().map_or(Seq(0), Writer::last_version);
-                if own <= snapshot.version() {
+                if own <= snapshot.version()
+                    || self.context.env.defects.has(Defect::OwnWritesUnseen)
+                {
                     return Ok(snapshot);
                 }
                 follower.at_least(own, Instant::now() + wait_max).await

@@ -16,6 +16,7 @@ mod sweep;
 pub use sweep::unnamed;
 
 use crate::base::clock::Mark;
+use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Env, Result};
 use crate::engine::context::Context;
@@ -103,7 +104,9 @@ impl Collector {
         });
         self.floors.insert(name.clone(), known);
         let mut deleted = 0;
-        if !known.is_clean && self.env.clock.steady_since(known.first_seen) >= self.grace {
+        let is_over = self.env.clock.steady_since(known.first_seen) >= self.grace
+            || self.env.defects.has(Defect::CollectWithoutGrace);
+        if !known.is_clean && is_over {
             deleted = self.delete_below(name, known.floor).await?;
             self.floors.insert(name.clone(), Floor { is_clean: true, ..known });
         }

@@ -1,6 +1,7 @@
 //! Segments and deletions that no manifest names.
 
 use crate::base::clock::Mark;
+use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Ulid};
 use crate::base::{Env, Result, Timestamp};
 use crate::manifest::{self, Manifest};
@@ -38,8 +39,10 @@ impl Sweeper {
             let since = before.get(&object.key).copied().unwrap_or(now);
             seen.insert(object.key.clone(), since);
         }
+        let is_hasty = self.env.defects.has(Defect::SweepWithoutGrace);
         let is_old = |key: &Key| {
-            seen.get(key).is_some_and(|since| self.env.clock.steady_since(*since) >= self.grace)
+            let since = seen.get(key);
+            since.is_some_and(|since| is_hasty || self.env.clock.steady_since(*since) >= self.grace)
         };
         let old: Vec<(Key, Ulid)> = found
             .into_iter()

@@ -25,6 +25,7 @@ pub use by_hand::{compact_all, index_all, reshard};
 pub use turns::Turns;
 
 use crate::base::clock::Mark;
+use crate::base::defect::Defect;
 use crate::base::ids::CollectionName;
 use crate::base::metrics::{Metrics, TaskLabels};
 use crate::base::{Code, Result};
@@ -285,6 +286,9 @@ impl Worker {
     async fn index(&self, collection: &Collection, known: &mut Known) -> Result<Passed> {
         let snapshot = self.tail_of(collection, known).await?;
         let (tail, manifest) = (&snapshot.tail, collection.manifest());
+        if self.context.env.defects.has(Defect::IndexNever) {
+            return Ok(Passed::Idle);
+        }
         // Until newer segments are taken up, what the tail holds may be indexed already.
         if tail.is_empty() || tail.base != manifest.wal_indexed {
             return Ok(Passed::Idle);
