@@ -42,8 +42,6 @@ pub enum Defect {
     OwnWritesUnseen,
     /// Believes what the log says of a position, wherever the floor is.
     BelieveBelowFloor,
-    /// Deletes a collection without sealing its log.
-    NoSealOnDelete,
     /// Deletes log entries as soon as the floor has passed them.
     CollectWithoutGrace,
     /// Deletes segments as soon as no manifest names them.
@@ -62,6 +60,16 @@ pub enum Defect {
     TailUnfiltered,
     /// Lets rows pass of which the filter index cannot tell.
     UnsureRowsPass,
+    /// Appends a write to whatever its collection's name means by then, not to what it was checked for.
+    WriteToNextLife,
+    /// Makes a collection that was deleted again with other settings than it had.
+    ForgetSettings,
+    /// Calls a collection deleted before its log is sealed.
+    DeleteWithoutSeal,
+    /// Deletes what a filter matched, whatever was written to it since.
+    DeleteWithoutLimit,
+    /// Kills, when the log is indexed, every older row of a deleted id, also those that the delete spares.
+    IndexWithoutLimit,
 }
 
 impl Defect {
@@ -85,7 +93,6 @@ impl Defect {
         (Defect::MinVersionIgnored, "min-version-ignored"),
         (Defect::OwnWritesUnseen, "own-writes-unseen"),
         (Defect::BelieveBelowFloor, "believe-below-floor"),
-        (Defect::NoSealOnDelete, "no-seal-on-delete"),
         (Defect::CollectWithoutGrace, "collect-without-grace"),
         (Defect::SweepWithoutGrace, "sweep-without-grace"),
         (Defect::DiscardWhenUnsure, "discard-when-unsure"),
@@ -95,6 +102,11 @@ impl Defect {
         (Defect::SearchFindsItself, "search-finds-itself"),
         (Defect::TailUnfiltered, "tail-unfiltered"),
         (Defect::UnsureRowsPass, "unsure-rows-pass"),
+        (Defect::WriteToNextLife, "write-to-next-life"),
+        (Defect::ForgetSettings, "forget-settings"),
+        (Defect::DeleteWithoutSeal, "delete-without-seal"),
+        (Defect::DeleteWithoutLimit, "delete-without-limit"),
+        (Defect::IndexWithoutLimit, "index-without-limit"),
     ];
 }
 

@@ -1,13 +1,11 @@
 //! What is checked. Each is named after the guarantee; one that is `false` waits for its mend.
 
 /// A write enters the life of a name that it was checked against, or none.
-pub const WRITES_STAY_IN_THEIR_LIFE: bool = false;
+pub const WRITES_STAY_IN_THEIR_LIFE: bool = true;
 /// A deleted collection comes back with the settings that it had, or with those that a client asked for.
-pub const RETURNS_WITH_ITS_SETTINGS: bool = false;
-/// A delete by filter kills what it saw, and nothing that was written after it.
-pub const DELETES_KILL_WHAT_THEY_SAW: bool = false;
+pub const RETURNS_WITH_ITS_SETTINGS: bool = true;
 /// `collection_not_found` and `shutting_down` are said only where that is so.
-pub const NOT_FOUND_WHERE_IT_IS_NOT: bool = false;
+pub const NOT_FOUND_WHERE_IT_IS_NOT: bool = true;
 /// What a manifest has named stays for a whole grace period after none does.
 pub const SEGMENTS_STAY_A_GRACE_PERIOD: bool = false;
 /// An eventual read is no older than the poll interval and one look.

@@ -1,7 +1,6 @@
 //! A client that upserts and deletes, and remembers what it was told.
 
 use crate::checks::records;
-use crate::guarantees;
 use crate::model::record::any_id;
 use crate::model::{Condition, Record};
 use crate::world::{Instance, World};
@@ -150,17 +149,7 @@ async fn delete_by_filter(world: &World, instance: &Instance, name: &CollectionN
     let before = world.model().of(name).acknowledged.last();
     let Some(deleted) = delete(world, instance, name, target).await else { return };
     let mut model = world.model();
-    let passes = |_: &String, record: &Record| condition.passes(&record.metadata);
-    let collection = model.of(name);
-    let mut checked = records::deleted(collection, before, &deleted, passes);
-    if guarantees::DELETES_KILL_WHAT_THEY_SAW && checked.is_ok() {
-        // What died is what was there just before, so it passes.
-        let killed = collection.log.killed(deleted.version);
-        let wrong = killed.iter().find(|(_, live)| !condition.passes(&live.record.metadata));
-        if let Some((id, live)) = wrong {
-            checked = Err(format!("{condition:?} deleted {id} {live:?} from {name}"));
-        }
-    }
+    let checked = records::deleted_by(model.of(name), before, &deleted, &condition);
     model.check(checked);
 }
 

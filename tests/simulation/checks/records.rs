@@ -2,7 +2,7 @@
 
 use super::Asked;
 use crate::model::collection::Checked;
-use crate::model::{Collection, Contents, Live, Record as Meant};
+use crate::model::{Collection, Condition, Contents, Live, Record as Meant};
 use brainy::base::ids::Seq;
 use brainy::engine::model::{CollectionInfo, Deleted, FetchedRecords, Record, RecordPage};
 use serde_json::Value;
@@ -132,5 +132,31 @@ pub fn deleted(
     match right {
         true => Ok(()),
         false => Err(format!("{deleted:?} of {name}, whose entry there deletes {named:?}")),
+    }
+}
+
+/// The answer to a delete by filter: what matched at the version that it names, as far as nothing was written
+/// to it since.
+pub fn deleted_by(
+    collection: &Collection,
+    before: Seq,
+    deleted: &Deleted,
+    condition: &Condition,
+) -> Checked {
+    let (log, name) = (&collection.log, &collection.name);
+    let Some(as_of) = deleted.as_of.filter(|as_of| *as_of >= before && *as_of <= log.tail()) else {
+        return Err(format!("{deleted:?} of {name}, of which {before} was known"));
+    };
+    let contents = log.contents(as_of);
+    let meant: Vec<&String> = contents
+        .iter()
+        .filter(|(_, live)| condition.passes(&live.record.metadata))
+        .map(|(id, _)| id)
+        .collect();
+    let right = meant.len() == deleted.deleted
+        && meant.iter().all(|id| log.deletes_until(deleted.version, id, as_of));
+    match right {
+        true => Ok(()),
+        false => Err(format!("{deleted:?} of {name} by {condition:?}, which matched {meant:?}")),
     }
 }

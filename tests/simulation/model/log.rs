@@ -92,13 +92,13 @@ impl Log {
         deletes.collect()
     }
 
-    /// The records that were there before the entry at `version` and that its deletes ended.
-    pub fn killed(&self, version: Seq) -> Vec<(String, Live)> {
-        let (before, after) = (self.contents(version.previous()), self.contents(version));
-        let ids = self.deleted(version).into_iter().filter(|id| !after.contains_key(*id));
-        ids.filter_map(|id| before.get_key_value(id))
-            .map(|(id, live)| (id.clone(), live.clone()))
-            .collect()
+    /// Whether the entry at `version` deletes what was written of an id up to `limit`, and nothing later.
+    pub fn deletes_until(&self, version: Seq, id: &String, limit: Seq) -> bool {
+        let mut steps = self.entries.get(&version).into_iter().flat_map(|entry| &entry.steps);
+        steps.any(|step| match step {
+            Step::Delete { id: deleted, limit: until } => deleted == id && *until == Some(limit),
+            Step::Upsert { .. } => false,
+        })
     }
 
     /// Notes a new entry at the end.
@@ -180,6 +180,6 @@ fn step(operation: Operation<'_>) -> Step {
             };
             Step::Upsert { id: id.to_owned(), record: Arc::new(record) }
         }
-        Operation::Delete { id } => Step::Delete { id: id.to_owned(), limit: None },
+        Operation::Delete { id, limit } => Step::Delete { id: id.to_owned(), limit },
     }
 }
