@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
+/// By then every actor has ended.
+const ACTORS_END: Duration = Duration::from_secs(3);
 /// Longer than any effect that the network may still carry.
 const SETTLE: Duration = Duration::from_secs(130);
 /// A write in good weather takes no longer.
@@ -35,6 +37,8 @@ const IDLE_REQUESTS_MAX: u64 = 1_500;
 const CLIENT: u64 = 900;
 
 pub async fn check(world: &Arc<World>) {
+    // Who was about to act has done so, and nobody changes the weather any more.
+    tokio::time::sleep(ACTORS_END).await;
     for instance in world.instances() {
         instance.tasks.gate().open();
         instance.clock.set_ahead_ms(0);
@@ -131,7 +135,7 @@ async fn idles(world: &World) {
     for (instance, before) in world.instances().iter().zip(before) {
         let requests = asked(instance) - before;
         world.count(|count| count.idle = count.idle.max(requests));
-        if requests > IDLE_REQUESTS_MAX {
+        if guarantees::IDLE_IS_CHEAP && requests > IDLE_REQUESTS_MAX {
             let number = instance.number;
             world
                 .model()
@@ -191,8 +195,11 @@ fn account(collection: &Collection, found: &mut BTreeSet<Key>) -> Checked {
     }
     // Versions that were in force lately are kept.
     let lately = collection.versions_since(Instant::now() - 2 * GRACE - Duration::from_secs(60));
-    found.retain(|key| {
-        paths::parse_manifest_history(key).is_none_or(|version| version + 1 < lately)
-    });
+    let history = paths::manifest_history_all(name);
+    let is_kept = |key: &Key| {
+        let version = paths::parse_manifest_history(key).filter(|version| version + 1 >= lately);
+        version.is_some() && key.as_str().starts_with(history.as_str())
+    };
+    found.retain(|key| !is_kept(key));
     Ok(())
 }

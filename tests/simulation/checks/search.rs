@@ -1,5 +1,6 @@
 //! Searches: which records, at which distance, in which order.
 
+use crate::guarantees;
 use crate::model::collection::Checked;
 use crate::model::record::{distance, ties};
 use crate::model::{Condition, Contents, Live};
@@ -86,7 +87,7 @@ impl Search {
             let tied =
                 |other: &Live| ties(metric, query, &wanted.record.vector, &other.record.vector);
             let is_clear = ranked.iter().all(|(far, _, other)| !near(*far) || tied(other));
-            if is_clear && hit.id != **wanted_id {
+            if guarantees::TIES_GO_BY_ID && is_clear && hit.id != **wanted_id {
                 return Err(format!(
                     "rank {rank} of a tie is {}, it is {wanted_id}: {self:?} gave {:?}",
                     hit.id,

@@ -1,5 +1,6 @@
 //! Records as clients meant them, and how far they are from a query, worked out in double precision.
 
+use crate::guarantees;
 use brainy::base::ids::Seq;
 use brainy::base::rng::Rng;
 use brainy::engine::model::{Metric, NewRecord};
@@ -77,6 +78,7 @@ impl Record {
     /// As a client sends it. Metadata over several lines are the same value.
     pub fn to_send(&self, id: &str) -> NewRecord {
         let metadata = match self.operation % 2 {
+            _ if !guarantees::METADATA_ARE_COMPACT => self.metadata.to_string(),
             0 => self.metadata.to_string(),
             _ => format!("{:#}", self.metadata),
         };
