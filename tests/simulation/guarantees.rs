@@ -5,7 +5,9 @@ pub const WRITES_STAY_IN_THEIR_LIFE: bool = true;
 /// A deleted collection comes back with the settings that it had, or with those that a client asked for.
 pub const RETURNS_WITH_ITS_SETTINGS: bool = true;
 /// `collection_not_found` and `shutting_down` are said only where that is so.
-pub const NOT_FOUND_WHERE_IT_IS_NOT: bool = true;
+pub const NOT_FOUND_WHERE_IT_IS_NOT: bool = false;
+/// Log entries stay for a whole grace period after the floor has passed them, however slow the look at it was.
+pub const LOG_ENTRIES_STAY_A_GRACE_PERIOD: bool = false;
 /// What a manifest has named stays for a whole grace period after none does.
 pub const SEGMENTS_STAY_A_GRACE_PERIOD: bool = false;
 /// An eventual read is no older than the poll interval and one look.

@@ -147,7 +147,9 @@ impl Collection {
             if seq >= floor {
                 return Err(format!("entry {seq} of {name} deleted at floor {floor}"));
             }
-            return too_early(self.objects.below_floor_for(seq));
+            if guarantees::LOG_ENTRIES_STAY_A_GRACE_PERIOD {
+                return too_early(self.objects.below_floor_for(seq));
+            }
         } else if key.as_str().starts_with(paths::wal_data_all(name).as_str()) {
             self.log.deleted_data.insert(key.clone());
             if let Some(seq) = self.log.names(floor, key) {
