@@ -38,6 +38,14 @@ deny:
 sim *ARGS:
     cargo test --test simulation -- {{ARGS}}
 
+# The same for ten minutes, with seeds that nobody has met
+sim-long MINUTES="10":
+    cargo test --test simulation -- --minutes {{MINUTES}}
+
+# Every deliberately broken build, and the seed that catches it
+sim-defects:
+    cargo test --test simulation -- --defects
+
 # The membership of 1,000 instances for an hour, and of thousands of readers for minutes
 sim-membership *ARGS:
     cargo test --release --test membership -- --ignored --nocapture {{ARGS}}

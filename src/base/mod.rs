@@ -10,6 +10,7 @@ pub mod compute;
 pub mod defect;
 pub mod env;
 pub mod error;
+pub mod gate;
 pub mod ids;
 pub mod json;
 pub mod metrics;

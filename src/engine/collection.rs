@@ -1,5 +1,6 @@
 //! One collection as this instance uses it: its manifest, and its read and write paths once used.
 
+use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq, record_hash};
 use crate::base::once::Once;
 use crate::base::{Code, Error, Result};
@@ -243,7 +244,10 @@ impl Collection {
             Consistency::Eventual => {
                 let snapshot = follower.eventual().await?;
                 let own = self.writer.get().map_or(Seq(0), Writer::last_version);
-                if own <= snapshot.version() || snapshot.hole.is_some() {
+                if own <= snapshot.version()
+                    || snapshot.hole.is_some()
+                    || self.context.env.defects.has(Defect::OwnWritesUnseen)
+                {
                     return Ok(snapshot);
                 }
                 match follower.at_least(own, Instant::now() + wait_max).await {

@@ -1,5 +1,6 @@
 //! Reading records by id and in order, from one snapshot.
 
+use crate::base::defect::{self, Defect};
 use crate::base::{Error, Result, json};
 use crate::engine::segments::{Member, Resident};
 use crate::engine::snapshot::{OpenSnapshot, Payload, Payloads, Place};
@@ -78,7 +79,8 @@ impl<'a> Source<'a> {
         let (mut low, mut high) = (0, self.rows());
         while low < high {
             let middle = usize::midpoint(low, high);
-            if self.place(middle).id()? <= after {
+            let id = self.place(middle).id()?;
+            if id < after || (id == after && !defect::is_here(Defect::PageRepeatsCursor)) {
                 low = middle + 1;
             } else {
                 high = middle;

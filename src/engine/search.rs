@@ -9,6 +9,7 @@ mod sources;
 mod tail;
 
 use crate::base::compute::{self, Compute};
+use crate::base::defect::{self, Defect};
 use crate::base::{Error, Result};
 use crate::engine::model::{Hit, K_MAX, Metric, Query, SearchRequest, SearchResponse, SearchStats};
 use crate::engine::snapshot::{Found, OpenSnapshot, Payloads};
@@ -85,7 +86,8 @@ impl<'a> Search<'a> {
             Query::Vector(vector) => (vector.as_slice(), None),
             Query::Id(id) => {
                 let place = snapshot.find(id)?.ok_or_else(|| snapshot.missing(id))?;
-                (place.vector(), Some(id.as_str()))
+                let excluded = (!defect::is_here(Defect::SearchFindsItself)).then_some(id.as_str());
+                (place.vector(), excluded)
             }
         };
         Ok(Search { request, snapshot, metric, vector, excluded, threads })

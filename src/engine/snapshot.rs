@@ -1,6 +1,7 @@
 //! What a collection holds at one version: the tail over the segments.
 
 use crate::base::clock::Mark;
+use crate::base::defect::{self, Defect};
 use crate::base::ids::{Seq, record_hash};
 use crate::base::json;
 use crate::base::{Code, Error, Result};
@@ -43,7 +44,9 @@ impl Snapshot {
 
     /// Live records.
     pub fn live(&self) -> u64 {
-        self.tail.live + self.set.live().saturating_sub(self.tail.shadowed)
+        let forgets = defect::is_here(Defect::CountForgetsOverwrites);
+        let shadowed = if forgets { 0 } else { self.tail.shadowed };
+        self.tail.live + self.set.live().saturating_sub(shadowed)
     }
 
     /// The same with its segments at hand.

@@ -1,5 +1,6 @@
 //! Import and export: NDJSON of any size in constant memory.
 
+use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::json::Object;
 use crate::base::{Code, Env, Error, Result};
@@ -65,6 +66,10 @@ pub fn export(snapshot: OpenSnapshot, env: Env, include_vector: bool) -> Export 
             let page = env.compute.run(move || page(&snapshot, after.as_deref(), include_vector));
             match page.await.and_then(|page| page) {
                 Ok((bytes, _)) if bytes.is_empty() => None,
+                Ok((bytes, next)) if env.defects.has(Defect::ExportDropsLine) => {
+                    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+                    Some((Ok(bytes.slice(end + 1..)), next.map(Some)))
+                }
                 Ok((bytes, next)) => Some((Ok(bytes), next.map(Some))),
                 Err(error) => Some((Err(error), None)),
             }

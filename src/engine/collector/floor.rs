@@ -9,6 +9,7 @@
 use super::visit::{LIST_PAGE, PAGES_MAX, Visited, Visitor};
 use crate::base::Result;
 use crate::base::clock::Mark;
+use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq};
 use crate::log::names::names_at;
 use crate::manifest::{self, Manifest};
@@ -61,7 +62,8 @@ impl Visitor {
         };
         let seen = known.seen.insert(Seen { moves: seen.floor <= manifest.wal_indexed, ..seen });
         let mut visited = Visited::default();
-        if !seen.is_clean && self.is_old(seen.since) {
+        let is_over = self.is_old(seen.since) || self.env.defects.has(Defect::CollectWithoutGrace);
+        if !seen.is_clean && is_over {
             visited = self.delete_below(&manifest.name, seen.floor).await?;
             seen.is_clean = !visited.more;
         }

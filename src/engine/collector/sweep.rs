@@ -72,9 +72,11 @@ impl Visitor {
             objects.insert(object.key.clone(), since);
         }
         known.objects = objects;
+        let is_hasty = self.env.defects.has(Defect::SweepWithoutGrace);
+        let is_over = |since: Mark| is_hasty || self.is_old(since);
         let left_over = found.iter().filter(|(object, _)| {
             let since = known.objects.get(&object.key);
-            since.is_some_and(|since| since.for_good.is_none() && self.is_old(since.first))
+            since.is_some_and(|since| since.for_good.is_none() && is_over(since.first))
         });
         let left_over: Vec<(Key, Ulid)> =
             left_over.map(|(object, id)| (object.key.clone(), *id)).collect();
@@ -84,7 +86,7 @@ impl Visitor {
                 true => since.for_good.map(|_| since.first),
                 false => since.for_good,
             };
-            since.is_some_and(|since| self.is_old(since))
+            since.is_some_and(is_over)
         });
         let old: BTreeSet<Key> = old.map(|(key, _)| key.clone()).collect();
         let deleted = self.delete_all(old.iter().cloned().collect()).await?;

@@ -2,6 +2,7 @@
 
 use super::Search;
 use crate::base::Result;
+use crate::base::defect::{self, Defect};
 use crate::engine::snapshot::{Found, Place};
 use crate::engine::tail::Block;
 use crate::index::{PreparedQuery, TopK};
@@ -49,6 +50,7 @@ fn offer<'a>(
         let place = Place::Tail { block, row };
         if let Some(filter) = &search.request.filter
             && !place.passes(filter)?
+            && !defect::is_here(Defect::TailUnfiltered)
         {
             continue;
         }

@@ -1,6 +1,7 @@
 //! One immutable run of rows in columns; only the mark that ends a row is ever set.
 
 use crate::base::Result;
+use crate::base::defect::{self, Defect};
 use crate::base::ids::Seq;
 use crate::base::strings::Strings;
 use crate::engine::allowed::{Allowed, AllowedRows};
@@ -440,7 +441,8 @@ pub fn merge(dimensions: usize, base: Seq, blocks: &[Arc<Block>]) -> Merged {
     pairs.sort_unstable();
     (merged.hashes, merged.hashed_rows) = pairs.into_iter().unzip();
     let deletes = blocks.iter().flat_map(|block| block.tombstones.iter());
-    let deletes = deletes.filter(|(.., delete)| delete.seq > base);
+    let forgets = defect::is_here(Defect::TombstoneLostInTidy);
+    let deletes = deletes.filter(|(.., delete)| delete.seq > base && !forgets);
     merged.tombstones =
         Tombstones::of(deletes.map(|(hash, id, delete)| (hash, id.to_owned(), delete)).collect());
     Merged { block: merged, moved: all_moved }

@@ -134,6 +134,7 @@ async fn build(context: &Context, manifest: &Manifest, rows: Vec<Row>) -> Result
     let settings = &manifest.settings;
     let (dimensions, metric) = (settings.dimensions as usize, settings.metric);
     let params = context.upkeep.index;
+    let loses_texts = context.env.defects.has(Defect::IndexLosesTexts);
     let build = move || {
         let mut builder = SegmentBuilder::new(dimensions, metric);
         for (block, row) in &rows {
@@ -143,7 +144,7 @@ async fn build(context: &Context, manifest: &Manifest, rows: Vec<Row>) -> Result
                 block.written(row),
                 block.vector(row),
                 block.metadata(row),
-                block.text(row),
+                block.text(row).filter(|_| !loses_texts),
             );
         }
         builder.finish(params, Threads::Pool)
@@ -204,6 +205,9 @@ impl Commit for IndexPass<'_> {
     async fn dead(&self, context: &Context, set: &Arc<SegmentSet>) -> Result<Deletions> {
         let pool = &context.env.background;
         let mut dead = Deletions::default();
+        if context.env.defects.has(Defect::IndexKillsNothing) {
+            return Ok(dead);
+        }
         let places = context.shelf.places(set, &self.ids, pool).await?;
         let all = context.env.defects.has(Defect::IndexWithoutLimit);
         for place in places.into_iter().flatten().filter(|place| place.within || all) {

@@ -2,6 +2,7 @@
 
 use super::{Known, Passed, Task, compact, index, plan, turns};
 use crate::base::clock::Mark;
+use crate::base::defect::Defect;
 use crate::base::ids::CollectionName;
 use crate::base::metrics::{Metrics, TaskLabels};
 use crate::base::{Code, Result};
@@ -131,6 +132,9 @@ impl Worker {
     }
 
     async fn index(&self, collection: &Collection, known: &mut Known) -> Result<Passed> {
+        if self.context.env.defects.has(Defect::IndexNever) {
+            return Ok(Passed::Idle);
+        }
         let limits = &self.context.upkeep;
         let indexed = collection.manifest().wal_indexed;
         let waited = self.unchanged(&mut known.state, indexed.0) >= limits.index_after;
