@@ -1,10 +1,12 @@
 //! The facade that the HTTP layer, the command line and embedding programs use.
 
 mod by_hand;
+mod reads;
 
 use crate::base::ids::{CollectionName, Seq};
+use crate::base::memory::RequestMemory;
 use crate::base::settings::{Role, Settings};
-use crate::base::{Code, Env, Error, Result};
+use crate::base::{Code, Env, Result};
 use crate::engine::catalog;
 use crate::engine::cluster::Cluster;
 use crate::engine::collection::{Collection, described};
@@ -13,16 +15,13 @@ use crate::engine::collector::Collector;
 use crate::engine::condition::Condition;
 use crate::engine::context::Context;
 use crate::engine::model::*;
-use crate::engine::snapshot::{OpenSnapshot, Payloads, Snapshot};
+use crate::engine::snapshot::{OpenSnapshot, Snapshot};
 use crate::engine::upkeep::{Task, Upkeep};
-use crate::engine::{identity, records, search, transfer, validate};
+use crate::engine::{identity, records, transfer, validate};
 use crate::log::chunk::ChunkBuilder;
 use crate::manifest::CollectionSettings;
 use crate::partition::Partitioner;
-use crate::store::layers::Usage;
 use crate::store::{self, DynStore};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use std::sync::Arc;
@@ -102,6 +101,11 @@ impl Brainy {
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// What the requests in flight hold.
+    pub fn request_memory(&self) -> &RequestMemory {
+        &self.0.context.memory
     }
 
     /// The surroundings: clock, tasks, metrics.
@@ -239,8 +243,11 @@ impl Brainy {
             DeleteTarget::Filter(filter) => {
                 let snapshot = self.pin(&collection, &[Consistency::Strong]).await?;
                 let version = snapshot.version();
-                let matching = move || records::matching_ids(&snapshot, &filter);
-                (version, self.0.context.env.compute.run(matching).await??)
+                let (env, context) = (&self.0.context.env, self.request(None));
+                let guard = context.guard(&env.metrics.searches_cancelled);
+                let matching = move || records::matching_ids(&snapshot, &filter, &context);
+                let ids = env.heavy.run(matching).await.and_then(|ids| ids);
+                (version, guard.done(ids)?)
             }
         };
         let mut last = version;
@@ -250,116 +257,6 @@ impl Brainy {
             last = self.write(name, builder.finish()?, ids.len() as u32).await?;
         }
         Ok(Deleted { version: last, deleted: ids.len() })
-    }
-
-    /// One record, with its vector.
-    pub async fn get(&self, name: &CollectionName, id: &str) -> Result<Record> {
-        let snapshot = self.read(name).await?;
-        let place = snapshot.find(id)?.ok_or_else(|| search::not_found(id))?;
-        Payloads::default().record(place, true)
-    }
-
-    /// Several records by id (1..=10,000).
-    pub async fn fetch(
-        &self,
-        name: &CollectionName,
-        ids: &[String],
-        include_vector: bool,
-    ) -> Result<FetchedRecords> {
-        validate::check_count("ids", ids.len(), PAGE_MAX)?;
-        let snapshot = self.read(name).await?;
-        let ids = ids.to_vec();
-        let fetch = move || {
-            let version = snapshot.version();
-            let (mut records, mut missing) = (Vec::new(), Vec::new());
-            let mut payloads = Payloads::default();
-            for id in ids {
-                match snapshot.find(&id)? {
-                    Some(place) => records.push(payloads.record(place, include_vector)?),
-                    None => missing.push(id),
-                }
-            }
-            Ok(FetchedRecords { records, missing, version })
-        };
-        self.0.context.env.searches.run(fetch).await?
-    }
-
-    /// One page of records, ordered by id; `limit` 1..=10,000.
-    pub async fn list(
-        &self,
-        name: &CollectionName,
-        limit: usize,
-        cursor: Option<String>,
-        include_vector: bool,
-    ) -> Result<RecordPage> {
-        validate::check_count("limit", limit, PAGE_MAX)?;
-        let after = cursor.as_deref().map(decode_cursor).transpose()?;
-        let snapshot = self.read(name).await?;
-        let page = self.0.context.env.compute.run(move || {
-            let (mut records, mut payloads) = (Vec::new(), Payloads::default());
-            let more = records::visit(&snapshot, after.as_deref(), limit, |place| {
-                records.push(payloads.record(place, include_vector)?);
-                Ok(())
-            })?;
-            let last: Option<&Record> = records.last().filter(|_| more);
-            Ok(RecordPage {
-                next_cursor: last.map(|last| URL_SAFE_NO_PAD.encode(&last.id)),
-                records,
-                version: snapshot.version(),
-            })
-        });
-        page.await?
-    }
-
-    /// Searches.
-    pub async fn search(
-        &self,
-        name: &CollectionName,
-        request: SearchRequest,
-    ) -> Result<SearchResponse> {
-        let mut responses = self.search_batch(name, vec![request]).await?;
-        responses.pop().ok_or_else(|| Error::internal("a search gave no answer"))
-    }
-
-    /// Answers 1..=1,000 searches on one snapshot: the one that satisfies the strictest of them.
-    pub async fn search_batch(
-        &self,
-        name: &CollectionName,
-        requests: Vec<SearchRequest>,
-    ) -> Result<Vec<SearchResponse>> {
-        self.0.context.duty.check_read()?;
-        validate::check_count("searches", requests.len(), SEARCHES_PER_BATCH_MAX)?;
-        let started = Instant::now();
-        let collection = self.0.collections.open(name).await?;
-        let settings = collection.settings();
-        for (index, request) in requests.iter().enumerate() {
-            search::check(request, &settings).map_err(|error| match requests.len() {
-                1 => error,
-                _ => error.context(format!("searches[{index}]")).with("index", index),
-            })?;
-        }
-        let asked = Usage::default();
-        let mut wanted: Vec<Consistency> = Vec::new();
-        for SearchRequest { consistency, .. } in &requests {
-            if *consistency != Consistency::Eventual && !wanted.contains(consistency) {
-                wanted.push(*consistency);
-            }
-        }
-        let snapshot = asked.scope(self.pin(&collection, &wanted)).await?;
-        let mut responses =
-            search::run_all(&self.0.context.env.searches, snapshot, settings.metric, requests)
-                .await?;
-        let took = started.elapsed();
-        responses.iter_mut().for_each(|response| response.stats.took = took);
-        self.0.context.env.metrics.searches.inc_by(responses.len() as u64);
-        self.0.context.env.metrics.search_seconds.observe(took.as_secs_f64());
-        Ok(responses)
-    }
-
-    /// All records at one version, ordered by id, as NDJSON.
-    pub async fn export(&self, name: &CollectionName, include_vector: bool) -> Result<Export> {
-        let snapshot = self.read(name).await?;
-        Ok(transfer::export(snapshot, self.0.context.env.clone(), include_vector))
     }
 
     /// Stores NDJSON, one record a line, in constant memory. Lines that are not valid are counted
@@ -476,9 +373,4 @@ impl Brainy {
         let snapshot = self.0.collections.forget_if_gone(name, snapshot)?;
         Ok((collection, Some(snapshot)))
     }
-}
-
-fn decode_cursor(cursor: &str) -> Result<String> {
-    let id = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|id| String::from_utf8(id).ok());
-    id.ok_or_else(|| Error::invalid("the cursor is not valid; pass nextCursor as it was returned"))
 }

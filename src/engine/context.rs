@@ -1,6 +1,7 @@
 //! What every part of an instance's engine works with.
 
 use crate::base::Env;
+use crate::base::memory::RequestMemory;
 use crate::base::settings::{IndexBuilder, Role, Settings};
 use crate::engine::duty::{Duty, Station};
 use crate::engine::segments::Shelf;
@@ -34,6 +35,10 @@ pub struct Context {
     pub partitioners: Arc<[Arc<dyn Partitioner>]>,
     /// When and how the log becomes segments.
     pub upkeep: UpkeepLimits,
+    /// What requests in flight may hold.
+    pub memory: RequestMemory,
+    /// Most bytes of one answer.
+    pub answer_max: usize,
 }
 
 /// The limits of indexing and compaction; see the settings of the same names.
@@ -113,6 +118,8 @@ impl Context {
             },
             manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),
+            memory: RequestMemory::new(settings.request_memory_bytes, &env.metrics.request_memory),
+            answer_max: usize::try_from(settings.max_answer_bytes).unwrap_or(usize::MAX),
             shelf: Arc::new(Shelf::new(store.clone(), env.clone(), settings.cache_max_bytes)),
             store,
             env,

@@ -2,6 +2,7 @@
 
 use crate::base::Result;
 use crate::base::ids::{Seq, record_hash};
+use crate::base::request::RequestContext;
 use crate::engine::model::Record;
 use crate::engine::segments::{Member, OpenSet, Resident, SegmentSet, Shelf};
 use crate::engine::tail::{self, Block};
@@ -125,6 +126,30 @@ impl Payload {
     }
 }
 
+/// Bytes of JSON that a number of a vector takes at most.
+const NUMBER_BYTES: usize = 16;
+/// Bytes of JSON that a record takes besides its values: names, brackets, distance, version.
+const RECORD_BYTES: usize = 160;
+
+/// Bytes of JSON that a record takes in an answer: at least as many as will be written.
+pub fn answer_bytes(id: &str, vector: Option<&[f32]>, payload: Option<&Payload>) -> usize {
+    let payload = payload.map_or(0, |Payload { metadata, text }| {
+        metadata.len() + text.as_deref().map_or(0, json_bytes)
+    });
+    let vector = vector.map_or(0, |vector| vector.len() * NUMBER_BYTES);
+    RECORD_BYTES + json_bytes(id) + vector + payload
+}
+
+/// Bytes of a string in JSON, without its quotes.
+fn json_bytes(text: &str) -> usize {
+    let more = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.len() + text.bytes().map(more).sum::<usize>()
+}
+
 /// Whether metadata pass a filter.
 fn passes(filter: &Filter, metadata: &str) -> bool {
     let metadata = if metadata.is_empty() { "{}" } else { metadata };
@@ -195,16 +220,27 @@ impl<'a> Payloads<'a> {
         Ok(payload)
     }
 
-    /// A record as it is read.
-    pub fn record(&mut self, place: Place<'a>, include_vector: bool) -> Result<Record> {
-        let Payload { metadata, text } = self.of(place)?;
-        Ok(Record {
-            id: place.id()?.to_owned(),
-            vector: include_vector.then(|| place.vector().to_vec()),
-            metadata,
-            text,
+    /// A record as it is read, for the answer of a request; `None` where it does not fit into that.
+    pub fn record_that_fits(
+        &mut self,
+        place: Place<'a>,
+        include_vector: bool,
+        context: &RequestContext,
+    ) -> Result<Option<Record>> {
+        let payload = self.of(place)?;
+        let (id, vector) = (place.id()?, include_vector.then(|| place.vector()));
+        let bytes = answer_bytes(id, vector, Some(&payload));
+        if !context.fits(bytes) {
+            return Ok(None);
+        }
+        context.charge(bytes)?;
+        Ok(Some(Record {
+            id: id.to_owned(),
+            vector: vector.map(<[f32]>::to_vec),
+            metadata: payload.metadata,
+            text: payload.text,
             version: place.written(),
-        })
+        }))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::json::Object;
+use crate::base::memory::{Budget, Reservation};
+use crate::base::request::RequestContext;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::brainy::Brainy;
 use crate::engine::model::{
@@ -12,12 +14,12 @@ use crate::engine::snapshot::{OpenSnapshot, Payloads};
 use crate::engine::validate::check_record;
 use crate::engine::vector_json::VectorInput;
 use crate::manifest::CollectionSettings;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::future::Future;
-use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+use tokio_util::codec::{Decoder, FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
 /// The longest line of an import: a record at all its limits, with room for escapes.
@@ -28,10 +30,14 @@ const BATCH_RECORDS: usize = 1_000;
 const BATCH_BYTES: usize = 8 << 20;
 /// Writes of one import in flight.
 const WRITES_IN_FLIGHT: usize = 4;
+/// Memory for each byte of a batch or a line: as it came, and as it is written or parsed.
+const HELD_PER_BYTE: usize = 2;
 /// Faults that are reported in full.
 const FAULTS_MAX: usize = 100;
-/// Records of one piece of an export.
+/// Records of one piece of an export, at most.
 const EXPORT_PAGE: usize = 256;
+/// Bytes of which a piece of an export is full.
+const EXPORT_BYTES: usize = 256 << 10;
 
 const _: () = assert!(LINE_BYTES_MAX > 2 * (METADATA_BYTES_MAX + TEXT_BYTES_MAX));
 
@@ -55,15 +61,25 @@ fn parse(line: &str) -> Result<NewRecord> {
     })
 }
 
-/// All records of a snapshot, in pieces that are made when they are asked for.
-pub fn export(snapshot: OpenSnapshot, env: Env, include_vector: bool) -> Export {
+/// All records of a snapshot, in pieces that are made when they are asked for. One piece at a time is held
+/// for the request.
+pub fn export(
+    snapshot: OpenSnapshot,
+    env: Env,
+    context: RequestContext,
+    include_vector: bool,
+) -> Export {
     let version = snapshot.version();
     // The state is the last id written, or None once everything is.
     let lines = stream::unfold(Some(None::<String>), move |state| {
-        let (snapshot, env) = (snapshot.clone(), env.clone());
+        let (snapshot, env, context) = (snapshot.clone(), env.clone(), context.clone());
         async move {
             let after = state?;
-            let page = env.compute.run(move || page(&snapshot, after.as_deref(), include_vector));
+            let page = env.compute.run(move || {
+                let page = page(&snapshot, after.as_deref(), include_vector)?;
+                context.next_piece(page.0.len())?;
+                Ok(page)
+            });
             match page.await.and_then(|page| page) {
                 Ok((bytes, _)) if bytes.is_empty() => None,
                 Ok((bytes, next)) => Some((Ok(bytes), next.map(Some))),
@@ -82,8 +98,12 @@ fn page(
     let (mut out, mut last) = (Vec::new(), None);
     let mut payloads = Payloads::default();
     let more = records::visit(snapshot, after, EXPORT_PAGE, |place| {
+        if out.len() >= EXPORT_BYTES {
+            return Ok(false);
+        }
         last = Some(place.id()?);
-        records::write_line(&mut out, place, &mut payloads, include_vector)
+        records::write_line(&mut out, place, &mut payloads, include_vector)?;
+        Ok(true)
     })?;
     Ok((out.into(), last.filter(|_| more).map(str::to_owned)))
 }
@@ -95,16 +115,16 @@ pub async fn import(
     body: BoxStream<'static, Result<Bytes>>,
 ) -> Result<ImportReport> {
     let body = body.map(|piece| piece.map_err(std::io::Error::other));
-    let codec = LinesCodec::new_with_max_length(LINE_BYTES_MAX);
-    let mut lines = FramedRead::new(StreamReader::new(body), codec);
-    let mut import = Import::default();
+    let budget = &brainy.request_memory().bodies;
+    let mut lines = FramedRead::new(StreamReader::new(body), Lines::new(budget));
+    let mut import = Import::new(budget);
     let mut writes = FuturesUnordered::new();
     let mut settings: Option<CollectionSettings> = None;
     let result = loop {
         let line = match lines.next().await {
             None => break Ok(()),
             Some(Ok(line)) => line,
-            Some(Err(error)) => break Err(broken(import.line + 1, error)),
+            Some(Err(error)) => break Err(error.at(import.line + 1)),
         };
         import.line += 1;
         if line.trim().is_empty() {
@@ -126,6 +146,12 @@ pub async fn import(
         if let Some(Err(error)) = settings.as_ref().map(|known| check_record(&record, known)) {
             import.fault(&error);
             continue;
+        }
+        if !import.has_room(&record)
+            && let Err(error) =
+                import.empty(&mut writes, |import| import.write(brainy, name), &record).await
+        {
+            break Err(error);
         }
         import.add(record);
         if import.is_full() {
@@ -154,28 +180,119 @@ pub async fn import(
     }
 }
 
-fn broken(line: u64, error: LinesCodecError) -> Error {
-    match error {
-        LinesCodecError::MaxLineLengthExceeded => Error::new(
-            Code::PayloadTooLarge,
-            format!("line {line} is longer than {LINE_BYTES_MAX} bytes"),
-        ),
-        LinesCodecError::Io(error) => {
-            Error::invalid(format!("the upload ended or broke in line {line}: {error}"))
+/// Lines of an import. A long one takes its share of memory as it arrives.
+struct Lines {
+    codec: LinesCodec,
+    held: Reservation,
+}
+
+/// Why there are no more lines.
+enum Broken {
+    Line(LinesCodecError),
+    NoRoom(Error),
+}
+
+impl From<std::io::Error> for Broken {
+    fn from(error: std::io::Error) -> Self {
+        Broken::Line(error.into())
+    }
+}
+
+impl Broken {
+    /// The error that the client gets.
+    fn at(self, line: u64) -> Error {
+        match self {
+            Broken::NoRoom(error) => error,
+            Broken::Line(LinesCodecError::MaxLineLengthExceeded) => Error::new(
+                Code::PayloadTooLarge,
+                format!("line {line} is longer than {LINE_BYTES_MAX} bytes"),
+            ),
+            Broken::Line(LinesCodecError::Io(error)) => {
+                Error::invalid(format!("the upload ended or broke in line {line}: {error}"))
+            }
         }
     }
 }
 
+impl Lines {
+    fn new(budget: &Budget) -> Lines {
+        let codec = LinesCodec::new_with_max_length(LINE_BYTES_MAX);
+        Lines { codec, held: budget.reserve() }
+    }
+}
+
+impl Decoder for Lines {
+    type Item = String;
+    type Error = Broken;
+
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<String>, Broken> {
+        self.held.cover(HELD_PER_BYTE * buffer.len()).map_err(Broken::NoRoom)?;
+        let line = self.codec.decode(buffer).map_err(Broken::Line)?;
+        if line.is_some() {
+            self.held.shrink(HELD_PER_BYTE * buffer.len());
+        }
+        Ok(line)
+    }
+
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<String>, Broken> {
+        self.codec.decode_eof(buffer).map_err(Broken::Line)
+    }
+}
+
+/// Bytes of vectors and texts of a record.
+fn bytes_of(record: &NewRecord) -> usize {
+    let strings = [&record.metadata, &record.text, &record.id];
+    let strings: usize = strings.iter().map(|text| text.as_ref().map_or(0, String::len)).sum();
+    record.vector.len() * size_of::<f32>() + strings
+}
+
 /// An import on its way.
-#[derive(Default)]
 struct Import {
     line: u64,
     batch: Vec<NewRecord>,
     batch_bytes: usize,
+    /// What the batch holds, until it is written.
+    held: Reservation,
+    budget: Budget,
     report: ImportReport,
 }
 
 impl Import {
+    fn new(budget: &Budget) -> Import {
+        Import {
+            line: 0,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            held: budget.reserve(),
+            budget: budget.clone(),
+            report: ImportReport::default(),
+        }
+    }
+
+    /// Whether the batch may hold a record more.
+    fn has_room(&mut self, record: &NewRecord) -> bool {
+        self.held.cover(HELD_PER_BYTE * (self.batch_bytes + bytes_of(record))).is_ok()
+    }
+
+    /// Where there is no room for a record beside what is here: writes all of that, and waits for room
+    /// while it holds nothing.
+    async fn empty<W: Future<Output = Result<(u64, Seq)>>>(
+        &mut self,
+        writes: &mut FuturesUnordered<W>,
+        write: impl FnOnce(&mut Self) -> W,
+        record: &NewRecord,
+    ) -> Result<()> {
+        if !self.batch.is_empty() {
+            writes.push(write(self));
+        }
+        let mut outcome = Ok(());
+        while let Some(done) = writes.next().await {
+            outcome = outcome.and(self.account(done));
+        }
+        outcome?;
+        self.held.cover_in_turn(HELD_PER_BYTE * bytes_of(record)).await
+    }
+
     fn fault(&mut self, error: &Error) {
         self.report.failed += 1;
         if self.report.errors.len() < FAULTS_MAX {
@@ -188,9 +305,7 @@ impl Import {
     }
 
     fn add(&mut self, record: NewRecord) {
-        let strings = [&record.metadata, &record.text, &record.id];
-        let strings: usize = strings.iter().map(|text| text.as_ref().map_or(0, String::len)).sum();
-        self.batch_bytes += record.vector.len() * size_of::<f32>() + strings;
+        self.batch_bytes += bytes_of(&record);
         self.batch.push(record);
     }
 
@@ -206,8 +321,10 @@ impl Import {
     ) -> impl Future<Output = Result<(u64, Seq)>> + use<> {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
+        let held = std::mem::replace(&mut self.held, self.budget.reserve());
         let (brainy, name) = (brainy.clone(), name.clone());
         async move {
+            let _held = held;
             let upserted = brainy.upsert(&name, batch).await?;
             Ok((upserted.upserted as u64, upserted.version))
         }

@@ -4,6 +4,7 @@ mod bad_input;
 mod calls;
 mod cluster;
 mod layers;
+mod limits;
 mod pages;
 mod server;
 mod streams;
