@@ -44,6 +44,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::SharedConfigInvalid
         | Code::StoreDenied
         | Code::StoreNotFound
+        | Code::LogDamaged
         | Code::StoreUnsafe
         | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
         // Whom nobody hears: only a program that embeds the engine cancels and stays.

@@ -2,10 +2,10 @@
 
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::json::Object;
-use crate::base::memory::{Budget, Reservation};
+use crate::base::memory::Reservation;
 use crate::base::request::RequestContext;
 use crate::base::{Code, Env, Error, Result};
-use crate::engine::brainy::Brainy;
+use crate::engine::brainy::{Brainy, Target};
 use crate::engine::model::{
     Export, ImportFault, ImportReport, METADATA_BYTES_MAX, NewRecord, TEXT_BYTES_MAX,
 };
@@ -13,12 +13,12 @@ use crate::engine::records;
 use crate::engine::snapshot::{OpenSnapshot, Payloads};
 use crate::engine::validate::check_record;
 use crate::engine::vector_json::VectorInput;
-use crate::manifest::CollectionSettings;
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::future::Future;
 use tokio_util::codec::{Decoder, FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
@@ -108,54 +108,37 @@ fn page(
     Ok((out.into(), last.filter(|_| more).map(str::to_owned)))
 }
 
-/// Stores the records of a stream of NDJSON.
+/// Stores the records of a stream of NDJSON, all in one life of the collection: the one that there is when
+/// the first of them arrives, or that they begin.
 pub async fn import(
     brainy: &Brainy,
     name: &CollectionName,
     body: BoxStream<'static, Result<Bytes>>,
 ) -> Result<ImportReport> {
     let body = body.map(|piece| piece.map_err(std::io::Error::other));
-    let budget = &brainy.request_memory().bodies;
-    let mut lines = FramedRead::new(StreamReader::new(body), Lines::new(budget));
-    let mut import = Import::new(budget);
-    let mut writes = FuturesUnordered::new();
-    let mut settings: Option<CollectionSettings> = None;
-    let result = loop {
+    let mut lines = FramedRead::new(StreamReader::new(body), Lines::new(brainy));
+    let mut import = Import::new(brainy.clone(), name.clone());
+    let mut writes = Writes::new();
+    let mut outcome = loop {
         let line = match lines.next().await {
             None => break Ok(()),
             Some(Ok(line)) => line,
             Some(Err(error)) => break Err(error.at(import.line + 1)),
         };
-        import.line += 1;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let record = match parse(&line) {
-            Ok(record) => record,
-            Err(error) => {
-                import.fault(&error);
-                continue;
-            }
+        let record = match import.take(&line).await {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(error) => break Err(error),
         };
-        if settings.is_none() {
-            match brainy.settings_for_write(name, &record.vector).await {
-                Ok(found) => settings = Some(found),
-                Err(error) => break Err(error),
-            }
-        }
-        if let Some(Err(error)) = settings.as_ref().map(|known| check_record(&record, known)) {
-            import.fault(&error);
-            continue;
-        }
-        if !import.has_room(&record)
-            && let Err(error) =
-                import.empty(&mut writes, |import| import.write(brainy, name), &record).await
-        {
+        if let Err(error) = import.make_room(&record, &mut writes).await {
             break Err(error);
         }
         import.add(record);
         if import.is_full() {
-            writes.push(import.write(brainy, name));
+            match import.write().await {
+                Ok(write) => writes.push(write),
+                Err(error) => break Err(error),
+            }
             if writes.len() >= WRITES_IN_FLIGHT
                 && let Some(Err(error)) = writes.next().await.map(|done| import.account(done))
             {
@@ -165,9 +148,11 @@ pub async fn import(
     };
     // What arrived in whole lines is stored, whatever ended the stream.
     if !import.batch.is_empty() {
-        writes.push(import.write(brainy, name));
+        match import.write().await {
+            Ok(write) => writes.push(write),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
     }
-    let mut outcome = result;
     while let Some(done) = writes.next().await {
         outcome = outcome.and(import.account(done));
     }
@@ -215,9 +200,9 @@ impl Broken {
 }
 
 impl Lines {
-    fn new(budget: &Budget) -> Lines {
+    fn new(brainy: &Brainy) -> Lines {
         let codec = LinesCodec::new_with_max_length(LINE_BYTES_MAX);
-        Lines { codec, held: budget.reserve() }
+        Lines { codec, held: brainy.request_memory().bodies.reserve() }
     }
 }
 
@@ -246,44 +231,83 @@ fn bytes_of(record: &NewRecord) -> usize {
     record.vector.len() * size_of::<f32>() + strings
 }
 
+/// The writes of an import that are under way.
+type Writes = FuturesUnordered<BoxFuture<'static, Result<(u64, Seq)>>>;
+
 /// An import on its way.
 struct Import {
+    brainy: Brainy,
+    name: CollectionName,
+    /// What the records go into, once there was one.
+    target: Option<Target>,
     line: u64,
     batch: Vec<NewRecord>,
     batch_bytes: usize,
     /// What the batch holds, until it is written.
     held: Reservation,
-    budget: Budget,
     report: ImportReport,
 }
 
 impl Import {
-    fn new(budget: &Budget) -> Import {
+    fn new(brainy: Brainy, name: CollectionName) -> Import {
         Import {
+            held: brainy.request_memory().bodies.reserve(),
+            brainy,
+            name,
+            target: None,
             line: 0,
             batch: Vec::new(),
             batch_bytes: 0,
-            held: budget.reserve(),
-            budget: budget.clone(),
             report: ImportReport::default(),
         }
     }
 
-    /// Whether the batch may hold a record more.
-    fn has_room(&mut self, record: &NewRecord) -> bool {
-        self.held.cover(HELD_PER_BYTE * (self.batch_bytes + bytes_of(record))).is_ok()
+    /// The record of a line; `None` where there is none, or something is wrong with it, which is noted.
+    async fn take(&mut self, line: &str) -> Result<Option<NewRecord>> {
+        self.line += 1;
+        if line.trim().is_empty() {
+            return Ok(None);
+        }
+        let record = match parse(line) {
+            Ok(record) => record,
+            Err(error) => {
+                self.fault(&error);
+                return Ok(None);
+            }
+        };
+        // The collection is made as the first good record says: one that is refused decides nothing.
+        let undecided = match &self.target {
+            Some(Target::Next(next)) => {
+                let same = next.settings().dimensions as usize == record.vector.len();
+                next.is_first() && !same && self.batch.is_empty()
+            }
+            target => target.is_none(),
+        };
+        if undecided {
+            self.target = Some(self.brainy.target(&self.name, &record.vector).await?);
+        }
+        let checked = match &self.target {
+            Some(target) => check_record(&record, &target.settings()),
+            None => return Err(Error::internal("an import has nowhere to go")),
+        };
+        Ok(match checked {
+            Ok(()) => Some(record),
+            Err(error) => {
+                self.fault(&error);
+                None
+            }
+        })
     }
 
-    /// Where there is no room for a record beside what is here: writes all of that, and waits for room
-    /// while it holds nothing.
-    async fn empty<W: Future<Output = Result<(u64, Seq)>>>(
-        &mut self,
-        writes: &mut FuturesUnordered<W>,
-        write: impl FnOnce(&mut Self) -> W,
-        record: &NewRecord,
-    ) -> Result<()> {
+    /// Makes room for a record in the batch. Where there is none beside what is here, all of that is
+    /// written, and it waits while it holds nothing.
+    async fn make_room(&mut self, record: &NewRecord, writes: &mut Writes) -> Result<()> {
+        if self.held.cover(HELD_PER_BYTE * (self.batch_bytes + bytes_of(record))).is_ok() {
+            return Ok(());
+        }
         if !self.batch.is_empty() {
-            writes.push(write(self));
+            let write = self.write().await?;
+            writes.push(write);
         }
         let mut outcome = Ok(());
         while let Some(done) = writes.next().await {
@@ -313,21 +337,27 @@ impl Import {
         self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES
     }
 
-    /// Takes the batch; the future writes it.
-    fn write(
-        &mut self,
-        brainy: &Brainy,
-        name: &CollectionName,
-    ) -> impl Future<Output = Result<(u64, Seq)>> + use<> {
+    /// Takes the batch, and begins the collection where it is the first; the future writes it.
+    async fn write(&mut self) -> Result<BoxFuture<'static, Result<(u64, Seq)>>> {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
-        let held = std::mem::replace(&mut self.held, self.budget.reserve());
-        let (brainy, name) = (brainy.clone(), name.clone());
-        async move {
+        let target = self.target.take();
+        let target = target.ok_or_else(|| Error::internal("an import has nowhere to go"))?;
+        let collection = self.brainy.begun(target).await?.ok_or_else(|| {
+            let name = &self.name;
+            let hint = "was created with other settings while this import began; start it again";
+            Error::new(Code::SettingsConflict, format!("collection {name} {hint}"))
+        })?;
+        self.target = Some(Target::Life(collection.clone()));
+        let brainy = self.brainy.clone();
+        let next = brainy.request_memory().bodies.reserve();
+        let held = std::mem::replace(&mut self.held, next);
+        let write = async move {
             let _held = held;
-            let upserted = brainy.upsert(&name, batch).await?;
+            let upserted = brainy.upsert_into(collection, batch).await?;
             Ok((upserted.upserted as u64, upserted.version))
-        }
+        };
+        Ok(write.boxed())
     }
 
     fn account(&mut self, written: Result<(u64, Seq)>) -> Result<()> {

@@ -5,6 +5,7 @@ use super::Brainy;
 use crate::base::ids::CollectionName;
 use crate::base::request::{RequestContext, Work};
 use crate::base::{Error, Result};
+use crate::engine::collection::Collection;
 use crate::engine::model::*;
 use crate::engine::snapshot::{OpenSnapshot, Payloads};
 use crate::engine::{records, search, transfer, validate};
@@ -12,6 +13,7 @@ use crate::store::layers::Usage;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::collections::HashSet;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// A fetch of more ids takes longer than what is short should stand behind.
@@ -91,6 +93,32 @@ impl Brainy {
         let context = self.request(None);
         Ok(transfer::export(snapshot, self.0.context.env.clone(), context, include_vector))
     }
+
+    /// What this instance shows of the life of `name` that there is now.
+    async fn read(&self, name: &CollectionName) -> Result<OpenSnapshot> {
+        self.read_from(name, None).await.map(|(_, snapshot)| snapshot)
+    }
+
+    /// The same, and which life that is: the one that `cursor` is of.
+    async fn read_from(
+        &self,
+        name: &CollectionName,
+        cursor: Option<&Cursor>,
+    ) -> Result<(u64, OpenSnapshot)> {
+        self.0.context.duty.check_read()?;
+        let pin = |collection: Arc<Collection>| async move {
+            let life = collection.life();
+            if cursor.is_some_and(|cursor| cursor.life != life) {
+                // Perhaps this instance has not heard of the life that it is of.
+                collection.view().look_now().await?;
+                return Err(Error::invalid(
+                    "the cursor is of a collection that was deleted since; list again from the beginning",
+                ));
+            }
+            Ok((life, collection.open_snapshot(&[], self.wait_max()).await?))
+        };
+        self.0.collections.on_life(name, pin).await
+    }
 }
 
 impl Reads<'_> {
@@ -128,14 +156,18 @@ impl Reads<'_> {
         include_vector: bool,
     ) -> Result<RecordPage> {
         validate::check_count("limit", limit, PAGE_MAX)?;
-        let after = cursor.as_deref().map(decode_cursor).transpose()?;
-        let snapshot = self.brainy.read(name).await?;
+        let cursor = cursor.as_deref().map(Cursor::decode).transpose()?;
+        let (life, snapshot) = self.brainy.read_from(name, cursor.as_ref()).await?;
         let env = &self.brainy.0.context.env;
         let guard = self.context.guard(&env.metrics.searches_cancelled);
         let context = self.context.clone();
-        let page = env
-            .compute
-            .run(move || list(&snapshot, after.as_deref(), limit, include_vector, &context));
+        let page = env.compute.run(move || {
+            let after = cursor.as_ref().map(|cursor| cursor.after.as_str());
+            let (records, more) = list(&snapshot, after, limit, include_vector, &context)?;
+            let last = records.last().filter(|_| more);
+            let next_cursor = last.map(|last| Cursor::encode(life, &last.id));
+            Ok(RecordPage { next_cursor, records, version: snapshot.version() })
+        });
         guard.done(page.await.and_then(|page| page))
     }
 
@@ -159,9 +191,6 @@ impl Reads<'_> {
         inner.context.duty.check_read()?;
         validate::check_count("searches", requests.len(), SEARCHES_PER_BATCH_MAX)?;
         let started = Instant::now();
-        let collection = inner.collections.open(name).await?;
-        let settings = collection.settings();
-        search::check_all(&requests, &settings)?;
         let asked = Usage::default();
         let mut wanted: Vec<Consistency> = Vec::new();
         for SearchRequest { consistency, .. } in &requests {
@@ -169,11 +198,17 @@ impl Reads<'_> {
                 wanted.push(*consistency);
             }
         }
-        let snapshot = asked.scope(self.brainy.pin(&collection, &wanted)).await?;
+        let (asked_for, wanted) = (&requests, &wanted);
+        let pin = |collection: Arc<Collection>| async move {
+            let settings = collection.settings();
+            search::check_all(asked_for, &settings)?;
+            let wait_max = self.brainy.wait_max();
+            Ok((settings.metric, collection.open_snapshot(wanted, wait_max).await?))
+        };
+        let (metric, snapshot) = asked.scope(inner.collections.on_life(name, pin)).await?;
         let env = &inner.context.env;
         let guard = self.context.guard(&env.metrics.searches_cancelled);
-        let answered =
-            search::run_all(env, snapshot, settings.metric, requests, self.context).await;
+        let answered = search::run_all(env, snapshot, metric, requests, self.context).await;
         let mut responses = guard.done(answered)?;
         let took = started.elapsed();
         responses.iter_mut().for_each(|response| response.stats.took = took);
@@ -213,7 +248,7 @@ fn list(
     limit: usize,
     include_vector: bool,
     context: &RequestContext,
-) -> Result<RecordPage> {
+) -> Result<(Vec<Record>, bool)> {
     let (mut records, mut payloads) = (Vec::<Record>::new(), Payloads::default());
     let work = Work::unbounded(context);
     let more = records::visit(snapshot, after, limit, |place| {
@@ -223,15 +258,31 @@ fn list(
         records.extend(record);
         Ok(fits)
     })?;
-    let last = records.last().filter(|_| more);
-    Ok(RecordPage {
-        next_cursor: last.map(|last| URL_SAFE_NO_PAD.encode(&last.id)),
-        records,
-        version: snapshot.version(),
-    })
+    Ok((records, more))
 }
 
-fn decode_cursor(cursor: &str) -> Result<String> {
-    let id = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|id| String::from_utf8(id).ok());
-    id.ok_or_else(|| Error::invalid("the cursor is not valid; pass nextCursor as it was returned"))
+/// Where the next page of a listing begins.
+struct Cursor {
+    /// The life of the collection that the page before was of.
+    life: u64,
+    /// The last id of that page.
+    after: String,
+}
+
+impl Cursor {
+    fn encode(life: u64, after: &str) -> String {
+        URL_SAFE_NO_PAD.encode(format!("{life}/{after}"))
+    }
+
+    fn decode(cursor: &str) -> Result<Cursor> {
+        let text = URL_SAFE_NO_PAD.decode(cursor).ok();
+        let text = text.and_then(|text| String::from_utf8(text).ok());
+        let parts = text.as_deref().and_then(|text| text.split_once('/'));
+        let cursor = parts.and_then(|(life, after)| {
+            Some(Cursor { life: life.parse().ok()?, after: after.to_owned() })
+        });
+        cursor.ok_or_else(|| {
+            Error::invalid("the cursor is not valid; pass nextCursor as it was returned")
+        })
+    }
 }
