@@ -205,7 +205,7 @@ async fn what_is_dear_stands_back_and_is_answered_alike() {
     let things = CollectionName::new("things").unwrap();
     let metrics = &api.brainy.env().metrics;
     let cheap = filtered(&json!({"t": {"$exists": true}}), 3);
-    let dear = filtered(&dear_filter(1_000), 100);
+    let dear = filtered(&dear_filter(500), 100);
     let alone = api.brainy.search(&things, cheap.clone()).await.unwrap();
     assert_eq!(metrics.searches_dear.get(), 0);
     let batch = vec![cheap.clone(), dear.clone(), dear, cheap];
@@ -224,7 +224,7 @@ async fn a_client_that_leaves_frees_its_place_and_ends_the_work() {
     };
     let api = Api::with(memory(), Role::Hybrid, change).await;
     prose(&api, 1_000, 20_000).await;
-    let body = json!({"vector": [1, 1], "k": 1_000, "filter": dear_filter(1_000),
+    let body = json!({"vector": [1, 1], "k": 1_000, "filter": dear_filter(500),
         "includeMetadata": false});
     let cancelled = &api.brainy.env().metrics.searches_cancelled;
 
