@@ -94,6 +94,11 @@ bench-filter *ARGS:
 bench-contention *ARGS:
     cargo bench --bench contention -- {{ARGS}}
 
+# Whether an instance survives what single requests may ask of it (memory), and whether others notice (dear)
+bench-limits *ARGS:
+    cargo build --bin brainy
+    benches/limits.py {{ARGS}}
+
 # p50 and p99 of a search of an empty collection at 1 and 32 connections
 bench-http *ARGS:
     benches/http_overhead.py {{ARGS}}

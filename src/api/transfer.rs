@@ -1,6 +1,8 @@
 //! Calls that stream a whole collection in or out, in constant memory.
 
-use crate::api::extract::{InCollection, Query, broken_body, check_type};
+use crate::api::extract::{InCollection, Query, check_type};
+use crate::api::memory::broken_body;
+use crate::api::middleware::unpack::{DECODER_BYTES, Unpacked};
 use crate::api::types::records::{ExportQuery, ImportBody, ImportFaultBody};
 use crate::api::{Reply, Shared, json};
 use axum::body::Body;
@@ -72,6 +74,11 @@ pub async fn import(
     request: Request,
 ) -> Reply {
     check_type(request.headers(), IMPORT_TYPES)?;
+    // What reaches back in a body without end is all in memory at some time.
+    let mut decoder = app.brainy.request_memory().bodies.reserve();
+    if request.extensions().get::<Unpacked>().is_some() {
+        decoder.cover_in_turn(DECODER_BYTES).await?;
+    }
     let body = request.into_body().into_data_stream();
     let pieces = body.map(|piece| piece.map_err(|error| broken_body(&error))).boxed();
     let report = app.brainy.import(&name, pieces).await?;

@@ -86,8 +86,12 @@ codes! {
     Overloaded = "overloaded",
     /// The request took longer than this instance allows.
     RequestTimeout = "request_timeout",
+    /// Nobody waits for the answer any more: the client has gone, or the caller cancelled.
+    Cancelled = "cancelled",
     /// The request's body is larger than this instance takes.
     PayloadTooLarge = "payload_too_large",
+    /// The answer would hold more than this instance gives at a time.
+    AnswerTooLarge = "answer_too_large",
     /// The request's body has a content type or encoding that is not supported.
     UnsupportedMediaType = "unsupported_media_type",
     /// The object store did not answer, or answered with a passing error.

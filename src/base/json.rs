@@ -5,7 +5,7 @@
 //! is the form to store.
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -197,6 +197,46 @@ impl<'de> Visitor<'de> for Name<'_> {
     }
 }
 
+/// An array of which the first `MAX` elements are kept: the rest is checked to be JSON, counted, and takes
+/// no memory, for small elements can take many times as much of it as of JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounded<T, const MAX: usize> {
+    /// The first elements.
+    pub items: Vec<T>,
+    /// How many there were.
+    pub count: u64,
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(BoundedVisitor(PhantomData))
+    }
+}
+
+struct BoundedVisitor<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedVisitor<T, MAX> {
+    type Value = Bounded<T, MAX>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < MAX
+            && let Some(item) = seq.next_element()?
+        {
+            items.push(item);
+        }
+        let mut count = items.len() as u64;
+        while items.len() == MAX && seq.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(Bounded { items, count })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,6 +348,18 @@ mod tests {
                 !text.starts_with('{'),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn an_array_keeps_so_many_elements_and_counts_all() {
+        let parse = |text| serde_json::from_str::<Bounded<u8, 2>>(text);
+        let Bounded { items, count } = parse("[1, 2, 3, {\"a\": []}]").unwrap();
+        assert_eq!((items, count), (vec![1, 2], 4));
+        assert_eq!(parse("[1]").unwrap(), Bounded { items: vec![1], count: 1 });
+        assert_eq!(parse("[]").unwrap().count, 0);
+        for text in ["[1, 2, 3", "[1, \"a\"]", "{}", "[1, 2, x]"] {
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 }

@@ -6,9 +6,9 @@
 use crate::base::process::Sampler;
 use crate::base::traffic::Traffic;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
@@ -185,12 +185,18 @@ pub struct Metrics {
     pub cluster_state_replications: Counter,
     /// Searches answered.
     pub searches: Counter,
+    /// Requests whose work ended before they were answered: nobody waited any more, or the time was over.
+    pub searches_cancelled: Counter,
+    /// Searches that turned out to be dear and stood back behind others.
+    pub searches_dear: Counter,
     /// Seconds that searches took inside the engine.
     pub search_seconds: Histogram,
     /// HTTP requests answered.
     pub http_requests: Family<HttpLabels, Counter>,
     /// Seconds that HTTP requests took.
     pub http_seconds: Histogram,
+    /// Bytes that requests in flight have reserved.
+    pub request_memory: Gauge,
     /// Live records over all open collections.
     pub vector_count: Gauge,
     /// Bytes of the tails held in memory.
@@ -259,6 +265,9 @@ impl Default for Metrics {
             cluster_leader_elections: Counter::default(),
             cluster_state_replications: Counter::default(),
             searches: Counter::default(),
+            searches_cancelled: Counter::default(),
+            searches_dear: Counter::default(),
+            request_memory: Gauge::default(),
             search_seconds: seconds(),
             http_requests: Family::default(),
             http_seconds: seconds(),
@@ -354,7 +363,7 @@ impl Metrics {
     }
 
     /// Every plain gauge with its name and help.
-    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 7] {
+    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 8] {
         [
             ("vector_count", "Live records over all open collections", &self.vector_count),
             ("tail_bytes", "Bytes of the log tails held in memory", &self.tail_bytes),
@@ -364,6 +373,11 @@ impl Metrics {
                 &self.collections_unreadable,
             ),
             ("collections_open", "Collections that are open", &self.collections_open),
+            (
+                "request_memory_bytes",
+                "Bytes that requests in flight have reserved",
+                &self.request_memory,
+            ),
             ("memory_usage", "Resident memory of the process in bytes", &self.memory_usage),
             // A gauge by that name, because people look for it.
             ("cluster_nodes_total", "Instances of the cluster", &self.cluster_nodes),
@@ -376,7 +390,7 @@ impl Metrics {
     }
 
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 27] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 29] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -434,6 +448,12 @@ impl Metrics {
                 &self.heartbeats_overflowed,
             ),
             ("searches", "Searches answered", &self.searches),
+            (
+                "searches_cancelled",
+                "Reads that ended before they were answered",
+                &self.searches_cancelled,
+            ),
+            ("searches_dear", "Searches that stood back behind others", &self.searches_dear),
         ]
     }
 

@@ -5,7 +5,7 @@
 
 use crate::base::{Code, Env, Error, Result, Timestamp};
 use crate::store::cas::{self, Change, Document, Loaded, Stamp};
-use crate::store::{DynStore, Fetched, get, paths};
+use crate::store::{DynStore, Fetched, Listed, get, paths};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,6 +16,8 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 /// The most entries of a page.
 pub const PAGE_MAX: usize = 1_000;
+/// Bytes of stored entries of which a page is full: parsed, they take many times as much.
+const PAGE_BYTES_MAX: u64 = 4 << 20;
 /// Requests in flight while a page is read.
 const READS_MAX: usize = 32;
 
@@ -153,7 +155,7 @@ impl SharedState {
     }
 
     /// Up to `limit` (1..=1,000) entries whose keys start with `prefix`, after the key `after`. A page may
-    /// hold fewer although there are more: deleted entries are left out.
+    /// hold fewer although there are more: deleted entries are left out, and large ones fill it.
     pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<StatePage> {
         if !prefix.bytes().all(is_letter) || prefix.len() > KEY_BYTES_MAX {
             return Err(invalid("prefix", prefix));
@@ -165,7 +167,15 @@ impl SharedState {
         let after = after.map(paths::state);
         let page = self.store.list(&paths::states(prefix), after.as_ref(), limit).await?;
         let store = &self.store;
-        let keys = page.objects.iter().filter_map(|object| paths::parse_state(&object.key));
+        // The first is always read, or nobody could get past it.
+        let mut bytes = 0;
+        let fits = |object: &&Listed| {
+            bytes += object.size;
+            bytes <= PAGE_BYTES_MAX || bytes == object.size
+        };
+        let objects: Vec<&Listed> = page.objects.iter().take_while(fits).collect();
+        let more = page.more || objects.len() < page.objects.len();
+        let keys = objects.iter().filter_map(|object| paths::parse_state(&object.key));
         let keys: Vec<String> = keys.map(str::to_owned).collect();
         let reads = keys.clone().into_iter().map(|key| async move {
             let place = paths::state(&key);
@@ -179,7 +189,7 @@ impl SharedState {
             (key, read)
         });
         let mut reads = futures::stream::iter(reads).buffered(READS_MAX);
-        let next = keys.last().filter(|_| page.more).cloned();
+        let next = keys.last().filter(|_| more).cloned();
         let mut found = StatePage { next, ..StatePage::default() };
         while let Some((key, read)) = reads.next().await {
             match read {

@@ -1,13 +1,15 @@
 //! The facade that the HTTP layer, the command line and embedding programs use.
 
 mod by_hand;
+mod reads;
 mod writes;
 
 pub use writes::Target;
 
 use crate::base::ids::{CollectionName, Seq};
+use crate::base::memory::RequestMemory;
 use crate::base::settings::{Role, Settings};
-use crate::base::{Code, Env, Error, Result};
+use crate::base::{Code, Env, Result};
 use crate::engine::catalog;
 use crate::engine::cluster::Cluster;
 use crate::engine::collection::{Collection, described};
@@ -16,15 +18,12 @@ use crate::engine::collector::Collector;
 use crate::engine::condition::Condition;
 use crate::engine::context::Context;
 use crate::engine::model::*;
-use crate::engine::snapshot::{OpenSnapshot, Payloads, Snapshot};
+use crate::engine::snapshot::Snapshot;
 use crate::engine::upkeep::Upkeep;
-use crate::engine::{identity, records, search, transfer, validate};
+use crate::engine::{identity, validate};
 use crate::manifest::Manifest;
 use crate::partition::Partitioner;
-use crate::store::layers::Usage;
 use crate::store::{self, DynStore};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::stream::{self, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +103,11 @@ impl Brainy {
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// What the requests in flight hold.
+    pub fn request_memory(&self) -> &RequestMemory {
+        &self.0.context.memory
     }
 
     /// The surroundings: clock, tasks, metrics.
@@ -221,123 +225,6 @@ impl Brainy {
         result
     }
 
-    /// One record, with its vector.
-    pub async fn get(&self, name: &CollectionName, id: &str) -> Result<Record> {
-        let snapshot = self.read(name).await?;
-        let place = snapshot.find(id)?.ok_or_else(|| snapshot.missing(id))?;
-        Payloads::default().record(place, true)
-    }
-
-    /// Several records by id (1..=10,000).
-    pub async fn fetch(
-        &self,
-        name: &CollectionName,
-        ids: &[String],
-        include_vector: bool,
-    ) -> Result<FetchedRecords> {
-        validate::check_count("ids", ids.len(), PAGE_MAX)?;
-        let snapshot = self.read(name).await?;
-        let ids = ids.to_vec();
-        let fetch = move || {
-            let version = snapshot.version();
-            let (mut records, mut missing) = (Vec::new(), Vec::new());
-            let mut payloads = Payloads::default();
-            for id in ids {
-                match snapshot.find(&id) {
-                    Ok(Some(place)) => records.push(payloads.record(place, include_vector)?),
-                    Ok(None) => missing.push(id),
-                    // It may be in a segment that is left out, which the answer says.
-                    Err(error) if error.code() == Code::Corrupt && snapshot.partial().is_some() => {
-                        missing.push(id);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(FetchedRecords { records, missing, version, partial: snapshot.partial() })
-        };
-        self.0.context.env.searches.run(fetch).await?
-    }
-
-    /// One page of records, ordered by id; `limit` 1..=10,000.
-    pub async fn list(
-        &self,
-        name: &CollectionName,
-        limit: usize,
-        cursor: Option<String>,
-        include_vector: bool,
-    ) -> Result<RecordPage> {
-        validate::check_count("limit", limit, PAGE_MAX)?;
-        let cursor = cursor.as_deref().map(Cursor::decode).transpose()?;
-        let (life, snapshot) = self.read_from(name, cursor.as_ref()).await?;
-        let page = self.0.context.env.compute.run(move || {
-            let (mut records, mut payloads) = (Vec::new(), Payloads::default());
-            let after = cursor.as_ref().map(|cursor| cursor.after.as_str());
-            let more = records::visit(&snapshot, after, limit, |place| {
-                records.push(payloads.record(place, include_vector)?);
-                Ok(())
-            })?;
-            let last: Option<&Record> = records.last().filter(|_| more);
-            Ok(RecordPage {
-                next_cursor: last.map(|last| Cursor::encode(life, &last.id)),
-                records,
-                version: snapshot.version(),
-                partial: snapshot.partial(),
-            })
-        });
-        page.await?
-    }
-
-    /// Searches.
-    pub async fn search(
-        &self,
-        name: &CollectionName,
-        request: SearchRequest,
-    ) -> Result<SearchResponse> {
-        let mut responses = self.search_batch(name, vec![request]).await?;
-        responses.pop().ok_or_else(|| Error::internal("a search gave no answer"))
-    }
-
-    /// Answers 1..=1,000 searches on one snapshot: the one that satisfies the strictest of them.
-    pub async fn search_batch(
-        &self,
-        name: &CollectionName,
-        requests: Vec<SearchRequest>,
-    ) -> Result<Vec<SearchResponse>> {
-        self.0.context.duty.check_read()?;
-        validate::check_count("searches", requests.len(), SEARCHES_PER_BATCH_MAX)?;
-        let started = Instant::now();
-        let asked = Usage::default();
-        let mut wanted: Vec<Consistency> = Vec::new();
-        for SearchRequest { consistency, .. } in &requests {
-            if *consistency != Consistency::Eventual && !wanted.contains(consistency) {
-                wanted.push(*consistency);
-            }
-        }
-        let (asked_for, wanted) = (&requests, &wanted);
-        let pin = |collection: Arc<Collection>| async move {
-            let settings = collection.settings();
-            search::check_all(asked_for, &settings)?;
-            let snapshot = collection.open_snapshot(wanted, self.wait_max()).await?;
-            Ok((settings.metric, snapshot))
-        };
-        let (metric, snapshot) = asked.scope(self.0.collections.on_life(name, pin)).await?;
-        let as_of = snapshot.as_of;
-        let mut responses =
-            search::run_all(&self.0.context.env.searches, snapshot, metric, requests).await?;
-        let (took, age) = (started.elapsed(), self.env().clock.since(as_of));
-        responses.iter_mut().for_each(|response| response.stats.age = age);
-        responses.iter_mut().for_each(|response| response.stats.took = took);
-        self.0.context.env.metrics.searches.inc_by(responses.len() as u64);
-        self.0.context.env.metrics.search_seconds.observe(took.as_secs_f64());
-        Ok(responses)
-    }
-
-    /// All records at one version, ordered by id, as NDJSON.
-    pub async fn export(&self, name: &CollectionName, include_vector: bool) -> Result<Export> {
-        let snapshot = self.read(name).await?;
-        Ok(transfer::export(snapshot, self.0.context.env.clone(), include_vector))
-    }
-
     /// Finishes what is in flight within the settings' bound and stops; whether all ended in time.
     pub async fn shutdown(&self) -> bool {
         let bound = Duration::from_millis(self.0.settings.shutdown_timeout_ms);
@@ -352,32 +239,6 @@ impl Brainy {
         Duration::from_millis(self.0.settings.wait_ms_max)
     }
 
-    /// What this instance shows of the life of `name` that there is now.
-    async fn read(&self, name: &CollectionName) -> Result<OpenSnapshot> {
-        self.read_from(name, None).await.map(|(_, snapshot)| snapshot)
-    }
-
-    /// The same, and which life that is: the one that `cursor` is of.
-    async fn read_from(
-        &self,
-        name: &CollectionName,
-        cursor: Option<&Cursor>,
-    ) -> Result<(u64, OpenSnapshot)> {
-        self.0.context.duty.check_read()?;
-        let pin = |collection: Arc<Collection>| async move {
-            let life = collection.life();
-            if cursor.is_some_and(|cursor| cursor.life != life) {
-                // Perhaps this instance has not heard of the life that it is of.
-                collection.view().look_now().await?;
-                return Err(Error::invalid(
-                    "the cursor is of a collection that was deleted since; list again from the beginning",
-                ));
-            }
-            Ok((life, collection.open_snapshot(&[], self.wait_max()).await?))
-        };
-        self.0.collections.on_life(name, pin).await
-    }
-
     /// A collection, and a snapshot where this instance reads.
     async fn look(&self, name: &CollectionName) -> Result<(Arc<Collection>, Option<Snapshot>)> {
         let look = |collection: Arc<Collection>| async move {
@@ -390,31 +251,5 @@ impl Brainy {
             Ok((collection, Some(snapshot)))
         };
         self.0.collections.on_life(name, look).await
-    }
-}
-
-/// Where the next page of a listing begins.
-struct Cursor {
-    /// The life of the collection that the page before was of.
-    life: u64,
-    /// The last id of that page.
-    after: String,
-}
-
-impl Cursor {
-    fn encode(life: u64, after: &str) -> String {
-        URL_SAFE_NO_PAD.encode(format!("{life}/{after}"))
-    }
-
-    fn decode(cursor: &str) -> Result<Cursor> {
-        let text = URL_SAFE_NO_PAD.decode(cursor).ok();
-        let text = text.and_then(|text| String::from_utf8(text).ok());
-        let parts = text.as_deref().and_then(|text| text.split_once('/'));
-        let cursor = parts.and_then(|(life, after)| {
-            Some(Cursor { life: life.parse().ok()?, after: after.to_owned() })
-        });
-        cursor.ok_or_else(|| {
-            Error::invalid("the cursor is not valid; pass nextCursor as it was returned")
-        })
     }
 }

@@ -1,6 +1,7 @@
 //! What every part of an instance's engine works with.
 
 use crate::base::Env;
+use crate::base::memory::RequestMemory;
 use crate::base::settings::{IndexBuilder, Role, Settings};
 use crate::engine::damage::Registry;
 use crate::engine::duty::{Duty, Station};
@@ -50,6 +51,10 @@ pub struct Context {
     pub upkeep: UpkeepLimits,
     /// Notified when an instance that wrote has died or left: what it did not index is for others.
     pub writer_lost: Arc<Notify>,
+    /// What requests in flight may hold.
+    pub memory: RequestMemory,
+    /// Most bytes of one answer.
+    pub answer_max: usize,
 }
 
 /// The limits of indexing and compaction; see the settings of the same names.
@@ -138,6 +143,8 @@ impl Context {
             poll: millis(settings.poll_interval_ms),
             stale_max: millis(settings.stale_max_ms),
             idle: millis(settings.collection_idle_ms),
+            memory: RequestMemory::new(settings.request_memory_bytes, &env.metrics.request_memory),
+            answer_max: usize::try_from(settings.max_answer_bytes).unwrap_or(usize::MAX),
             shelf: Arc::new(Shelf::new(store.clone(), env.clone(), damage, cache_bytes)),
             store,
             env,

@@ -316,9 +316,9 @@ pub struct RecordPage {
 /// The records that were asked for by id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchedRecords {
-    /// Those that exist, in the order of the request.
+    /// Those that exist, each once, in the order in which the request first names them.
     pub records: Vec<Record>,
-    /// The ids that do not.
+    /// The ids that do not, each once.
     pub missing: Vec<String>,
     /// The log position that was read.
     pub version: Seq,
@@ -362,7 +362,7 @@ pub struct ImportReport {
     pub errors: Vec<ImportFault>,
 }
 
-/// An export: records at one version, as NDJSON in pieces of about 64 KiB.
+/// An export: records at one version, as NDJSON in pieces of at most 256 KiB and one record.
 pub struct Export {
     /// The log position that is exported.
     pub version: Seq,

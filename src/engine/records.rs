@@ -1,7 +1,9 @@
 //! Reading records by id and in order, from one snapshot.
 
 use crate::base::defect::{self, Defect};
+use crate::base::request::{RequestContext, Work};
 use crate::base::{Error, Result, json};
+use crate::engine::search::record_units;
 use crate::engine::segments::{Member, Resident};
 use crate::engine::snapshot::{OpenSnapshot, Payload, Payloads, Place};
 use crate::engine::tail::Block;
@@ -10,25 +12,37 @@ use serde_json::value::RawValue;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The ids of all records that pass a filter.
-pub fn matching_ids(snapshot: &OpenSnapshot, filter: &Filter) -> Result<Vec<String>> {
-    let mut ids = Vec::new();
+/// The ids of all records that pass a filter. Ends where nobody waits for them any more.
+pub fn matching_ids(
+    snapshot: &OpenSnapshot,
+    filter: &Filter,
+    context: &RequestContext,
+) -> Result<Vec<String>> {
+    let (mut ids, work) = (Vec::new(), Work::unbounded(context));
+    let units = record_units(filter);
     for block in snapshot.tail.blocks() {
         for row in (0..block.rows()).filter(|row| snapshot.tail.shows(block, *row)) {
+            work.spend(units)?;
             if (Place::Tail { block, row }).passes(filter)? {
                 ids.push(block.id(row).to_owned());
             }
         }
     }
     for (member, resident) in snapshot.segments() {
-        let selection = filter.select(resident.segment().filter_index())?;
+        let spend = |units| work.spend(units);
+        let selection = filter.select_within(resident.segment().filter_index(), &spend)?;
         let mut payloads = Payloads::default();
         for row in selection.rows {
+            work.spend(1)?;
             let Some(id) = snapshot.shown(member, resident, row)? else { continue };
             let place = Place::Segment { resident, row };
-            if !selection.unsure.contains(row) || payloads.of(place)?.passes(filter) {
-                ids.push(id.to_owned());
+            if selection.unsure.contains(row) {
+                work.spend(units)?;
+                if !payloads.of(place)?.passes(filter) {
+                    continue;
+                }
             }
+            ids.push(id.to_owned());
         }
     }
     Ok(ids)
@@ -90,13 +104,13 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Visits up to `limit` records with ids greater than `after`, in ascending order of their ids;
-/// returns whether there are more.
+/// Visits up to `limit` records with ids greater than `after`, in ascending order of their ids, until one
+/// is not taken (`false`); returns whether there are more.
 pub fn visit<'a>(
     snapshot: &'a OpenSnapshot,
     after: Option<&str>,
     limit: usize,
-    mut visit: impl FnMut(Place<'a>) -> Result<()>,
+    mut visit: impl FnMut(Place<'a>) -> Result<bool>,
 ) -> Result<bool> {
     let blocks = snapshot.tail.blocks().iter().map(|block| Ok(Source::Block(block)));
     let segments = snapshot.segments();
@@ -116,7 +130,9 @@ pub fn visit<'a>(
             return Ok(false);
         };
         let source = &sources[number];
-        visit(source.place(at))?;
+        if !visit(source.place(at))? {
+            return Ok(true);
+        }
         if let Some((id, at)) = source.next(snapshot, at + 1)? {
             heads.push(Reverse((id, number, at)));
         }

@@ -4,6 +4,7 @@ use crate::base::clock::Mark;
 use crate::base::defect::{self, Defect};
 use crate::base::ids::{Seq, record_hash};
 use crate::base::json;
+use crate::base::request::RequestContext;
 use crate::base::{Code, Error, Result};
 use crate::engine::damage::Damage;
 use crate::engine::model::{Partial, Record};
@@ -196,6 +197,30 @@ impl Payload {
     }
 }
 
+/// Bytes of JSON that a number of a vector takes at most.
+const NUMBER_BYTES: usize = 16;
+/// Bytes of JSON that a record takes besides its values: names, brackets, distance, version.
+const RECORD_BYTES: usize = 160;
+
+/// Bytes of JSON that a record takes in an answer: at least as many as will be written.
+pub fn answer_bytes(id: &str, vector: Option<&[f32]>, payload: Option<&Payload>) -> usize {
+    let payload = payload.map_or(0, |Payload { metadata, text, .. }| {
+        metadata.len() + text.as_deref().map_or(0, json_bytes)
+    });
+    let vector = vector.map_or(0, |vector| vector.len() * NUMBER_BYTES);
+    RECORD_BYTES + json_bytes(id) + vector + payload
+}
+
+/// Bytes of a string in JSON, without its quotes.
+fn json_bytes(text: &str) -> usize {
+    let more = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.len() + text.bytes().map(more).sum::<usize>()
+}
+
 /// Whether metadata pass a filter. Those that cannot be read pass none.
 fn passes(filter: &Filter, metadata: &str) -> bool {
     match serde_json::from_str::<Value>(if metadata.is_empty() { "{}" } else { metadata }) {
@@ -265,17 +290,28 @@ impl<'a> Payloads<'a> {
         Ok(payload)
     }
 
-    /// A record as it is read.
-    pub fn record(&mut self, place: Place<'a>, include_vector: bool) -> Result<Record> {
-        let Payload { metadata, text, damaged } = self.of(place)?;
-        Ok(Record {
-            damaged,
-            id: place.id()?.to_owned(),
-            vector: include_vector.then(|| place.vector().to_vec()),
-            metadata,
-            text,
+    /// A record as it is read, for the answer of a request; `None` where it does not fit into that.
+    pub fn record_that_fits(
+        &mut self,
+        place: Place<'a>,
+        include_vector: bool,
+        context: &RequestContext,
+    ) -> Result<Option<Record>> {
+        let payload = self.of(place)?;
+        let (id, vector) = (place.id()?, include_vector.then(|| place.vector()));
+        let bytes = answer_bytes(id, vector, Some(&payload));
+        if !context.fits(bytes) {
+            return Ok(None);
+        }
+        context.charge(bytes)?;
+        Ok(Some(Record {
+            id: id.to_owned(),
+            vector: vector.map(<[f32]>::to_vec),
+            metadata: payload.metadata,
+            text: payload.text,
+            damaged: payload.damaged,
             version: place.written(),
-        })
+        }))
     }
 }
 

@@ -5,6 +5,7 @@ mod calls;
 mod cluster;
 mod damage;
 mod layers;
+mod limits;
 mod pages;
 mod server;
 mod streams;

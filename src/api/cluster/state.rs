@@ -87,7 +87,7 @@ pub async fn put(
     State(app): State<Shared>,
     StateKey(key): StateKey,
     headers: HeaderMap,
-    Input(StateValue(value)): Input<StateValue>,
+    Input(StateValue(value), ..): Input<StateValue>,
 ) -> Reply {
     let expected = expected(&headers)?;
     entry(&app.brainy.cluster().state().put(&key, value, &expected).await?)

@@ -2,9 +2,9 @@
 
 use crate::api::types::damage::PartialFields;
 use crate::api::types::vector::VectorSchema;
-use crate::api::types::{Decode, Limits, in_range, raw_option};
+use crate::api::types::{Decode, Limits, filter_bytes, in_range, raw_option};
 use crate::base::ids::Seq;
-use crate::base::json::Object;
+use crate::base::json::{Bounded, Object};
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{
     Consistency, Hit, K_MAX, Query, SEARCHES_PER_BATCH_MAX, SearchRequest, SearchResponse,
@@ -121,6 +121,10 @@ impl Floor {
 impl Decode for Search {
     type Wire<'a> = SearchBody<'a>;
 
+    fn more_bytes(wire: &SearchBody<'_>) -> usize {
+        filter_bytes(wire.filter)
+    }
+
     fn decode(wire: SearchBody<'_>, limits: &Limits) -> Result<Self> {
         let query =
             match (wire.vector, wire.id) {
@@ -165,7 +169,7 @@ pub struct SearchBatchBody<'a> {
     /// 1 to 1,000 searches.
     #[serde(borrow)]
     #[schema(value_type = Vec<SearchBody<'a>>, min_items = 1, max_items = 1000)]
-    pub searches: Vec<Object<SearchBody<'a>>>,
+    pub searches: Bounded<Object<SearchBody<'a>>, SEARCHES_PER_BATCH_MAX>,
 }
 
 /// Searches for the engine.
@@ -175,9 +179,14 @@ pub struct Searches(pub Vec<Search>);
 impl Decode for Searches {
     type Wire<'a> = SearchBatchBody<'a>;
 
+    fn more_bytes(wire: &SearchBatchBody<'_>) -> usize {
+        wire.searches.items.iter().map(|Object(search)| filter_bytes(search.filter)).sum()
+    }
+
     fn decode(wire: SearchBatchBody<'_>, limits: &Limits) -> Result<Self> {
-        in_range("searches", wire.searches.len() as u64, 1..=SEARCHES_PER_BATCH_MAX as u64)?;
-        let searches = wire.searches.into_iter().enumerate().map(|(index, Object(search))| {
+        let searches = wire.searches;
+        in_range("searches", searches.count, 1..=SEARCHES_PER_BATCH_MAX as u64)?;
+        let searches = searches.items.into_iter().enumerate().map(|(index, Object(search))| {
             Search::decode(search, limits)
                 .map_err(|error| error.context(format!("searches[{index}]")).with("index", index))
         });

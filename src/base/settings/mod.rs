@@ -305,6 +305,13 @@ settings! {
         /// Largest request body after decompression, in bytes, at least 1,024; import streams and has
         /// no limit.
         pub max_body_bytes: u64 = 64 << 20,
+        /// Most that one answer holds, in bytes of JSON, about, at least 1,024; pages end earlier, others are
+        /// refused with `answer_too_large`. Export streams and has no limit.
+        pub max_answer_bytes: u64 = 64 << 20,
+        /// Memory, in bytes, that the bodies and answers of all requests in flight may take, half of it for
+        /// each; at least four times `max_body_bytes` and `max_answer_bytes`. Those that find no room get
+        /// `overloaded`.
+        pub request_memory_bytes: u64 = 1 << 30,
         /// Requests in flight at a time before clients get `overloaded` (1..=1,000,000).
         pub max_concurrent_requests: usize = 512,
         /// Time limit of one HTTP request, in milliseconds (1..=86,400,000); import and export have none.

@@ -3,6 +3,7 @@
 use super::Resident;
 use crate::base::Result;
 use crate::base::ids::{Seq, Ulid};
+use crate::base::request::Work;
 use crate::engine::allowed::{Allowed, AllowedRows, row_set};
 use crate::engine::damage::Damage;
 use crate::filter::Filter;
@@ -41,8 +42,13 @@ impl Member {
     }
 
     /// Those that a filter lets through.
-    pub fn allowed(&self, filter: &Filter, resident: &Resident) -> Result<Arc<Allowed>> {
-        self.allowed.of(filter, resident.segment().filter_index(), &self.dead)
+    pub fn allowed(
+        &self,
+        filter: &Filter,
+        resident: &Resident,
+        work: &Work<'_>,
+    ) -> Result<Arc<Allowed>> {
+        self.allowed.of(filter, resident.segment().filter_index(), &self.dead, work)
     }
 }
 

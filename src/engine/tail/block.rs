@@ -3,6 +3,7 @@
 use crate::base::Result;
 use crate::base::defect::{self, Defect};
 use crate::base::ids::Seq;
+use crate::base::request::{RequestContext, Work};
 use crate::base::strings::Strings;
 use crate::engine::allowed::{Allowed, AllowedRows};
 use crate::filter::Filter;
@@ -14,6 +15,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Rows of an index between two looks at whether anybody waits for it.
+const ROWS_PER_CHECK: usize = 256;
 
 /// A delete: where it stands in the log, and up to which position it kills rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,17 +122,21 @@ impl Block {
 
     /// Which rows a filter lets through, dead ones included. What it is answered from is made when it is
     /// first asked for.
-    pub fn allowed(&self, filter: &Filter) -> Result<Arc<Allowed>> {
-        let (index, allowed) = self.filter_index()?;
-        allowed.of(filter, index, &RoaringBitmap::new())
+    pub fn allowed(&self, filter: &Filter, work: &Work<'_>) -> Result<Arc<Allowed>> {
+        let (index, allowed) = self.filter_index(work.context())?;
+        allowed.of(filter, index, &RoaringBitmap::new(), work)
     }
 
-    fn filter_index(&self) -> Result<&(FilterIndex, AllowedRows)> {
+    /// What serves all that come later is not dear, but it ends with the request.
+    fn filter_index(&self, context: &RequestContext) -> Result<&(FilterIndex, AllowedRows)> {
         if let Some(index) = self.filter.get() {
             return Ok(index);
         }
         let mut builder = FilterIndexBuilder::new();
         for row in 0..self.rows() {
+            if row % ROWS_PER_CHECK == 0 {
+                context.check()?;
+            }
             builder.push_text(self.metadata(row));
         }
         let index = FilterIndex::open(builder.finish().into())?;

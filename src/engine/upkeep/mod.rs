@@ -29,7 +29,6 @@ pub use turns::Turns;
 
 use crate::base::Env;
 use crate::base::clock::Mark;
-use crate::base::defect::Defect;
 use crate::base::ids::CollectionName;
 use crate::engine::collection::Collection;
 use crate::engine::collections::Collections;

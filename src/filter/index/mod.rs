@@ -199,10 +199,19 @@ impl FilterIndex {
     }
 }
 
+/// Is told of units of work, of about a microsecond each, before they are done; what it fails with ends the
+/// work.
+pub type Spend<'a> = &'a dyn Fn(u64) -> Result<()>;
+
 impl Filter {
     /// The rows of `index` that pass.
     pub fn select(&self, index: &FilterIndex) -> Result<Selection> {
-        select::select(&self.root, index)
+        self.select_within(index, &|_| Ok(()))
+    }
+
+    /// The same for as long as `spend` lets it.
+    pub fn select_within(&self, index: &FilterIndex, spend: Spend<'_>) -> Result<Selection> {
+        select::select(&self.root, index, spend)
     }
 }
 
