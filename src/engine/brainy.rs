@@ -143,7 +143,8 @@ impl Brainy {
         }
         let Context { store, env, .. } = &self.0.context;
         let partitions = self.0.cluster.partition_count();
-        let (_, created) = catalog::create(store, env, &spec, partitions).await?;
+        let grace = self.0.context.limits.grace;
+        let (_, created) = catalog::create(store, env, grace, &spec, partitions).await?;
         if created {
             self.0.collections.forget(&spec.name);
         }
@@ -401,7 +402,9 @@ impl Brainy {
         }
         let spec = self.0.cluster.new_collection(name, example.len())?;
         let Context { store, env, .. } = &self.0.context;
-        match catalog::create(store, env, &spec, self.0.cluster.partition_count()).await {
+        let (grace, partitions) =
+            (self.0.context.limits.grace, self.0.cluster.partition_count());
+        match catalog::create(store, env, grace, &spec, partitions).await {
             Ok((manifest, _)) => {
                 self.0.collections.forget(name);
                 Ok(manifest.settings)

@@ -32,11 +32,12 @@ pub fn check_spec(spec: &CollectionSpec) -> Result<()> {
     Err(Error::invalid(fault))
 }
 
-/// Creates a collection, with `partitions` where `spec` does not say how many; `false` where it was there
-/// with the same settings.
+/// Creates a collection, with `partitions` where `spec` does not say how many and with this grace period;
+/// `false` where it was there with the same settings.
 pub async fn create(
     store: &DynStore,
     env: &Env,
+    grace: Duration,
     spec: &CollectionSpec,
     partitions: Option<u32>,
 ) -> Result<(Manifest, bool)> {
@@ -56,12 +57,11 @@ pub async fn create(
                 check_same(spec, &current.settings)?;
                 Ok(Change::Keep)
             }
-            earlier => Ok(Change::Write(Manifest::create(
-                &spec.name,
-                settings.clone(),
-                env.clock.now(),
-                earlier,
-            ))),
+            earlier => {
+                let (settings, now) = (settings.clone(), env.clock.now());
+                let first = Manifest::create(&spec.name, settings, now, earlier);
+                Ok(Change::Write(first.agreeing(grace)))
+            }
         }
     })
     .await?;
@@ -144,6 +144,7 @@ async fn open_appender(
     grace: Duration,
 ) -> Result<Appender> {
     let view = ManifestView::open(store.clone(), env.clone(), name.clone()).await?;
+    let grace = view.last().manifest.grace_to_rely_on(grace);
     Appender::open(store.clone(), env.clone(), name.clone(), Arc::new(view), grace).await
 }
 

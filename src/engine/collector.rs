@@ -3,7 +3,8 @@
 //!
 //! Log: two steps a grace period apart close the forgotten-id hazard: first the floor is advanced in
 //! the manifest, then, once this instance has seen that floor for a whole grace period by its own
-//! monotonic clock, entries below it are deleted.
+//! monotonic clock, entries below it are deleted. The grace period is the collection's: it stands in the
+//! manifest.
 //!
 //! Segments: what has not been named for a whole grace period, by the same clock, is no longer read by anybody. But a pass that stood still may be about to name it. So `sweptBefore` in the
 //! manifest is set past its id first: after that no manifest names it anew (`sweep.rs`).
@@ -103,7 +104,8 @@ impl Collector {
         });
         self.floors.insert(name.clone(), known);
         let mut deleted = 0;
-        if !known.is_clean && self.env.clock.steady_since(known.first_seen) >= self.grace {
+        let grace = manifest.grace_to_wait(self.grace);
+        if !known.is_clean && self.env.clock.steady_since(known.first_seen) >= grace {
             deleted = self.delete_below(name, known.floor).await?;
             self.floors.insert(name.clone(), Floor { is_clean: true, ..known });
         }
@@ -124,6 +126,8 @@ impl Collector {
                 Ok(Change::Write(Manifest {
                     wal_floor: current.wal_indexed.next(),
                     floor_totals: current.indexed,
+                    // From now on it says so itself.
+                    grace_ms: Some(current.grace_to_wait(self.grace).as_millis() as u64),
                     ..current.clone()
                 }))
             }

@@ -64,7 +64,7 @@ pub struct Reading {
     pub serves: bool,
     /// How often to look for new log entries.
     pub poll: Duration,
-    /// The collection grace period.
+    /// The grace period that is relied on where the manifest says none.
     pub grace: Duration,
 }
 

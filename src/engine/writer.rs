@@ -39,7 +39,7 @@ pub struct Limits {
     pub queue_max_bytes: u64,
     /// Bytes of log that may be unindexed.
     pub tail_max_bytes: u64,
-    /// The collection grace period.
+    /// The grace period of new collections, and of those whose manifest says none.
     pub grace: Duration,
 }
 
@@ -356,7 +356,7 @@ impl Sequencer {
                     self.env.clone(),
                     self.view.last().manifest.name.clone(),
                     self.view.clone(),
-                    self.limits.grace,
+                    self.view.last().manifest.grace_to_rely_on(self.limits.grace),
                 )
                 .await?,
             ),

@@ -74,8 +74,8 @@ pub struct Appender {
 }
 
 impl Appender {
-    /// Finds the end of the log, sealed or not. `grace` is the time between the floor's advance and the deletion
-    /// of what is below it; all instances must agree on it.
+    /// Finds the end of the log, sealed or not. The time between the floor's advance and the deletion of what
+    /// is below it stands in the manifest; `grace` is relied on where it does not.
     pub async fn open(
         store: DynStore,
         env: Env,
@@ -150,7 +150,7 @@ impl Appender {
     }
 
     async fn append_once(&mut self, draft: &Draft) -> Result<Tried> {
-        if self.env.clock.since(self.bounds.looked) > self.grace / 4 {
+        if self.env.clock.since(self.bounds.looked) > self.grace() / 4 {
             self.look().await?;
         }
         if self.stale || self.pace.is_contended() {
@@ -220,7 +220,7 @@ impl Appender {
     /// been created after the collection, where nobody reads it. Nothing is left to tell the two
     /// apart, so the outcome is ambiguous: to append again could apply the write twice.
     async fn check_floor(&mut self, seq: Seq) -> Result<()> {
-        if self.env.clock.since(self.bounds.looked) <= self.grace / 2
+        if self.env.clock.since(self.bounds.looked) <= self.grace() / 2
             || self.env.defects.has(Defect::SkipFloorCheck)
         {
             return Ok(());
@@ -235,6 +235,13 @@ impl Appender {
              the log; read the records back before writing them again",
         )
         .ambiguous())
+    }
+
+    fn grace(&self) -> Duration {
+        match self.env.defects.has(Defect::OwnGrace) {
+            true => self.grace,
+            false => self.bounds.grace.unwrap_or(self.grace),
+        }
     }
 
     /// Reads the manifest again and moves to the floor where it has passed our tail.

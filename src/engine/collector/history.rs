@@ -11,8 +11,8 @@
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
 use crate::base::{Env, Result, Timestamp};
-use crate::manifest::Manifest;
-use crate::store::cas::Stamp;
+use crate::manifest::{self, Manifest};
+use crate::store::cas::{Change, Stamp};
 use crate::store::{DynStore, Fetched, Key, get, paths};
 use futures::stream::{self, StreamExt};
 use serde::Deserialize;
@@ -52,6 +52,7 @@ impl Historian {
             return Ok(0);
         }
         self.looked.insert(name.clone(), self.env.clock.mark());
+        let Some(kept_for) = self.agreed(manifest).await? else { return Ok(0) };
         let prefix = paths::manifest_history_all(name);
         let (mut deleted, mut after, mut last_old) = (0, None::<Key>, None::<Key>);
         loop {
@@ -65,7 +66,7 @@ impl Historian {
                 })
                 .collect();
             let page = old.len();
-            old.truncate(self.old(&old).await?);
+            old.truncate(self.old(&old, kept_for).await?);
             let all = old.len() == page;
             for key in last_old.take().into_iter().chain(old).map(Some) {
                 // Each is deleted when the next one is known to be old, too.
@@ -80,11 +81,33 @@ impl Historian {
         }
     }
 
+    /// How long the versions of a collection are kept: for the longest that any instance has asked for. Who
+    /// asks for more than the manifest says has it written there, and deletes nothing (`None`) before the
+    /// next look: so others have the time to do the same.
+    async fn agreed(&self, manifest: &Manifest) -> Result<Option<Duration>> {
+        let own = self.kept_for.as_millis() as u64;
+        match manifest.history_ms {
+            Some(agreed) if agreed >= own => Ok(Some(Duration::from_millis(agreed))),
+            _ => {
+                manifest::update(&self.store, &self.env, &manifest.name, |current| {
+                    Ok(match current {
+                        Some(current) if current.history_ms.is_none_or(|agreed| agreed < own) => {
+                            Change::Write(Manifest { history_ms: Some(own), ..current.clone() })
+                        }
+                        _ => Change::Keep,
+                    })
+                })
+                .await?;
+                Ok(None)
+            }
+        }
+    }
+
     /// How many of some versions, in ascending order, are from before what is kept: all before the first
     /// that is not. Each of them is asked, because times do not ascend where a clock was set back.
-    async fn old(&self, keys: &[Key]) -> Result<usize> {
+    async fn old(&self, keys: &[Key], kept_for: Duration) -> Result<usize> {
         let now = self.env.clock.now_at_most(self.started);
-        let limit = Timestamp(now.0.saturating_sub(self.kept_for.as_millis() as u64));
+        let limit = Timestamp(now.0.saturating_sub(kept_for.as_millis() as u64));
         let times = keys.iter().cloned().map(|key| async move { self.written(&key).await });
         let mut times = stream::iter(times).buffered(READS_MAX).enumerate();
         let mut old = 0;

@@ -31,6 +31,7 @@ impl Sweeper {
     pub(super) async fn sweep(&mut self, manifest: &Manifest) -> Result<u64> {
         let name = &manifest.name;
         let now = self.env.clock.mark();
+        let grace = manifest.grace_to_wait(self.grace);
         let found = unnamed(&self.store, manifest).await?;
         let before = self.seen.remove(name).unwrap_or_default();
         let mut seen = BTreeMap::new();
@@ -39,7 +40,7 @@ impl Sweeper {
             seen.insert(object.key.clone(), since);
         }
         let is_old = |key: &Key| {
-            seen.get(key).is_some_and(|since| self.env.clock.steady_since(*since) >= self.grace)
+            seen.get(key).is_some_and(|since| self.env.clock.steady_since(*since) >= grace)
         };
         let old: Vec<(Key, Ulid)> = found
             .into_iter()

@@ -253,13 +253,16 @@ impl FollowTask {
     }
 
     async fn change_over(&mut self, set: Arc<SegmentSet>) -> Result<()> {
-        if set.manifest().stamp.version <= self.set.manifest().stamp.version {
+        let (taken, shown) = (&set.manifest().stamp, &self.set.manifest().stamp);
+        // An older one is taken up only where it is in force again.
+        let in_force = *taken == self.view.last().manifest.stamp;
+        if taken == shown || (taken.version < shown.version && !in_force) {
             return Ok(());
         }
-        let base = set.base();
+        let (before, base) = (self.set.base(), set.base());
         let below = self.below(&set).await?;
         self.set = set;
-        if base > self.tail.version() {
+        if base > self.tail.version() || base < before {
             self.start_over();
             return Ok(());
         }
@@ -307,7 +310,8 @@ impl FollowTask {
     /// See guarantee 4. Others who use the view may have seen the floor pass while the log was read.
     async fn is_believable(&self) -> Result<bool> {
         let seen = self.view.last();
-        if self.env.clock.since(seen.looked) <= self.reading.grace / 2 {
+        let grace = seen.manifest.grace_to_rely_on(self.reading.grace);
+        if self.env.clock.since(seen.looked) <= grace / 2 {
             return Ok(self.tail.version().next() >= seen.manifest.wal_floor);
         }
         Ok(!self.is_passed().await?)
