@@ -2,13 +2,14 @@
 //! twice, slowly, not at all, or after a person has changed something by hand.
 
 use async_trait::async_trait;
-use brainy::base::clock::VirtualClock;
-use brainy::base::ids::CollectionName;
+use brainy::base::clock::{Clock, VirtualClock};
+use brainy::base::ids::{CollectionName, Seq};
 use brainy::base::settings::{Role, Settings};
 use brainy::base::{Code, Env, Error, Result, Timestamp};
 use brainy::engine::Brainy;
 use brainy::engine::model::*;
-use brainy::manifest;
+use brainy::manifest::{self, Manifest};
+use brainy::store::cas::Change;
 use brainy::store::local::LocalStore;
 use brainy::store::memory::MemoryStore;
 use brainy::store::{
@@ -206,4 +207,163 @@ async fn an_earlier_manifest_that_is_copied_back_in_a_folder_is_gone_on_from() {
         std::fs::copy(from, to).unwrap();
     };
     restore_a_manifest(&store, copy).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_with_other_grace_periods_lose_no_acknowledged_write() {
+    let store: DynStore = Arc::new(MemoryStore::default());
+    let things = name("things");
+    let quick = || Settings { gc_grace_ms: 10_000, ..Settings::default() };
+    let patient = start(&store, Role::Writer, by_hand(), 1).await;
+    let other = start(&store, Role::Hybrid, quick(), 2).await;
+    patient.upsert(&things, vec![record("first", &[1.0, 0.0])]).await.unwrap();
+    let grace = async || manifest::load(&store, &things).await.unwrap().unwrap().value.grace_ms;
+    assert_eq!(grace().await, Some(300_000));
+    for round in 0..20 {
+        for n in 0..5 {
+            let id = format!("{round}-{n}");
+            other.upsert(&things, vec![record(&id, &[1.0, 0.0])]).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(20 + 13 * round)).await;
+        let id = format!("{round}");
+        let written = patient.upsert(&things, vec![record(&id, &[1.0, 0.0])]).await;
+        let there = all(&other, &things).await.contains(&id);
+        assert!(there || written.is_err(), "{id} was acknowledged and is lost");
+    }
+    assert!(other.stats(&things).await.unwrap().wal_floor > Seq(5), "nothing was collected");
+    // The next life of the name keeps it: writers of the one before may rely on it still.
+    other.delete_collection(&things).await.unwrap();
+    other.upsert(&things, vec![record("again", &[1.0, 0.0])]).await.unwrap();
+    assert_eq!(grace().await, Some(300_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_takes_longer_than_a_request_may_is_put_after_all() {
+    let odd = Arc::new(Odd::default());
+    let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_768_473_000_000)));
+    let (env, settings) = (Env::deterministic(1, clock), Settings::default());
+    let store = brainy::store::open::layered(odd.clone(), &settings, &env);
+    let one = Brainy::start(settings, Role::Hybrid, store.clone(), env).await.unwrap();
+    let things = name("things");
+    // Twenty times the limit, which grows with every attempt that ran out of it.
+    for (n, slow_ms) in [40_000, 600_000].into_iter().enumerate() {
+        odd.slow_ms.store(slow_ms, Ordering::SeqCst);
+        let id = format!("{n}");
+        let version = one.upsert(&things, vec![record(&id, &[1.0, 0.0])]).await.unwrap().version;
+        odd.taken();
+        tokio::time::sleep(DAY / 8).await;
+        let indexed = manifest::load(&store, &things).await.unwrap().unwrap().value.wal_indexed;
+        assert!(indexed >= version, "{slow_ms}: indexed up to {indexed}");
+        let puts = odd.taken()["segment"];
+        assert!(puts < 16, "{slow_ms}: {puts} puts");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_that_keeps_failing_backs_off() {
+    let odd = Arc::new(Odd::default());
+    let store: DynStore = odd.clone();
+    let one = start(&store, Role::Hybrid, Settings::default(), 1).await;
+    let things = name("things");
+    one.upsert(&things, vec![record("x", &[1.0, 0.0])]).await.unwrap();
+    odd.refuses.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    odd.taken();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let puts = odd.taken()["segment"];
+    assert!((3..40).contains(&puts), "{puts}");
+    // It is not given up.
+    odd.refuses.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    let indexed = manifest::load(&store, &things).await.unwrap().unwrap().value.wal_indexed;
+    assert_eq!(indexed, Seq(1));
+}
+
+/// A store whose answers to one instance say what time it is.
+#[derive(Debug)]
+struct Dated {
+    inner: DynStore,
+    clock: Arc<VirtualClock>,
+    /// By how much it is later than our clock shows.
+    ahead_ms: AtomicU64,
+    /// Whether answers say it.
+    says: bool,
+}
+
+impl Dated {
+    fn told<T>(&self, answer: T) -> T {
+        if self.says {
+            let ms = self.clock.now().0 + self.ahead_ms.load(Ordering::SeqCst);
+            self.clock.saw_store_time(Timestamp(ms / 1_000 * 1_000));
+        }
+        answer
+    }
+}
+
+#[async_trait]
+impl Store for Dated {
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Fetched> {
+        self.told(self.inner.get(key, options).await)
+    }
+    async fn put(&self, key: &Key, body: Bytes) -> Result<Etag> {
+        self.told(self.inner.put(key, body).await)
+    }
+    async fn put_if(&self, key: &Key, body: Bytes, condition: Precondition) -> PutOutcome {
+        self.told(self.inner.put_if(key, body, condition).await)
+    }
+    async fn delete(&self, key: &Key) -> Result<()> {
+        self.told(self.inner.delete(key).await)
+    }
+    async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
+        self.told(self.inner.list(prefix, after, limit).await)
+    }
+    async fn list_dirs(&self, prefix: &Prefix) -> Result<Vec<String>> {
+        self.told(self.inner.list_dirs(prefix).await)
+    }
+}
+
+/// What a writer says that writes after an hour in which its machine was paused, and so its clocks stood
+/// still, while the log moved on and was collected.
+async fn paused_for_an_hour(says: bool) -> Result<()> {
+    let store: DynStore = Arc::new(MemoryStore::default());
+    let things = name("things");
+    let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_768_473_000_000)));
+    let (inner, ahead_ms) = (store.clone(), AtomicU64::new(0));
+    let dated = Arc::new(Dated { inner, clock: clock.clone(), ahead_ms, says });
+    let env = Env::deterministic(1, clock);
+    let sleeper = Brainy::start(by_hand(), Role::Writer, dated.clone(), env).await.unwrap();
+    sleeper.upsert(&things, vec![record("before", &[1.0, 0.0])]).await.unwrap();
+    // The hour passes for all others: its clocks are the test's, and stand still.
+    let other = start(&store, Role::Hybrid, by_hand(), 2).await;
+    for n in 0..5 {
+        other.upsert(&things, vec![record(&format!("{n}"), &[1.0, 0.0])]).await.unwrap();
+    }
+    other.index(&things).await.unwrap();
+    let env = other.env();
+    let floor = |current: Option<&Manifest>| {
+        let current = current.unwrap();
+        let (wal_floor, floor_totals) = (current.wal_indexed.next(), current.indexed);
+        Ok(Change::Write(Manifest { wal_floor, floor_totals, ..current.clone() }))
+    };
+    let moved = manifest::update(&store, env, &things, floor).await.unwrap().unwrap().value;
+    for seq in 1..moved.wal_floor.0 {
+        store.delete(&paths::wal_entry(&things, Seq(seq))).await.unwrap();
+    }
+    dated.ahead_ms.store(3_600_000, Ordering::SeqCst);
+    let written = sleeper.upsert(&things, vec![record("after", &[1.0, 0.0])]).await;
+    assert!(!all(&other, &things).await.contains(&"after".to_owned()));
+    // Once it has found out, it goes on like any other.
+    if written.is_err() {
+        sleeper.upsert(&things, vec![record("later", &[1.0, 0.0])]).await.unwrap();
+        assert!(all(&other, &things).await.contains(&"later".to_owned()));
+    }
+    written.map(drop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_clocks_stood_still_acknowledges_nothing_that_is_lost() {
+    let error = paused_for_an_hour(true).await.unwrap_err();
+    assert!(error.is_ambiguous(), "{error}");
+    // Without the store's word nobody could know: this is what the other is about.
+    paused_for_an_hour(false).await.unwrap();
 }

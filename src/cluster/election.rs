@@ -7,6 +7,7 @@
 
 use super::lease::Lease;
 use crate::base::Env;
+use crate::base::backoff::Backoff;
 use crate::base::clock::Mark;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -82,6 +83,8 @@ pub(super) struct Election {
     pub polled: Option<Mark>,
     /// Whether it is known to within a step when the leader renewed last.
     pub precise: bool,
+    /// After looks at the lease that failed, while somebody else may lead.
+    pub backoff: Backoff,
 }
 
 impl Election {
@@ -122,10 +125,14 @@ impl Election {
         self.leadership.set(held);
         self.publish();
         let step = self.ttl / 20;
+        if matches!(hold, Ok(Ok(_))) {
+            self.backoff.succeeded();
+        }
         match held {
             // Renewed, or to be tried again at once: the lease goes on.
             Some(_) if matches!(hold, Ok(Ok(_))) => self.ttl / 3,
             Some(_) => step,
+            None if !matches!(hold, Ok(Ok(_))) => self.backoff.failed(&*self.env.rng).max(step),
             None => self.watch_again(before.is_none(), started, polled),
         }
     }

@@ -402,8 +402,7 @@ impl Brainy {
         }
         let spec = self.0.cluster.new_collection(name, example.len())?;
         let Context { store, env, .. } = &self.0.context;
-        let (grace, partitions) =
-            (self.0.context.limits.grace, self.0.cluster.partition_count());
+        let (grace, partitions) = (self.0.context.limits.grace, self.0.cluster.partition_count());
         match catalog::create(store, env, grace, &spec, partitions).await {
             Ok((manifest, _)) => {
                 self.0.collections.forget(name);

@@ -8,15 +8,18 @@
 
 use super::Cluster;
 use crate::base::Result;
+use crate::base::backoff::Backoff;
 use crate::base::settings::Role;
 use crate::cluster::{self, Membership, Standing, Status};
 use crate::engine::context::Context;
 use crate::engine::duty::Station;
 use crate::store::probe::{Effort, probe, require_safe};
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// How long until an order that could not be carried out is tried again.
+/// How long until an order that could not be carried out is tried again: the first time, and at most.
 const RETRY: Duration = Duration::from_secs(10);
+const RETRY_MAX: Duration = Duration::from_secs(300);
 
 /// Carries out what is asked of this instance.
 #[derive(Debug)]
@@ -45,8 +48,9 @@ impl Orders {
         let stop = self.context().env.tasks.stopping().clone();
         let mut orders = self.membership.orders();
         let mut views = self.membership.changed();
-        let mut failed = false;
+        let mut backoff = Backoff::new(RETRY, RETRY_MAX);
         loop {
+            let again = backoff.until();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -64,13 +68,19 @@ impl Orders {
                     self.report().await;
                 }
                 changed = orders.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(RETRY), if failed => {}
+                () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
             }
             let wanted = *orders.borrow_and_update();
             let result = self.carry_out(wanted).await;
-            failed = result.is_err();
+            if result.is_ok() {
+                backoff.succeeded();
+            }
             if let Err(error) = result {
-                tracing::error!(target: "brainy::role", %error, ?wanted, "an order could not be carried out");
+                let again_in_ms = backoff.failed(&*self.context().env.rng).as_millis() as u64;
+                tracing::error!(
+                    target: "brainy::role", %error, ?wanted, again_in_ms,
+                    "an order could not be carried out"
+                );
             }
         }
     }

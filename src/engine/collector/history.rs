@@ -173,7 +173,8 @@ mod tests {
         async fn commit(&self) -> Manifest {
             let now = self.env.clock.now();
             let change = |current: Option<&Manifest>| {
-                let first = || first_manifest(&self.name, now);
+                let history_ms = Some((7 * DAY).as_millis() as u64);
+                let first = || Manifest { history_ms, ..first_manifest(&self.name, now) };
                 Ok(Change::Write(current.cloned().unwrap_or_else(first)))
             };
             manifest::update(&self.store, &self.env, &self.name, change)

@@ -1,6 +1,7 @@
 //! The task that follows the log, takes up newer segments, and tidies the tail.
 
 use super::{Channels, Published, Reading, Sync};
+use crate::base::backoff::{Backoff, Complaint};
 use crate::base::clock::Mark;
 use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
@@ -12,8 +13,12 @@ use crate::log::append::gone;
 use crate::log::read::{Batch, LogReader};
 use crate::store::layers::Usage;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
+
+/// How much later than usual the log is looked at, at most, while looks fail.
+const POLL_MAX: Duration = Duration::from_secs(30);
 
 /// One collection's share of the instance's gauges; taken back when its task ends.
 #[derive(Debug)]
@@ -63,6 +68,11 @@ pub(super) struct FollowTask {
     /// Blocks of the tail that are being made into one.
     tidying: Coming<Tidied>,
     channels: Channels,
+    /// After looks that failed.
+    backoff: Backoff,
+    complaint: Complaint,
+    /// After newer segments that could not be taken up.
+    reload: Backoff,
 }
 
 impl FollowTask {
@@ -76,7 +86,23 @@ impl FollowTask {
     ) -> FollowTask {
         let share = Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 };
         let (loading, tidying) = (None, None);
-        FollowTask { share, log, env, view, reading, tail, set, loading, tidying, channels }
+        let backoff = Backoff::new(reading.poll, POLL_MAX.max(reading.poll));
+        let (reload, complaint) = (backoff, Complaint::default());
+        FollowTask {
+            share,
+            log,
+            env,
+            view,
+            reading,
+            tail,
+            set,
+            loading,
+            tidying,
+            channels,
+            backoff,
+            complaint,
+            reload,
+        }
     }
 
     /// Until the instance stops, nobody has a [`Follower`](super::Follower) any more, or the collection is
@@ -117,8 +143,19 @@ impl FollowTask {
             let asked = Usage::default();
             let result = asked.scope(self.look(renew)).await;
             next_poll = Instant::now() + poll;
-            if let Err(error) = &result {
-                tracing::warn!(%error, "following the log failed");
+            match &result {
+                Ok(()) => {
+                    self.backoff.succeeded();
+                    self.complaint.over();
+                }
+                Err(error) => {
+                    // Who asks for a look gets one all the same.
+                    next_poll += self.backoff.failed(&*self.env.rng);
+                    if let Some(times) = self.complaint.due() {
+                        let name = self.view.name();
+                        tracing::warn!(%error, collection = %name, times, "following the log failed");
+                    }
+                }
             }
             let is_gone = matches!(&result, Err(error) if error.code() == Code::CollectionNotFound);
             if is_gone {
@@ -227,7 +264,10 @@ impl FollowTask {
 
     /// Begins to bring the segments of a newer manifest into memory.
     fn load(&mut self) {
-        if self.loading.is_some() || self.view.last().manifest.same_segments(self.set.manifest()) {
+        if self.loading.is_some()
+            || self.reload.is_waiting()
+            || self.view.last().manifest.same_segments(self.set.manifest())
+        {
             return;
         }
         let (reply, loading) = oneshot::channel();
@@ -247,8 +287,14 @@ impl FollowTask {
             Err(error) => Err(error),
         };
         match result {
-            Ok(()) => self.publish(None),
-            Err(error) => tracing::warn!(%error, "newer segments could not be taken up"),
+            Ok(()) => {
+                self.reload.succeeded();
+                self.publish(None);
+            }
+            Err(error) => {
+                let again_in_ms = self.reload.failed(&*self.env.rng).as_millis() as u64;
+                tracing::warn!(%error, again_in_ms, "newer segments could not be taken up");
+            }
         }
     }
 

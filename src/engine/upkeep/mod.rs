@@ -24,6 +24,7 @@ mod turns;
 pub use by_hand::{compact_all, index_all, reshard};
 pub use turns::Turns;
 
+use crate::base::backoff::Backoff;
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
 use crate::base::metrics::{Metrics, TaskLabels};
@@ -44,6 +45,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// How long a pass waits for the reader of the log to have come as far as this instance has written.
 const READ_WAIT: Duration = Duration::from_secs(30);
+/// How long a collection whose passes keep failing is left alone at most.
+const FAILED_PAUSE_MAX: Duration = Duration::from_secs(600);
 /// How often all collections of the store are looked at, not only those that this instance has open.
 const ALL_EVERY: Duration = Duration::from_secs(60);
 /// Collections that each task works on at a time: a long pass over one keeps no other waiting, unless
@@ -90,6 +93,8 @@ struct Known {
     in_a_row: bool,
     /// When the log was last looked at for its own sake.
     looked: Option<Mark>,
+    /// How long to leave it alone after passes that failed.
+    backoff: Option<Backoff>,
 }
 
 /// Work under way, as the metrics show it until it is dropped.
@@ -247,12 +252,18 @@ impl Worker {
         name: CollectionName,
         mut known: Known,
     ) -> (CollectionName, Option<Known>) {
+        if known.backoff.is_some_and(|backoff| backoff.is_waiting()) {
+            return (name, Some(known));
+        }
         match self.passes(&name, &mut known).await {
-            Ok(()) => {}
+            Ok(()) => known.backoff = None,
             Err(error) if error.code() == Code::CollectionNotFound => return (name, None),
             Err(error) => {
-                let task = self.task.name();
-                tracing::warn!(%error, collection = %name, task, "a pass failed; trying again later");
+                let first = self.context.upkeep.interval;
+                let new = Backoff::new(first, FAILED_PAUSE_MAX.max(first));
+                let wait = known.backoff.get_or_insert(new).failed(&*self.context.env.rng);
+                let (task, again_in_ms) = (self.task.name(), wait.as_millis() as u64);
+                tracing::warn!(%error, collection = %name, task, again_in_ms, "a pass failed");
             }
         }
         (name, Some(known))

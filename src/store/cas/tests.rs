@@ -217,5 +217,5 @@ async fn a_version_that_was_put_back_by_hand_goes_on_behind_the_newest() {
         .filter_map(|object| object.key.as_str().strip_prefix(PREFIX)?.parse().ok())
         .collect();
     let last = load::<Counter>(&*store, &key()).await.unwrap().unwrap().value.stamp.version;
-    assert!(versions.len() > 35 && versions.iter().all(|version| *version < last), "{versions:?}");
+    assert!(versions.len() >= 30 && versions.iter().all(|version| *version < last), "{versions:?}");
 }
