@@ -3,15 +3,14 @@
 use crate::base::ids::{CollectionName, Seq, record_hash};
 use crate::base::{Code, Error, Result};
 use crate::engine::context::Context;
-use crate::engine::follower::{Follower, Reading};
+use crate::engine::follower::{Follower, Reading, Skipped};
 use crate::engine::model::{CollectionInfo, CollectionStats, Consistency};
-use crate::engine::segments::SegmentSet;
+use crate::engine::segments::{RowPlace, SegmentSet, Sought};
 use crate::engine::snapshot::{OpenSnapshot, Snapshot};
 use crate::engine::tail::View;
 use crate::engine::upkeep::Turns;
 use crate::engine::view::ManifestView;
 use crate::engine::writer::Writer;
-use crate::log::append::gone;
 use crate::manifest::{CollectionSettings, Manifest};
 use crate::partition::Partitioner;
 use std::sync::{Arc, OnceLock};
@@ -59,6 +58,17 @@ impl Collection {
         &self.view
     }
 
+    /// Its name.
+    pub fn name(&self) -> &CollectionName {
+        self.view.name()
+    }
+
+    /// Which life of its name it is. All that is done through this value is done to that life, or fails with
+    /// `collection_not_found`.
+    pub fn life(&self) -> u64 {
+        self.view.life()
+    }
+
     /// Whose turn it is to index and to compact.
     pub fn turns(&self) -> &Turns {
         &self.turns
@@ -99,7 +109,7 @@ impl Collection {
         let start = || Follower::start(store.clone(), env.clone(), self.view.clone(), reading());
         let follower = self.follower.get_or_try_init(start).await?;
         if follower.has_ended() {
-            return Err(gone(&self.manifest().name));
+            return Err(follower.ended());
         }
         Ok(follower)
     }
@@ -133,6 +143,11 @@ impl Collection {
     /// How long ago the read path last found nothing newer in the log, where somebody reads.
     pub fn lag(&self) -> Option<Duration> {
         self.follower.get().and_then(Follower::lag)
+    }
+
+    /// Writes of the log that do not fit the collection and are skipped, as far as this instance has read.
+    pub fn skipped(&self) -> Skipped {
+        self.follower.get().map(Follower::skipped).unwrap_or_default()
     }
 
     /// Has the read path look at the log where nobody has read for so long that it no longer does.
@@ -191,13 +206,16 @@ impl Collection {
         loop {
             let Snapshot { tail, set } = self.snapshot(Consistency::Strong, wait_max).await?;
             let shown = set.manifest().stamp.version;
-            match self.context.shelf.places(&set, ids, &self.context.env.compute).await {
+            let sought = ids
+                .iter()
+                .map(|id| Sought { id: id.clone(), limit: tail.dead_until(record_hash(id), id) });
+            let sought: Arc<[Sought]> = sought.collect();
+            match self.context.shelf.places(&set, &sought, &self.context.env.compute).await {
                 Err(error) => self.renew_after(error, shown, &mut last_gone).await?,
                 Ok(places) => {
-                    let is_present = |(id, place): (&String, Option<_>)| {
-                        let hash = record_hash(id);
-                        tail.find(hash, id).is_some()
-                            || (place.is_some() && !tail.shadows(hash, id))
+                    let is_present = |(id, place): (&String, Option<RowPlace>)| {
+                        tail.find(record_hash(id), id).is_some()
+                            || place.is_some_and(|place| !place.within)
                     };
                     let present = ids.iter().zip(places).map(is_present).collect();
                     return Ok((tail.version, present));
@@ -269,6 +287,7 @@ impl Collection {
             wal_floor: manifest.wal_floor,
             partitions: manifest.partitions.clone(),
             deletion_files: manifest.deletions.len(),
+            skipped_writes: self.skipped().chunks,
             cache_bytes,
             cache_segments,
             info,

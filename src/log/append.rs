@@ -2,6 +2,7 @@
 
 use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq, Totals, WriteId};
+use crate::base::settings::GC_GRACE_MS_DEFAULT;
 use crate::base::{Code, Env, Error, Result};
 use crate::log::entry::{Draft, HEADER_BYTES, Header, Part};
 use crate::log::pace::Pace;
@@ -12,6 +13,8 @@ use crate::store::{DynStore, Precondition, paths};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What is relied on, at most, where the manifest does not say: others may be set to it.
+const GRACE_DEFAULT: Duration = Duration::from_millis(GC_GRACE_MS_DEFAULT);
 /// How often a seal may lose a race before the caller hears of it.
 const RACES_MAX: u32 = 1_000;
 
@@ -75,7 +78,7 @@ pub struct Appender {
 
 impl Appender {
     /// Finds the end of the log, sealed or not. The time between the floor's advance and the deletion of what
-    /// is below it stands in the manifest; `grace` is relied on where it does not.
+    /// is below it stands in the manifest; where it does not, `grace` is what this instance is set to.
     pub async fn open(
         store: DynStore,
         env: Env,
@@ -240,7 +243,7 @@ impl Appender {
     fn grace(&self) -> Duration {
         match self.env.defects.has(Defect::OwnGrace) {
             true => self.grace,
-            false => self.bounds.grace.unwrap_or(self.grace),
+            false => self.bounds.grace.unwrap_or(self.grace.min(GRACE_DEFAULT)),
         }
     }
 

@@ -1,13 +1,13 @@
 //! The task that follows the log, takes up newer segments, and tidies the tail.
 
-use super::{Channels, Published, Reading, Sync};
+use super::{Channels, Published, Reading, Skipped, Sync};
 use crate::base::backoff::{Backoff, Complaint};
 use crate::base::clock::Mark;
 use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::segments::SegmentSet;
 use crate::engine::snapshot::Snapshot;
-use crate::engine::tail::{Below, Tail, Tidied};
+use crate::engine::tail::{Below, Misfit, Tail, Tidied};
 use crate::engine::view::ManifestView;
 use crate::log::append::gone;
 use crate::log::read::{Batch, LogReader};
@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// How much later than usual the log is looked at, at most, while looks fail.
 const POLL_MAX: Duration = Duration::from_secs(30);
+/// Writes that were skipped and are named.
+const SKIPPED_NAMED_MAX: usize = 8;
 
 /// One collection's share of the instance's gauges; taken back when its task ends.
 #[derive(Debug)]
@@ -67,6 +69,7 @@ pub(super) struct FollowTask {
     loading: Coming<Arc<SegmentSet>>,
     /// Blocks of the tail that are being made into one.
     tidying: Coming<Tidied>,
+    skipped: Skipped,
     channels: Channels,
     /// After looks that failed.
     backoff: Backoff,
@@ -85,7 +88,7 @@ impl FollowTask {
         channels: Channels,
     ) -> FollowTask {
         let share = Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 };
-        let (loading, tidying) = (None, None);
+        let (loading, tidying, skipped) = (None, None, Skipped::default());
         let backoff = Backoff::new(reading.poll, POLL_MAX.max(reading.poll));
         let (reload, complaint) = (backoff, Complaint::default());
         FollowTask {
@@ -98,6 +101,7 @@ impl FollowTask {
             set,
             loading,
             tidying,
+            skipped,
             channels,
             backoff,
             complaint,
@@ -204,9 +208,12 @@ impl FollowTask {
             let (batches, sealed) = self.of_this_life(batches);
             let count = batches.len() as u64;
             let below = self.below(&self.set).await?;
-            if let Err(error) = self.tail.apply(batches, below, &self.env.compute).await {
-                self.restart().await?;
-                return Err(error);
+            match self.tail.apply(batches, below, &self.env.compute).await {
+                Ok(misfits) => self.skip(misfits),
+                Err(error) => {
+                    self.restart().await?;
+                    return Err(error);
+                }
             }
             while self.tail.is_slow()
                 && let Some(untidy) = self.tail.untidy()
@@ -223,6 +230,22 @@ impl FollowTask {
         self.load();
         self.tidy();
         Ok(())
+    }
+
+    /// Counts and names what was not applied; once, also where the log is read again.
+    fn skip(&mut self, misfits: Vec<Misfit>) {
+        let seen = self.skipped.through;
+        for misfit in misfits.into_iter().filter(|misfit| misfit.seq > seen) {
+            let Misfit { seq, reason } = &misfit;
+            let collection = self.view.name();
+            tracing::error!(%collection, entry = seq.0, reason, "a write in the log is skipped");
+            self.env.metrics.wal_chunks_skipped.inc();
+            self.skipped.through = *seq;
+            self.skipped.chunks += 1;
+            if self.skipped.first.len() < SKIPPED_NAMED_MAX {
+                self.skipped.first.push(misfit);
+            }
+        }
     }
 
     /// Begins to make one of blocks that have become many.
@@ -257,7 +280,8 @@ impl FollowTask {
         self.channels.publish.send_modify(|published| {
             if snapshot.version() >= published.snapshot.version() {
                 let current_as_of = as_of.unwrap_or(published.current_as_of);
-                *published = Published { snapshot, current_as_of };
+                let skipped = self.skipped.clone();
+                *published = Published { snapshot, current_as_of, skipped };
             }
         });
     }
@@ -322,14 +346,13 @@ impl FollowTask {
     /// What is in the segments below the tail; only an instance that serves reads needs to know.
     async fn below(&self, set: &Arc<SegmentSet>) -> Result<Arc<Below>> {
         if !self.reading.serves || set.members().is_empty() {
-            return Ok(Arc::new(|_, _| false));
+            return Ok(Arc::new(|_, _| None));
         }
         let segments = self.reading.shelf.open(set).await?;
         Ok(Arc::new(move |hash, id| {
             let found = segments.find(hash, id);
-            found
-                .inspect_err(|error| tracing::error!(%error, "a segment is damaged"))
-                .is_ok_and(|found| found.is_some())
+            let found = found.inspect_err(|error| tracing::error!(%error, "a segment is damaged"));
+            found.ok().flatten().map(|(resident, row)| resident.segment().written(row))
         }))
     }
 
