@@ -10,9 +10,7 @@ use brainy::filter::index::{FilterIndex, FilterIndexBuilder};
 use brainy::index::{Effort, IndexParams, Metric, Scratch, Search, Threads};
 use brainy::log::chunk::{Chunk, ChunkBuilder, Operation};
 use brainy::log::entry::{Draft, Entry, Part};
-use brainy::manifest::{
-    CollectionSettings, DeletionsMeta, Manifest, Partition, SegmentMeta, State,
-};
+use brainy::manifest::{CollectionSettings, DeletionsMeta, Manifest, Partition, SegmentMeta};
 use brainy::partition::{HashRange, Kind, PrefixRule};
 use brainy::segment::{Deletions, Segment, SegmentBuilder};
 use bytes::Bytes;
@@ -213,10 +211,9 @@ fn manifests_of_versions_2_and_3() {
     manifest.swept_before = Timestamp(1_768_473_000_001);
     let kept = std::fs::read("tests/golden/manifest-v2.json").unwrap();
     assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);
-    // Version 3 has a state between live and deleted, and what instances agree on.
+    // Version 3 says what instances agree on.
     manifest = manifest.agreeing(std::time::Duration::from_secs(60));
     manifest.history_ms = Some(86_400_000);
-    manifest.state = State::Deleting;
     let written = serde_json::to_vec_pretty(&manifest).unwrap();
     let kept = golden("manifest-v3.json", &written);
     assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);

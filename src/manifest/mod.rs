@@ -40,8 +40,6 @@ const GRACE_DEFAULT: Duration = Duration::from_millis(GC_GRACE_MS_DEFAULT);
 pub enum State {
     /// It can be written and read.
     Live,
-    /// Its deletion has begun: nobody finds it any more, but its log may not be sealed yet.
-    Deleting,
     /// It was deleted; the manifest stays to keep its log positions from being used again.
     Deleted,
 }
@@ -112,8 +110,7 @@ impl Document for Manifest {
     const FORMAT_VERSION: u64 = 3;
 
     fn upgrade(&mut self) {
-        // Version 1 had no partitions, version 2 no state between live and deleted, and nothing said which
-        // grace period holds.
+        // Version 1 had no partitions; before version 3 nothing said which grace period holds.
         self.format_version = Self::FORMAT_VERSION;
         if self.partitions.is_empty() {
             self.partitions = partitions::initial(self.settings.partition_count);
