@@ -1,8 +1,8 @@
 //! What goes into the engine and what comes out: plain values, no JSON names, no HTTP.
 
 use crate::base::ids::{CollectionName, Seq};
-use crate::engine::damage::Damage;
 use crate::base::{Error, Timestamp};
+use crate::engine::damage::Damage;
 use crate::filter::Filter;
 use crate::store::Key;
 use bytes::Bytes;

@@ -13,8 +13,8 @@ use crate::log::append::{Appended, Appender, MISSING, Tried};
 use crate::log::entry::{PARTS_MAX, Part};
 use crate::store::{DynStore, paths};
 use bytes::Bytes;
-use serde_json::Value;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub struct Limits {
     pub queue_max_bytes: u64,
     /// Bytes of log that may be unindexed.
     pub tail_max_bytes: u64,
-    /// The collection grace period.
+    /// The grace period of new collections, and of those whose manifest says none.
     pub grace: Duration,
 }
 

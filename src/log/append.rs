@@ -3,6 +3,7 @@
 use crate::base::clock::Mark;
 use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq, Totals, WriteId};
+use crate::base::settings::GC_GRACE_MS_DEFAULT;
 use crate::base::{Code, Env, Error, Result};
 use crate::log::entry::{Draft, HEADER_BYTES, Header, Part};
 use crate::log::pace::Pace;
@@ -19,6 +20,8 @@ pub const MISSING: &str = "it is missing, and the log goes on behind it";
 const CHECK_EVERY: Duration = Duration::from_secs(60);
 /// How often a look at the listing is repeated because it differs from what is read.
 const CHECKS_MAX: u32 = 8;
+/// What is relied on, at most, where the manifest does not say: others may be set to it.
+const GRACE_DEFAULT: Duration = Duration::from_millis(GC_GRACE_MS_DEFAULT);
 /// How often a seal may lose a race before the caller hears of it.
 const RACES_MAX: u32 = 1_000;
 
@@ -96,8 +99,9 @@ enum Gaps {
 
 impl Appender {
     /// Finds the end of the log, sealed or not. Where entries are missing that are not in segments yet, that is
-    /// `log_damaged`: what is appended behind could not be read. `grace` is the time between the floor's advance and the deletion
-    /// of what is below it; all instances must agree on it.
+    /// `log_damaged`: what is appended behind could not be read. The time between the floor's advance and the
+    /// deletion of what is below it stands in the manifest; where it does not, `grace` is what this instance is
+    /// set to.
     pub async fn open(
         store: DynStore,
         env: Env,
@@ -202,7 +206,7 @@ impl Appender {
     }
 
     async fn append_once(&mut self, draft: &Draft, uploaded: Option<Mark>) -> Result<Tried> {
-        if self.env.clock.since(self.bounds.looked) > self.grace / 4 {
+        if self.env.clock.since(self.bounds.looked) > self.grace() / 4 {
             self.look().await?;
         }
         if self.env.clock.since(self.checked) > CHECK_EVERY {
@@ -235,7 +239,7 @@ impl Appender {
 
     /// Whether data objects that were put after `uploaded` may not be named any more.
     fn is_aged(&self, uploaded: Mark) -> bool {
-        self.env.clock.since(uploaded) > self.grace / 2
+        self.env.clock.since(uploaded) > self.grace() / 2
             && !self.env.defects.has(Defect::NameOldBodies)
     }
 
@@ -285,7 +289,7 @@ impl Appender {
     /// been created after the collection, where nobody reads it. Nothing is left to tell the two
     /// apart, so the outcome is ambiguous: to append again could apply the write twice.
     async fn check_floor(&mut self, seq: Seq) -> Result<()> {
-        if self.env.clock.since(self.bounds.looked) <= self.grace / 2
+        if self.env.clock.since(self.bounds.looked) <= self.grace() / 2
             || self.env.defects.has(Defect::SkipFloorCheck)
         {
             return Ok(());
@@ -300,6 +304,13 @@ impl Appender {
              the log; read the records back before writing them again",
         )
         .ambiguous())
+    }
+
+    fn grace(&self) -> Duration {
+        match self.env.defects.has(Defect::OwnGrace) {
+            true => self.grace,
+            false => self.bounds.grace.unwrap_or(self.grace.min(GRACE_DEFAULT)),
+        }
     }
 
     /// Reads the manifest again and moves to the floor where it has passed our tail.

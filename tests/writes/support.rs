@@ -180,8 +180,10 @@ impl BoundsSource for Source {
         Ok(Bounds {
             incarnation: manifest.incarnation,
             floor: manifest.wal_floor,
+            indexed: manifest.wal_indexed,
             base: manifest.floor_totals,
             looked,
+            grace: manifest.grace_ms.map(Duration::from_millis),
         })
     }
 }

@@ -26,6 +26,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 
+/// The grace period of collections whose manifest names none, and the default of `gc_grace_ms`.
+pub const GC_GRACE_MS_DEFAULT: u64 = 300_000;
+
 /// What an instance does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -250,10 +253,11 @@ settings! {
         /// at least 1.
         pub tail_max_bytes: u64 = 1 << 30,
         /// How long a collected log entry stays before it is deleted, in milliseconds; also bounds how
-        /// stale a writer's view of the manifest may be (10,000..=2,592,000,000).
-        pub gc_grace_ms: u64 = 300_000,
+        /// stale a writer's view of the manifest may be (10,000..=2,592,000,000). For new collections: each
+        /// keeps its own in its manifest.
+        pub gc_grace_ms: u64 = GC_GRACE_MS_DEFAULT,
         /// How long earlier versions of a collection's manifest are kept, in milliseconds
-        /// (60,000..=315,360,000,000).
+        /// (60,000..=315,360,000,000); the longest that any instance asks for counts.
         pub manifest_history_ms: u64 = 7 * 24 * 3_600_000,
 
         /// Whether this instance, if it writes, turns the log into segments and merges them.

@@ -193,8 +193,8 @@ pub(super) fn decide<'a>(
         let source = &mut sources[part as usize];
         let Some(found) = source.shown(search, row)? else { continue };
         search.work.spend(units)?;
-        let passes = payloads.of(found.place)?.passes(filter)
-            || defect::is_here(Defect::UnsureRowsPass);
+        let passes =
+            payloads.of(found.place)?.passes(filter) || defect::is_here(Defect::UnsureRowsPass);
         match passes {
             true => source.passed.insert(row),
             false => source.rejected.insert(row),
