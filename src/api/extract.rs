@@ -102,6 +102,13 @@ pub fn broken_body(error: &axum::Error) -> Error {
     let mut reason = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
+        if cause.is::<tower_http::timeout::TimeoutError>() {
+            return Error::new(
+                Code::BodyTimeout,
+                "nothing of the body arrived for body_idle_timeout_ms; send it without such pauses, or in \
+                 several requests",
+            );
+        }
         reason = cause.to_string();
         source = cause.source();
     }

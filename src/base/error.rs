@@ -86,6 +86,8 @@ codes! {
     Overloaded = "overloaded",
     /// The request took longer than this instance allows.
     RequestTimeout = "request_timeout",
+    /// The request's body stood still for too long.
+    BodyTimeout = "body_timeout",
     /// The request's body is larger than this instance takes.
     PayloadTooLarge = "payload_too_large",
     /// The request's body has a content type or encoding that is not supported.

@@ -134,6 +134,12 @@ pub struct Metrics {
     pub http_requests: Family<HttpLabels, Counter>,
     /// Seconds that HTTP requests took.
     pub http_seconds: Histogram,
+    /// Connections of clients.
+    pub http_connections: Gauge,
+    /// Connections that were closed because there were too many.
+    pub http_connections_refused: Counter,
+    /// Log lines that were dropped because nobody took them in time.
+    pub log_lines_dropped: Counter,
     /// Live records over all open collections.
     pub vector_count: Gauge,
     /// Bytes of the tails held in memory.
@@ -194,6 +200,9 @@ impl Default for Metrics {
             search_seconds: seconds(),
             http_requests: Family::default(),
             http_seconds: seconds(),
+            http_connections: Gauge::default(),
+            http_connections_refused: Counter::default(),
+            log_lines_dropped: Counter::default(),
             vector_count: Gauge::default(),
             tail_bytes: Gauge::default(),
             cluster_nodes: Gauge::default(),
@@ -275,11 +284,12 @@ impl Metrics {
     }
 
     /// Every plain gauge with its name and help.
-    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 5] {
+    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 6] {
         [
             ("vector_count", "Live records over all open collections", &self.vector_count),
             ("tail_bytes", "Bytes of the log tails held in memory", &self.tail_bytes),
             ("memory_usage", "Resident memory of the process in bytes", &self.memory_usage),
+            ("http_connections", "Connections of clients", &self.http_connections),
             // A gauge by that name, because people look for it.
             ("cluster_nodes_total", "Instances of the cluster", &self.cluster_nodes),
             (
@@ -291,7 +301,7 @@ impl Metrics {
     }
 
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 23] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 25] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -337,6 +347,16 @@ impl Metrics {
                 &self.heartbeats_overflowed,
             ),
             ("searches", "Searches answered", &self.searches),
+            (
+                "http_connections_refused",
+                "Connections that were closed because there were too many",
+                &self.http_connections_refused,
+            ),
+            (
+                "log_lines_dropped",
+                "Log lines dropped because nobody took them in time",
+                &self.log_lines_dropped,
+            ),
         ]
     }
 
