@@ -10,7 +10,9 @@ use brainy::filter::index::{FilterIndex, FilterIndexBuilder};
 use brainy::index::{Effort, IndexParams, Metric, Scratch, Search, Threads};
 use brainy::log::chunk::{Chunk, ChunkBuilder, Operation};
 use brainy::log::entry::{Draft, Entry, Part};
-use brainy::manifest::{CollectionSettings, DeletionsMeta, Manifest, Partition, SegmentMeta};
+use brainy::manifest::{
+    CollectionSettings, DeletionsMeta, Manifest, Partition, SegmentMeta, State,
+};
 use brainy::partition::{HashRange, Kind, PrefixRule};
 use brainy::segment::{Deletions, Segment, SegmentBuilder};
 use bytes::Bytes;
@@ -47,10 +49,27 @@ fn chunks_of_version_1() {
         let Operation::Upsert { id, vector, metadata, text } = operations[0] else { panic!() };
         assert_eq!((id, metadata, text), ("first", "{\"n\":1}", Some("text")));
         assert_eq!(vector.to_vec(), vectors[0]);
-        assert_eq!(operations[1], Operation::Delete { id: "gone" });
+        assert_eq!(operations[1], Operation::Delete { id: "gone", limit: None });
         let Operation::Upsert { id, vector, text: None, .. } = operations[2] else { panic!() };
         assert_eq!((id, vector.to_vec()), ("zweites ö", vectors[1].to_vec()));
     }
+}
+
+/// Only what has a limit is written in it: builds that do not know limits read all else.
+#[test]
+fn chunks_of_version_2() {
+    let mut builder = ChunkBuilder::new(2);
+    builder.upsert("first", &[0.1, -2.5], "{\"n\":1}", Some("text"));
+    builder.delete_until("seen at 41", Seq(41));
+    builder.delete("gone");
+    builder.delete_until("zweites ö", Seq(1 << 40));
+    let chunk = Chunk::open(golden("chunk-v2.bin", &builder.finish().unwrap())).unwrap();
+    let operations: Vec<_> = chunk.iter().collect();
+    assert_eq!(operations[0].id(), "first");
+    assert_eq!(operations[1], Operation::Delete { id: "seen at 41", limit: Some(Seq(41)) });
+    assert_eq!(operations[2], Operation::Delete { id: "gone", limit: None });
+    let last = Operation::Delete { id: "zweites ö", limit: Some(Seq(1 << 40)) };
+    assert_eq!(operations[3], last);
 }
 
 #[test]
@@ -175,7 +194,7 @@ fn manifests_of_version_1() {
 }
 
 #[test]
-fn manifests_of_version_2() {
+fn manifests_of_versions_2_and_3() {
     let name = CollectionName::new("golden").unwrap();
     let rules = vec![PrefixRule { prefix: "eu-".to_owned(), group: "europe".to_owned() }];
     let mut manifest = golden_manifest(&name);
@@ -192,7 +211,11 @@ fn manifests_of_version_2() {
     manifest.deletions.push(DeletionsMeta { id: Ulid(2 << 80), rows: 3, bytes: 64 });
     manifest.wal_indexed = Seq(9);
     manifest.swept_before = Timestamp(1_768_473_000_001);
+    let kept = std::fs::read("tests/golden/manifest-v2.json").unwrap();
+    assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);
+    // Version 3 has a state between live and deleted.
+    manifest.state = State::Deleting;
     let written = serde_json::to_vec_pretty(&manifest).unwrap();
-    let kept = golden("manifest-v2.json", &written);
+    let kept = golden("manifest-v3.json", &written);
     assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);
 }

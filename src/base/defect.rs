@@ -18,6 +18,16 @@ pub enum Defect {
     DropDeletions,
     /// Commits an indexing pass although another one has committed the same range of the log.
     SameRange,
+    /// Appends a write to whatever its collection's name means by then, not to what it was checked for.
+    WriteToNextLife,
+    /// Makes a collection that was deleted again with other settings than it had.
+    ForgetSettings,
+    /// Calls a collection deleted before its log is sealed.
+    DeleteWithoutSeal,
+    /// Deletes what a filter matched, whatever was written to it since.
+    DeleteWithoutLimit,
+    /// Kills, when the log is indexed, every older row of a deleted id, also those that the delete spares.
+    IndexWithoutLimit,
 }
 
 impl Defect {
@@ -29,6 +39,11 @@ impl Defect {
         (Defect::CommitBeforePut, "commit-before-put"),
         (Defect::DropDeletions, "drop-deletions"),
         (Defect::SameRange, "same-range"),
+        (Defect::WriteToNextLife, "write-to-next-life"),
+        (Defect::ForgetSettings, "forget-settings"),
+        (Defect::DeleteWithoutSeal, "delete-without-seal"),
+        (Defect::DeleteWithoutLimit, "delete-without-limit"),
+        (Defect::IndexWithoutLimit, "index-without-limit"),
     ];
 }
 

@@ -1,14 +1,17 @@
 //! Which collections are there? Creating, listing and deleting them, all through their manifests.
 
+use crate::base::defect::Defect;
 use crate::base::ids::CollectionName;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::model::{CollectionSpec, DIMENSIONS_MAX};
-use crate::engine::view::ManifestView;
+use crate::engine::view::bounds_of;
 use crate::log::append::{Appended, Appender, gone};
+use crate::log::{Bounds, BoundsSource};
 use crate::manifest::{self, CollectionSettings, Manifest, State};
 use crate::partition::Kind;
 use crate::store::cas::Change;
 use crate::store::{DynStore, paths};
+use async_trait::async_trait;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +20,9 @@ use std::time::Duration;
 pub const PARTITIONS_MAX: u32 = 4_096;
 /// Longest description, in bytes.
 pub const DESCRIPTION_BYTES_MAX: usize = 4_096;
+
+/// How often others may create and delete a name before it is given up.
+const ATTEMPTS_MAX: u32 = 8;
 
 /// Checks what a client says against the documented ranges.
 pub fn check_spec(spec: &CollectionSpec) -> Result<()> {
@@ -32,41 +38,130 @@ pub fn check_spec(spec: &CollectionSpec) -> Result<()> {
     Err(Error::invalid(fault))
 }
 
-/// Creates a collection, with `partitions` where `spec` does not say how many; `false` where it was there
-/// with the same settings.
-pub async fn create(
-    store: &DynStore,
-    env: &Env,
-    spec: &CollectionSpec,
-    partitions: Option<u32>,
-) -> Result<(Manifest, bool)> {
+/// The settings of a collection as `spec` says, with `partitions` where it does not say how many.
+pub fn settings_of(spec: &CollectionSpec, partitions: Option<u32>) -> Result<CollectionSettings> {
     check_spec(spec)?;
-    let settings = CollectionSettings {
+    Ok(CollectionSettings {
         dimensions: spec.dimensions,
         metric: spec.metric,
         partition_count: spec.partition_count.or(partitions).unwrap_or(1),
         partitioner: spec.partitioner.clone().unwrap_or_default(),
         description: spec.description.clone(),
-    };
-    let mut created = false;
-    let loaded = manifest::update(store, env, &spec.name, |current| {
-        created = !current.is_some_and(Manifest::is_live);
-        match current {
-            Some(current) if current.is_live() => {
-                check_same(spec, &current.settings)?;
-                Ok(Change::Keep)
+    })
+}
+
+/// Creates a collection, with `partitions` where `spec` does not say how many; `false` where it was there
+/// with the same settings. A deletion that was cut off is finished first.
+pub async fn create(
+    store: &DynStore,
+    env: &Env,
+    grace: Duration,
+    spec: &CollectionSpec,
+    partitions: Option<u32>,
+) -> Result<(Manifest, bool)> {
+    let settings = settings_of(spec, partitions)?;
+    for _ in 0..ATTEMPTS_MAX {
+        finish_deletion(store, env, grace, &spec.name).await?;
+        let mut created = false;
+        let loaded = manifest::update(store, env, &spec.name, |current| {
+            created = current.is_none_or(|current| current.state == State::Deleted);
+            match current {
+                Some(current) if current.is_live() => {
+                    check_same(spec, &current.settings)?;
+                    Ok(Change::Keep)
+                }
+                earlier if created => Ok(Change::Write(Manifest::create(
+                    &spec.name,
+                    settings.clone(),
+                    env.clock.now(),
+                    earlier,
+                ))),
+                _ => Ok(Change::Keep),
             }
-            earlier => Ok(Change::Write(Manifest::create(
-                &spec.name,
+        })
+        .await?;
+        // Otherwise somebody deletes it at this moment.
+        if let Some(manifest) = loaded.map(|loaded| loaded.value).filter(Manifest::is_live) {
+            return Ok((manifest, created));
+        }
+    }
+    Err(contended(&spec.name))
+}
+
+/// A life of a name that a write may begin.
+#[derive(Debug, Clone)]
+pub struct NextLife {
+    name: CollectionName,
+    settings: CollectionSettings,
+    /// The life before it; 0 where there was none.
+    after: u64,
+}
+
+impl NextLife {
+    /// The collection's name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    /// Whether there never was a collection of this name.
+    pub fn is_first(&self) -> bool {
+        self.after == 0
+    }
+
+    /// What the collection is to be like.
+    pub fn settings(&self) -> &CollectionSettings {
+        &self.settings
+    }
+}
+
+/// The next life of a name that is not in use, once a deletion that was cut off is finished: with the
+/// settings of the life before it, or what `wanted` says of one that never was there. `None` where the name
+/// is in use.
+pub async fn next_life(
+    store: &DynStore,
+    env: &Env,
+    grace: Duration,
+    name: &CollectionName,
+    wanted: impl FnOnce() -> Result<CollectionSettings>,
+) -> Result<Option<NextLife>> {
+    finish_deletion(store, env, grace, name).await?;
+    let loaded = manifest::load(store, name).await?;
+    let (settings, after) = match loaded.map(|loaded| loaded.value) {
+        Some(manifest) if manifest.state != State::Deleted => return Ok(None),
+        Some(earlier) if !env.defects.has(Defect::ForgetSettings) => {
+            (earlier.settings, earlier.incarnation)
+        }
+        earlier => (wanted()?, earlier.map_or(0, |earlier| earlier.incarnation)),
+    };
+    Ok(Some(NextLife { name: name.clone(), settings, after }))
+}
+
+/// Begins a life; `None` where somebody else has begun one, whatever became of it.
+pub async fn begin(store: &DynStore, env: &Env, life: &NextLife) -> Result<Option<u64>> {
+    let mut begun = false;
+    let NextLife { name, settings, after } = life;
+    manifest::update(store, env, name, |current| {
+        let before = current.map_or(0, |current| current.incarnation);
+        begun = before == *after && current.is_none_or(|current| current.state == State::Deleted);
+        match begun {
+            true => Ok(Change::Write(Manifest::create(
+                name,
                 settings.clone(),
                 env.clock.now(),
-                earlier,
+                current,
             ))),
+            false => Ok(Change::Keep),
         }
     })
     .await?;
-    let manifest = loaded.map(|loaded| loaded.value).filter(Manifest::is_live);
-    manifest.map(|manifest| (manifest, created)).ok_or_else(|| gone(&spec.name))
+    Ok(begun.then_some(after + 1))
+}
+
+/// The error of whoever is always too late.
+pub fn contended(name: &CollectionName) -> Error {
+    let message =
+        format!("collection {name} is created and deleted by others all the time; try again");
+    Error::new(Code::Overloaded, message).retry_after_ms(1_000)
 }
 
 /// The same name with other settings is a conflict; a description is no reason for one.
@@ -109,53 +204,131 @@ fn check_same(spec: &CollectionSpec, existing: &CollectionSettings) -> Result<()
 
 /// Deletes a collection, or finishes a deletion that was cut off. Every write that was
 /// acknowledged before is part of what is deleted; every later one is refused.
+///
+/// 1. The manifest says `deleting`: from then on nobody who looks finds the name.
+/// 2. The log is sealed: whoever has not looked since cannot append behind that.
+/// 3. The manifest says `deleted` and where the log ends, and the name may be used again.
+///
+/// A failure after the first step leaves a deletion that the next one who comes to the name finishes: a
+/// delete, whoever creates it, or the collector.
 pub async fn delete(
     store: &DynStore,
     env: &Env,
-    name: &CollectionName,
     grace: Duration,
+    name: &CollectionName,
 ) -> Result<()> {
-    let mut appender = open_appender(store, env, name, grace).await?;
-    let seal = appender.seal().await?;
-    mark_deleted(store, env, name, appender.incarnation(), seal).await
+    let mut life = None;
+    manifest::update(store, env, name, |current| {
+        life = current
+            .filter(|current| current.state != State::Deleted)
+            .map(|current| current.incarnation);
+        Ok(match current {
+            Some(current) if current.is_live() => {
+                Change::Write(Manifest { state: State::Deleting, ..current.clone() })
+            }
+            _ => Change::Keep,
+        })
+    })
+    .await?;
+    let life = life.ok_or_else(|| gone(name))?;
+    finish(store, env, grace, name, life).await.map_err(|error| {
+        let hint =
+            "the deletion has begun and will be finished; delete again to have it finished now";
+        error.context(hint).ambiguous()
+    })
 }
 
-/// Finishes a deletion that was cut off after the seal; otherwise does nothing.
+/// Finishes a deletion that was cut off; otherwise does nothing. Earlier builds sealed the log first, so a
+/// collection whose manifest says that it is live may be one, too.
 pub async fn finish_deletion(
     store: &DynStore,
     env: &Env,
-    name: &CollectionName,
     grace: Duration,
+    name: &CollectionName,
 ) -> Result<()> {
-    match open_appender(store, env, name, grace).await {
-        Ok(appender) => match appender.sealed() {
-            Some(seal) => mark_deleted(store, env, name, appender.incarnation(), seal).await,
-            None => Ok(()),
+    let Some(manifest) = manifest::load(store, name).await?.map(|loaded| loaded.value) else {
+        return Ok(());
+    };
+    let life = manifest.incarnation;
+    match manifest.state {
+        State::Deleted => Ok(()),
+        State::Deleting => finish(store, env, grace, name, life).await,
+        State::Live => match open_appender(store, env, grace, name, life).await {
+            Ok(appender) => match appender.sealed() {
+                Some(seal) => mark_deleted(store, env, name, life, seal).await,
+                None => Ok(()),
+            },
+            Err(error) if error.code() == Code::CollectionNotFound => Ok(()),
+            Err(error) => Err(error),
         },
-        Err(error) if error.code() == Code::CollectionNotFound => Ok(()),
+    }
+}
+
+/// Seals the log of a life and marks it as deleted.
+async fn finish(
+    store: &DynStore,
+    env: &Env,
+    grace: Duration,
+    name: &CollectionName,
+    life: u64,
+) -> Result<()> {
+    let sealed = async {
+        let mut appender = open_appender(store, env, grace, name, life).await?;
+        match env.defects.has(Defect::DeleteWithoutSeal) {
+            true => Ok(appender.tail()),
+            false => appender.seal().await,
+        }
+    };
+    match sealed.await {
+        Ok(seal) => mark_deleted(store, env, name, life, seal).await,
+        // Somebody else has finished it.
+        Err(error) if error.code() == Code::CollectionNotFound && !error.is_ambiguous() => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// A life that is about to end: to its log it is there until its manifest says that it was deleted.
+#[derive(Debug)]
+struct Ending {
+    store: DynStore,
+    env: Env,
+    name: CollectionName,
+    life: u64,
+}
+
+#[async_trait]
+impl BoundsSource for Ending {
+    async fn look(&self) -> Result<Bounds> {
+        let looked = self.env.clock.mark();
+        let loaded = manifest::load(&self.store, &self.name).await?.map(|loaded| loaded.value);
+        let of_this_life = |manifest: &Manifest| {
+            manifest.incarnation == self.life && manifest.state != State::Deleted
+        };
+        let manifest = loaded.filter(of_this_life).ok_or_else(|| gone(&self.name))?;
+        Ok(bounds_of(&manifest, looked))
     }
 }
 
 async fn open_appender(
     store: &DynStore,
     env: &Env,
-    name: &CollectionName,
     grace: Duration,
+    name: &CollectionName,
+    life: u64,
 ) -> Result<Appender> {
-    let view = ManifestView::open(store.clone(), env.clone(), name.clone()).await?;
-    Appender::open(store.clone(), env.clone(), name.clone(), Arc::new(view), grace).await
+    let ending = Ending { store: store.clone(), env: env.clone(), name: name.clone(), life };
+    Appender::open(store.clone(), env.clone(), name.clone(), Arc::new(ending), grace).await
 }
 
 async fn mark_deleted(
     store: &DynStore,
     env: &Env,
     name: &CollectionName,
-    incarnation: u64,
+    life: u64,
     seal: Appended,
 ) -> Result<()> {
     manifest::update(store, env, name, |current| match current {
-        Some(current) if current.is_live() && current.incarnation == incarnation => {
+        Some(current) if current.state != State::Deleted && current.incarnation == life => {
             Ok(Change::Write(Manifest {
                 state: State::Deleted,
                 wal_floor: seal.seq.next(),

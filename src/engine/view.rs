@@ -49,6 +49,11 @@ impl ManifestView {
         self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// The collection's name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
     /// Which life of the collection's name this is a view of.
     pub fn life(&self) -> u64 {
         self.life
@@ -91,11 +96,16 @@ impl ManifestView {
 impl BoundsSource for ManifestView {
     async fn look(&self) -> Result<Bounds> {
         let seen = self.look_now().await?;
-        Ok(Bounds {
-            incarnation: seen.manifest.incarnation,
-            floor: seen.manifest.wal_floor,
-            base: seen.manifest.floor_totals,
-            looked: seen.looked,
-        })
+        Ok(bounds_of(&seen.manifest, seen.looked))
+    }
+}
+
+/// What a manifest says of its log.
+pub fn bounds_of(manifest: &Manifest, looked: Mark) -> Bounds {
+    Bounds {
+        incarnation: manifest.incarnation,
+        floor: manifest.wal_floor,
+        base: manifest.floor_totals,
+        looked,
     }
 }
