@@ -4,14 +4,12 @@ use crate::base::defect::Defect;
 use crate::base::ids::CollectionName;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::model::{CollectionSpec, DIMENSIONS_MAX};
-use crate::engine::view::bounds_of;
+use crate::engine::view::ManifestView;
 use crate::log::append::{Appended, Appender, gone};
-use crate::log::{Bounds, BoundsSource};
 use crate::manifest::{self, CollectionSettings, Manifest, State};
 use crate::partition::Kind;
 use crate::store::cas::Change;
 use crate::store::{DynStore, paths};
-use async_trait::async_trait;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +18,6 @@ use std::time::Duration;
 pub const PARTITIONS_MAX: u32 = 4_096;
 /// Longest description, in bytes.
 pub const DESCRIPTION_BYTES_MAX: usize = 4_096;
-
-/// How often others may create and delete a name before it is given up.
-const ATTEMPTS_MAX: u32 = 8;
 
 /// Checks what a client says against the documented ranges.
 pub fn check_spec(spec: &CollectionSpec) -> Result<()> {
@@ -60,32 +55,26 @@ pub async fn create(
     partitions: Option<u32>,
 ) -> Result<(Manifest, bool)> {
     let settings = settings_of(spec, partitions)?;
-    for _ in 0..ATTEMPTS_MAX {
-        finish_deletion(store, env, grace, &spec.name).await?;
-        let mut created = false;
-        let loaded = manifest::update(store, env, &spec.name, |current| {
-            created = current.is_none_or(|current| current.state == State::Deleted);
-            match current {
-                Some(current) if current.is_live() => {
-                    check_same(spec, &current.settings)?;
-                    Ok(Change::Keep)
-                }
-                earlier if created => Ok(Change::Write(Manifest::create(
-                    &spec.name,
-                    settings.clone(),
-                    env.clock.now(),
-                    earlier,
-                ))),
-                _ => Ok(Change::Keep),
+    finish_deletion(store, env, grace, &spec.name).await?;
+    let mut created = false;
+    let loaded = manifest::update(store, env, &spec.name, |current| {
+        created = !current.is_some_and(Manifest::is_live);
+        match current {
+            Some(current) if current.is_live() => {
+                check_same(spec, &current.settings)?;
+                Ok(Change::Keep)
             }
-        })
-        .await?;
-        // Otherwise somebody deletes it at this moment.
-        if let Some(manifest) = loaded.map(|loaded| loaded.value).filter(Manifest::is_live) {
-            return Ok((manifest, created));
+            earlier => Ok(Change::Write(Manifest::create(
+                &spec.name,
+                settings.clone(),
+                env.clock.now(),
+                earlier,
+            ))),
         }
-    }
-    Err(contended(&spec.name))
+    })
+    .await?;
+    let manifest = loaded.map(|loaded| loaded.value).filter(Manifest::is_live);
+    manifest.map(|manifest| (manifest, created)).ok_or_else(|| contended(&spec.name))
 }
 
 /// A life of a name that a write may begin.
@@ -127,7 +116,7 @@ pub async fn next_life(
     finish_deletion(store, env, grace, name).await?;
     let loaded = manifest::load(store, name).await?;
     let (settings, after) = match loaded.map(|loaded| loaded.value) {
-        Some(manifest) if manifest.state != State::Deleted => return Ok(None),
+        Some(manifest) if manifest.is_live() => return Ok(None),
         Some(earlier) if !env.defects.has(Defect::ForgetSettings) => {
             (earlier.settings, earlier.incarnation)
         }
@@ -142,7 +131,7 @@ pub async fn begin(store: &DynStore, env: &Env, life: &NextLife) -> Result<Optio
     let NextLife { name, settings, after } = life;
     manifest::update(store, env, name, |current| {
         let before = current.map_or(0, |current| current.incarnation);
-        begun = before == *after && current.is_none_or(|current| current.state == State::Deleted);
+        begun = before == *after && !current.is_some_and(Manifest::is_live);
         match begun {
             true => Ok(Change::Write(Manifest::create(
                 name,
@@ -205,107 +194,47 @@ fn check_same(spec: &CollectionSpec, existing: &CollectionSettings) -> Result<()
 /// Deletes a collection, or finishes a deletion that was cut off. Every write that was
 /// acknowledged before is part of what is deleted; every later one is refused.
 ///
-/// 1. The manifest says `deleting`: from then on nobody who looks finds the name.
-/// 2. The log is sealed: whoever has not looked since cannot append behind that.
-/// 3. The manifest says `deleted` and where the log ends, and the name may be used again.
+/// 1. The log is sealed. That is the moment of the deletion: a failure before it has changed nothing, and
+///    after it nobody reads or writes this life any more, whatever its manifest says.
+/// 2. The manifest says `deleted` and where the log ends, and the name may be used again.
 ///
-/// A failure after the first step leaves a deletion that the next one who comes to the name finishes: a
-/// delete, whoever creates it, or the collector.
+/// What is left of a deletion that fails between the two is finished by the next one who comes to the name:
+/// a delete, a write, whoever creates it, or the task that indexes. There is no mark of the intent before
+/// the seal: whoever finished a deletion of which it was not known whether it had begun would take with it what was
+/// acknowledged in between.
 pub async fn delete(
     store: &DynStore,
     env: &Env,
     grace: Duration,
     name: &CollectionName,
 ) -> Result<()> {
-    let mut life = None;
-    manifest::update(store, env, name, |current| {
-        life = current
-            .filter(|current| current.state != State::Deleted)
-            .map(|current| current.incarnation);
-        Ok(match current {
-            Some(current) if current.is_live() => {
-                Change::Write(Manifest { state: State::Deleting, ..current.clone() })
-            }
-            _ => Change::Keep,
-        })
-    })
-    .await?;
-    let life = life.ok_or_else(|| gone(name))?;
-    finish(store, env, grace, name, life).await.map_err(|error| {
+    let mut appender = open_appender(store, env, grace, name).await?;
+    let seal = match env.defects.has(Defect::DeleteWithoutSeal) {
+        true => appender.tail(),
+        false => appender.seal().await?,
+    };
+    let marked = mark_deleted(store, env, name, appender.incarnation(), seal).await;
+    marked.map_err(|error| {
         let hint =
-            "the deletion has begun and will be finished; delete again to have it finished now";
+            "nobody finds the collection any more, but its name is not free yet; delete it again";
         error.context(hint).ambiguous()
     })
 }
 
-/// Finishes a deletion that was cut off; otherwise does nothing. Earlier builds sealed the log first, so a
-/// collection whose manifest says that it is live may be one, too.
+/// Finishes a deletion that was cut off after the seal; otherwise does nothing.
 pub async fn finish_deletion(
     store: &DynStore,
     env: &Env,
     grace: Duration,
     name: &CollectionName,
 ) -> Result<()> {
-    let Some(manifest) = manifest::load(store, name).await?.map(|loaded| loaded.value) else {
-        return Ok(());
-    };
-    let life = manifest.incarnation;
-    match manifest.state {
-        State::Deleted => Ok(()),
-        State::Deleting => finish(store, env, grace, name, life).await,
-        State::Live => match open_appender(store, env, grace, name, life).await {
-            Ok(appender) => match appender.sealed() {
-                Some(seal) => mark_deleted(store, env, name, life, seal).await,
-                None => Ok(()),
-            },
-            Err(error) if error.code() == Code::CollectionNotFound => Ok(()),
-            Err(error) => Err(error),
+    match open_appender(store, env, grace, name).await {
+        Ok(appender) => match appender.sealed() {
+            Some(seal) => mark_deleted(store, env, name, appender.incarnation(), seal).await,
+            None => Ok(()),
         },
-    }
-}
-
-/// Seals the log of a life and marks it as deleted.
-async fn finish(
-    store: &DynStore,
-    env: &Env,
-    grace: Duration,
-    name: &CollectionName,
-    life: u64,
-) -> Result<()> {
-    let sealed = async {
-        let mut appender = open_appender(store, env, grace, name, life).await?;
-        match env.defects.has(Defect::DeleteWithoutSeal) {
-            true => Ok(appender.tail()),
-            false => appender.seal().await,
-        }
-    };
-    match sealed.await {
-        Ok(seal) => mark_deleted(store, env, name, life, seal).await,
-        // Somebody else has finished it.
-        Err(error) if error.code() == Code::CollectionNotFound && !error.is_ambiguous() => Ok(()),
+        Err(error) if error.code() == Code::CollectionNotFound => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-/// A life that is about to end: to its log it is there until its manifest says that it was deleted.
-#[derive(Debug)]
-struct Ending {
-    store: DynStore,
-    env: Env,
-    name: CollectionName,
-    life: u64,
-}
-
-#[async_trait]
-impl BoundsSource for Ending {
-    async fn look(&self) -> Result<Bounds> {
-        let looked = self.env.clock.mark();
-        let loaded = manifest::load(&self.store, &self.name).await?.map(|loaded| loaded.value);
-        let of_this_life = |manifest: &Manifest| {
-            manifest.incarnation == self.life && manifest.state != State::Deleted
-        };
-        let manifest = loaded.filter(of_this_life).ok_or_else(|| gone(&self.name))?;
-        Ok(bounds_of(&manifest, looked))
     }
 }
 
@@ -314,10 +243,9 @@ async fn open_appender(
     env: &Env,
     grace: Duration,
     name: &CollectionName,
-    life: u64,
 ) -> Result<Appender> {
-    let ending = Ending { store: store.clone(), env: env.clone(), name: name.clone(), life };
-    Appender::open(store.clone(), env.clone(), name.clone(), Arc::new(ending), grace).await
+    let view = ManifestView::open(store.clone(), env.clone(), name.clone()).await?;
+    Appender::open(store.clone(), env.clone(), name.clone(), Arc::new(view), grace).await
 }
 
 async fn mark_deleted(
@@ -328,7 +256,7 @@ async fn mark_deleted(
     seal: Appended,
 ) -> Result<()> {
     manifest::update(store, env, name, |current| match current {
-        Some(current) if current.state != State::Deleted && current.incarnation == life => {
+        Some(current) if current.is_live() && current.incarnation == life => {
             Ok(Change::Write(Manifest {
                 state: State::Deleted,
                 wal_floor: seal.seq.next(),

@@ -25,14 +25,21 @@ impl Collections {
         self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Those that are open. What has ended is let go of: nobody waits for it, and it lags behind nobody.
+    fn living(&self) -> MutexGuard<'_, BTreeMap<CollectionName, Arc<Collection>>> {
+        let mut open = self.lock();
+        open.retain(|_, collection| !collection.has_ended());
+        open
+    }
+
     /// The names of those that are open, in order.
     pub fn names(&self) -> Vec<CollectionName> {
-        self.lock().keys().cloned().collect()
+        self.living().keys().cloned().collect()
     }
 
     /// Those that are open, in the order of their names.
     pub fn all(&self) -> Vec<Arc<Collection>> {
-        self.lock().values().cloned().collect()
+        self.living().values().cloned().collect()
     }
 
     /// Lets go of all; the next use opens each anew. Only for an instance that has not answered reads.

@@ -18,11 +18,10 @@ pub use sweep::unnamed;
 use crate::base::clock::Mark;
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Env, Result};
-use crate::engine::catalog;
 use crate::engine::context::Context;
 use crate::engine::duty::Duty;
 use crate::log::entry::{Entry, Part};
-use crate::manifest::{self, Manifest, State};
+use crate::manifest::{self, Manifest};
 use crate::store::cas::Change;
 use crate::store::{DynStore, Fetched, Key, get, paths};
 use std::collections::HashMap;
@@ -96,9 +95,6 @@ impl Collector {
             return Ok(0);
         };
         let manifest = loaded.value;
-        if manifest.state == State::Deleting {
-            catalog::finish_deletion(&self.store, &self.env, self.grace, name).await?;
-        }
         let known = self.floors.get(name).copied();
         let known = known.filter(|known| known.floor == manifest.wal_floor).unwrap_or(Floor {
             floor: manifest.wal_floor,

@@ -94,6 +94,17 @@ pub struct CollectionStats {
     pub cache_segments: u64,
 }
 
+/// What was done to a collection's segments by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reworked {
+    /// Partitions that were written anew, or split.
+    pub rewritten: u64,
+    /// Segments that there are now.
+    pub segments: u64,
+    /// Partitions that there are now.
+    pub partitions: u64,
+}
+
 /// An object that no manifest names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnnamedObject {

@@ -96,16 +96,11 @@ impl ManifestView {
 impl BoundsSource for ManifestView {
     async fn look(&self) -> Result<Bounds> {
         let seen = self.look_now().await?;
-        Ok(bounds_of(&seen.manifest, seen.looked))
-    }
-}
-
-/// What a manifest says of its log.
-pub fn bounds_of(manifest: &Manifest, looked: Mark) -> Bounds {
-    Bounds {
-        incarnation: manifest.incarnation,
-        floor: manifest.wal_floor,
-        base: manifest.floor_totals,
-        looked,
+        Ok(Bounds {
+            incarnation: seen.manifest.incarnation,
+            floor: seen.manifest.wal_floor,
+            base: seen.manifest.floor_totals,
+            looked: seen.looked,
+        })
     }
 }

@@ -30,8 +30,6 @@ use serde::{Deserialize, Serialize};
 pub enum State {
     /// It can be written and read.
     Live,
-    /// Its deletion has begun: nobody finds it any more, but its log may not be sealed yet.
-    Deleting,
     /// It was deleted; the manifest stays to keep its log positions from being used again.
     Deleted,
 }
@@ -92,10 +90,10 @@ pub struct Manifest {
 }
 
 impl Document for Manifest {
-    const FORMAT_VERSION: u64 = 3;
+    const FORMAT_VERSION: u64 = 2;
 
     fn upgrade(&mut self) {
-        // Version 1 had no partitions, version 2 no state between live and deleted.
+        // Version 1 had no partitions.
         self.format_version = Self::FORMAT_VERSION;
         if self.partitions.is_empty() {
             self.partitions = partitions::initial(self.settings.partition_count);

@@ -67,6 +67,8 @@ async fn a_collection_that_was_made_again_elsewhere_is_found_and_written_at_once
         }
     }
     owner.delete_collection(&things()).await.unwrap();
+    // What is shown may be so old, but not older.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     for other in &others {
         let gone = other.collection(&things()).await.unwrap_err();
         assert_eq!(gone.code(), Code::CollectionNotFound);
@@ -191,4 +193,34 @@ async fn the_next_life_is_indexed_by_an_instance_that_had_the_last_one_open() {
         assert_eq!((manifest.incarnation, manifest.live()), (life, 1));
         owner.delete_collection(&things()).await.unwrap();
     }
+}
+
+/// What has ended is no version that anybody waits for, and no lag.
+#[tokio::test(start_paused = true)]
+async fn an_instance_tells_nothing_of_a_collection_that_has_ended() {
+    let store = Arc::new(Hooked::default());
+    let owner = instance(&store, Role::Hybrid, 1).await;
+    let reader = instance(&store, Role::Reader, 2).await;
+    owner.upsert(&things(), vec![record("x", &[1.0, 0.0], 1)]).await.unwrap();
+    found(&reader, &[1.0, 0.0]).await.unwrap();
+    assert_eq!(reader.cluster().vitals().applied_versions["things"], 1);
+    owner.delete_collection(&things()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let vitals = reader.cluster().vitals();
+    assert!(vitals.applied_versions.is_empty(), "{vitals:?}");
+    assert_eq!((vitals.lag_seconds, vitals.vector_count), (0.0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_reworked_by_hand_is_described_as_it_was_left() {
+    let store = Arc::new(Hooked::default());
+    let one = instance(&store, Role::Hybrid, 1).await;
+    for n in 0..3 {
+        one.upsert(&things(), vec![record(&format!("{n}"), &[1.0, 0.0], 1)]).await.unwrap();
+        one.index(&things()).await.unwrap();
+    }
+    let done = one.compacted(&things()).await.unwrap();
+    assert_eq!((done.rewritten, done.segments, done.partitions), (1, 1, 1));
+    let done = one.resharded(&things(), 2).await.unwrap();
+    assert_eq!((done.rewritten, done.partitions), (1, 2));
 }

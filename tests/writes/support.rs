@@ -28,9 +28,8 @@ pub struct Hooked {
     inner: MemoryStore,
     /// What has to be in the key of the next such request, whether it is a PUT, and what is done first.
     deeds: Mutex<VecDeque<(&'static str, bool, Deed)>>,
-    /// What is in the keys of objects that cannot be replaced or created, and how many such requests still
-    /// get through.
-    denied: Mutex<Option<(&'static str, u32)>>,
+    /// What is in the keys of objects that cannot be created or replaced.
+    denied: Mutex<Option<&'static str>>,
     requests: AtomicU64,
 }
 
@@ -54,9 +53,9 @@ impl Hooked {
         self.deeds.lock().unwrap().is_empty()
     }
 
-    /// From now on conditional PUTs of keys with `of` are refused, but for the next few.
-    pub fn deny(&self, of: &'static str, but: u32) {
-        *self.denied.lock().unwrap() = Some((of, but));
+    /// From now on conditional PUTs of keys with `of` in them are refused.
+    pub fn deny(&self, of: &'static str) {
+        *self.denied.lock().unwrap() = Some(of);
     }
 
     pub fn allow(&self) {
@@ -81,14 +80,7 @@ impl Hooked {
     }
 
     fn is_denied(&self, key: &Key) -> bool {
-        let mut denied = self.denied.lock().unwrap();
-        let Some((of, but)) = denied.as_mut() else { return false };
-        if !key.as_str().contains(*of) {
-            return false;
-        }
-        let denies = *but == 0;
-        *but = but.saturating_sub(1);
-        denies
+        self.denied.lock().unwrap().is_some_and(|of| key.as_str().contains(of))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::base::ids::CollectionName;
 use crate::engine::catalog::PARTITIONS_MAX;
 use crate::engine::collection::Collection;
 use crate::engine::collector::unnamed;
-use crate::engine::model::UnnamedObject;
+use crate::engine::model::{Reworked, UnnamedObject};
 use crate::engine::{upkeep, validate};
 use crate::store::Listed;
 use std::sync::Arc;
@@ -23,12 +23,18 @@ impl Brainy {
 
     /// Indexes what is in the log, and makes one segment of each partition; how many it wrote anew.
     pub async fn compact(&self, name: &CollectionName) -> Result<u64> {
+        self.compacted(name).await.map(|done| done.rewritten)
+    }
+
+    /// The same, and what the collection is made of then.
+    pub async fn compacted(&self, name: &CollectionName) -> Result<Reworked> {
         let _admitted = self.0.context.duty.admit_write()?;
         let compact = |collection: Arc<Collection>| async move {
             upkeep::index_all(&self.0.context, &collection).await?;
-            upkeep::compact_all(&self.0.context, &collection).await
+            let rewritten = upkeep::compact_all(&self.0.context, &collection).await?;
+            Ok(reworked(&collection, rewritten))
         };
-        self.0.collections.on_life(name, compact).await.map(|count| count as u64)
+        self.0.collections.on_life(name, compact).await
     }
 
     /// The objects beside a collection's segments that its manifest does not name: what is being made,
@@ -45,12 +51,27 @@ impl Brainy {
     /// Splits partitions until the group of most records has `count` (1..=4,096) even ranges of the
     /// hash, or parts of them; how many partitions were split.
     pub async fn reshard(&self, name: &CollectionName, count: u32) -> Result<u64> {
+        self.resharded(name, count).await.map(|done| done.rewritten)
+    }
+
+    /// The same, and what the collection is made of then.
+    pub async fn resharded(&self, name: &CollectionName, count: u32) -> Result<Reworked> {
         validate::check_count("partitionCount", count as usize, PARTITIONS_MAX as usize)?;
         let _admitted = self.0.context.duty.admit_write()?;
         let reshard = |collection: Arc<Collection>| async move {
             upkeep::index_all(&self.0.context, &collection).await?;
-            upkeep::reshard(&self.0.context, &collection, count).await
+            let rewritten = upkeep::reshard(&self.0.context, &collection, count).await?;
+            Ok(reworked(&collection, rewritten))
         };
-        self.0.collections.on_life(name, reshard).await.map(|count| count as u64)
+        self.0.collections.on_life(name, reshard).await
+    }
+}
+
+fn reworked(collection: &Collection, rewritten: usize) -> Reworked {
+    let manifest = collection.manifest();
+    Reworked {
+        rewritten: rewritten as u64,
+        segments: manifest.segments().count() as u64,
+        partitions: manifest.partitions.len() as u64,
     }
 }
