@@ -320,6 +320,18 @@ settings! {
         pub max_concurrent_requests: usize = 512,
         /// Time limit of one HTTP request, in milliseconds (1..=86,400,000); import and export have none.
         pub request_timeout_ms: u64 = 60_000,
+        /// Connections at a time (1..=1,000,000), and no more than the limit of open files leaves beside those
+        /// to the store.
+        pub max_connections: usize = 4_096,
+        /// How long a connection may stand still before it is closed, in milliseconds (100..=3,600,000): from
+        /// the last answer to the end of the next request's headers, and while nobody takes an answer.
+        pub idle_timeout_ms: u64 = 75_000,
+        /// How long the body of a request may stand still before the request fails, in milliseconds
+        /// (100..=3,600,000).
+        pub body_idle_timeout_ms: u64 = 30_000,
+        /// How long an instance that was told to stop says that it is not ready, and goes on answering, before
+        /// it takes no more requests, in milliseconds (0..=3,600,000): as long as load balancers need to notice.
+        pub shutdown_delay_ms: u64 = 1_000,
         /// How long a shutdown may take, in milliseconds (0..=3,600,000), before the rest is dropped.
         pub shutdown_timeout_ms: u64 = 30_000,
         /// Threads for searches, and as many for other requests and for indexing, which stand back behind
