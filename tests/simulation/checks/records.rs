@@ -6,6 +6,7 @@ use crate::model::{Collection, Condition, Contents, Live, Record as Meant};
 use brainy::base::ids::Seq;
 use brainy::engine::model::{CollectionInfo, Deleted, FetchedRecords, Record, RecordPage};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Whether a record that was read is the one in force.
 fn same(read: &Record, id: &str, live: &Live, has_vector: bool) -> bool {
@@ -32,15 +33,16 @@ pub fn get(asked: &Asked, collection: &Collection, id: &str, read: Option<&Recor
     }
 }
 
-/// Several records by id.
+/// Several records by id, each once, however often it was asked for.
 pub fn fetch(
     contents: &Contents,
     ids: &[String],
     has_vector: bool,
     read: &FetchedRecords,
 ) -> Checked {
+    let mut asked = BTreeSet::new();
     let (there, missing): (Vec<&String>, Vec<&String>) =
-        ids.iter().partition(|id| contents.contains_key(*id));
+        ids.iter().filter(|id| asked.insert(*id)).partition(|id| contents.contains_key(*id));
     let right = read.missing.iter().eq(missing)
         && read.records.len() == there.len()
         && read
