@@ -7,22 +7,22 @@ pub const RETURNS_WITH_ITS_SETTINGS: bool = true;
 /// `collection_not_found` and `shutting_down` are said only where that is so.
 pub const NOT_FOUND_WHERE_IT_IS_NOT: bool = false;
 /// Log entries stay for a whole grace period after the floor has passed them, however slow the look at it was.
-pub const LOG_ENTRIES_STAY_A_GRACE_PERIOD: bool = false;
+pub const LOG_ENTRIES_STAY_A_GRACE_PERIOD: bool = true;
 /// What a manifest has named stays for a whole grace period after none does.
-pub const SEGMENTS_STAY_A_GRACE_PERIOD: bool = false;
+pub const SEGMENTS_STAY_A_GRACE_PERIOD: bool = true;
 /// An eventual read is no older than the poll interval and one look.
 pub const EVENTUAL_IS_BOUNDED: bool = false;
 /// A conditional PUT that was sent twice and answered 412 costs nothing.
-pub const OWN_PUTS_ARE_RECOGNISED: bool = false;
+pub const OWN_PUTS_ARE_RECOGNISED: bool = true;
 /// Instances with other settings for what must be agreed on lose nothing.
-pub const GRACE_IS_AGREED_ON: bool = false;
+pub const GRACE_IS_AGREED_ON: bool = true;
 /// Bodies that no entry names are collected.
 pub const ORPHANS_ARE_COLLECTED: bool = false;
 /// Writers on one collection get a fair share.
 pub const WRITERS_ARE_FAIR: bool = false;
 /// Metadata come back as the same value on one line, however they were sent.
-pub const METADATA_ARE_COMPACT: bool = false;
+pub const METADATA_ARE_COMPACT: bool = true;
 /// Ties are broken by id, at the end of an answer too.
-pub const TIES_GO_BY_ID: bool = false;
+pub const TIES_GO_BY_ID: bool = true;
 /// An instance that nobody uses asks for next to nothing.
-pub const IDLE_IS_CHEAP: bool = false;
+pub const IDLE_IS_CHEAP: bool = true;
