@@ -18,6 +18,10 @@ pub enum Defect {
     DropDeletions,
     /// Commits an indexing pass although another one has committed the same range of the log.
     SameRange,
+    /// Appends without ever taking along what other writers wait with.
+    HogTheLog,
+    /// Takes along what other writers wait with without looking whether it is in the log already.
+    JoinTwice,
 }
 
 impl Defect {
@@ -29,6 +33,8 @@ impl Defect {
         (Defect::CommitBeforePut, "commit-before-put"),
         (Defect::DropDeletions, "drop-deletions"),
         (Defect::SameRange, "same-range"),
+        (Defect::HogTheLog, "hog-the-log"),
+        (Defect::JoinTwice, "join-twice"),
     ];
 }
 

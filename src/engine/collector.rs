@@ -21,6 +21,7 @@ use crate::base::{Env, Result};
 use crate::engine::context::Context;
 use crate::engine::duty::Duty;
 use crate::log::entry::{Entry, Part};
+use crate::log::waiting;
 use crate::manifest::{self, Manifest};
 use crate::store::cas::Change;
 use crate::store::{DynStore, Fetched, Key, get, paths};
@@ -105,6 +106,7 @@ impl Collector {
         let mut deleted = 0;
         if !known.is_clean && self.env.clock.steady_since(known.first_seen) >= self.grace {
             deleted = self.delete_below(name, known.floor).await?;
+            deleted += waiting::remove_over(&self.store, name, known.floor).await?;
             self.floors.insert(name.clone(), Floor { is_clean: true, ..known });
         }
         // Only a clean floor moves on: otherwise it might move faster than it is cleaned.

@@ -377,6 +377,10 @@ impl Store for Faults {
             .await
     }
 
+    async fn settle(&self, key: &Key) -> Result<()> {
+        self.inner.settle(key).await
+    }
+
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
         let (owned, after) = (prefix.clone(), after.cloned());
         self.ordinary("listing", prefix, false, move |store| async move {

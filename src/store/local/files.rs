@@ -264,7 +264,8 @@ impl Files {
         }
     }
 
-    fn flush_parent(&self, path: &Path) -> io::Result<()> {
+    /// Makes the name of `path` as durable as its content has been since before it had one.
+    pub(super) fn flush_parent(&self, path: &Path) -> io::Result<()> {
         match path.parent() {
             Some(parent) if self.fsync => flush_folder(parent),
             _ => Ok(()),

@@ -138,6 +138,13 @@ impl Store for LocalStore {
         .await
     }
 
+    async fn settle(&self, key: &Key) -> Result<()> {
+        let path = self.files.path(key.as_str())?;
+        let files = self.files.clone();
+        let flushed = Tasks::blocking(move || files.flush_parent(&path)).await;
+        flushed.map_err(|error| failed(error, "flush the folder of", key.as_str()))
+    }
+
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
         let (files, prefix, after) = (self.files.clone(), prefix.clone(), after.cloned());
         Tasks::blocking(move || listing::list(&files, &prefix, after.as_ref(), limit)).await
