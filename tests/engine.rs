@@ -292,7 +292,7 @@ async fn what_a_newer_version_wrote_is_refused_not_guessed() {
     let store: DynStore = Arc::new(MemoryStore::default());
     let things = name("things");
     let manifest = brainy::store::paths::manifest(&things);
-    overwrite(&store, &manifest, "{\"formatVersion\": 3, \"anything\": true}").await;
+    overwrite(&store, &manifest, "{\"formatVersion\": 99, \"anything\": true}").await;
     let brainy = instance(&store, Role::Hybrid, Settings::default()).await;
     let error = brainy.collection(&things).await.unwrap_err();
     assert_eq!(error.code(), Code::NewerFormat);

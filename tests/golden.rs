@@ -47,10 +47,27 @@ fn chunks_of_version_1() {
         let Operation::Upsert { id, vector, metadata, text } = operations[0] else { panic!() };
         assert_eq!((id, metadata, text), ("first", "{\"n\":1}", Some("text")));
         assert_eq!(vector.to_vec(), vectors[0]);
-        assert_eq!(operations[1], Operation::Delete { id: "gone" });
+        assert_eq!(operations[1], Operation::Delete { id: "gone", limit: None });
         let Operation::Upsert { id, vector, text: None, .. } = operations[2] else { panic!() };
         assert_eq!((id, vector.to_vec()), ("zweites ö", vectors[1].to_vec()));
     }
+}
+
+/// Only what has a limit is written in it: builds that do not know limits read all else.
+#[test]
+fn chunks_of_version_2() {
+    let mut builder = ChunkBuilder::new(2);
+    builder.upsert("first", &[0.1, -2.5], "{\"n\":1}", Some("text"));
+    builder.delete_until("seen at 41", Seq(41));
+    builder.delete("gone");
+    builder.delete_until("zweites ö", Seq(1 << 40));
+    let chunk = Chunk::open(golden("chunk-v2.bin", &builder.finish().unwrap())).unwrap();
+    let operations: Vec<_> = chunk.iter().collect();
+    assert_eq!(operations[0].id(), "first");
+    assert_eq!(operations[1], Operation::Delete { id: "seen at 41", limit: Some(Seq(41)) });
+    assert_eq!(operations[2], Operation::Delete { id: "gone", limit: None });
+    let last = Operation::Delete { id: "zweites ö", limit: Some(Seq(1 << 40)) };
+    assert_eq!(operations[3], last);
 }
 
 #[test]

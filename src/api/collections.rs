@@ -7,7 +7,6 @@ use crate::api::types::collections::{
 };
 use crate::api::types::partitions::{Reshard, ReshardBody, ReworkedBody, UnnamedBody};
 use crate::api::{Reply, Shared, json};
-use crate::base::ids::CollectionName;
 use crate::engine::model::CollectionSpec;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -77,8 +76,7 @@ pub async fn stats(State(app): State<Shared>, InCollection(name): InCollection) 
     params(InCollection),
     responses((status = 200, body = ReworkedBody)))]
 pub async fn compact(State(app): State<Shared>, InCollection(name): InCollection) -> Reply {
-    let rewritten = app.brainy.compact(&name).await?;
-    reworked(&app, &name, rewritten).await
+    json(StatusCode::OK, &ReworkedBody::from(app.brainy.compacted(&name).await?))
 }
 
 /// Objects that are not part of the collection
@@ -107,13 +105,5 @@ pub async fn reshard(
     InCollection(name): InCollection,
     Input(Reshard(count)): Input<Reshard>,
 ) -> Reply {
-    let rewritten = app.brainy.reshard(&name, count).await?;
-    reworked(&app, &name, rewritten).await
-}
-
-async fn reworked(app: &Shared, name: &CollectionName, rewritten: u64) -> Reply {
-    let partitions = app.brainy.stats(name).await?.partitions;
-    let segments = partitions.iter().map(|partition| partition.segments.len() as u64).sum();
-    let partition_count = partitions.len() as u64;
-    json(StatusCode::OK, &ReworkedBody { rewritten, segments, partition_count })
+    json(StatusCode::OK, &ReworkedBody::from(app.brainy.resharded(&name, count).await?))
 }

@@ -44,6 +44,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::SharedConfigInvalid
         | Code::StoreDenied
         | Code::StoreNotFound
+        | Code::LogDamaged
         | Code::StoreUnsafe
         | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
         Code::VersionTimeout | Code::RequestTimeout | Code::ReplicationTimeout => {

@@ -94,8 +94,8 @@ pub async fn fetch(
 
 /// Delete records, by id or by filter
 ///
-/// Answered once the delete is durable in the store. A filter is applied to the records that are
-/// there when the request is read; later writes are not affected.
+/// Answered once the delete is durable in the store. A filter deletes what matches at the version that
+/// the answer names as `asOf`, unless it was written again after that.
 #[utoipa::path(post, path = "/v1/collections/{collection}/vectors/delete", tag = "vectors",
     operation_id = "deleteVectors",
     params(InCollection), request_body = DeleteBody,
@@ -106,5 +106,5 @@ pub async fn delete(
     Input(target): Input<DeleteTarget>,
 ) -> Reply {
     let done = app.brainy.delete(&name, target).await?;
-    json(StatusCode::OK, &DeletedBody::new(done.version, done.deleted))
+    json(StatusCode::OK, &DeletedBody::from(done))
 }

@@ -22,6 +22,16 @@ pub enum Defect {
     HogTheLog,
     /// Takes along what other writers wait with without looking whether it is in the log already.
     JoinTwice,
+    /// Appends a write to whatever its collection's name means by then, not to what it was checked for.
+    WriteToNextLife,
+    /// Makes a collection that was deleted again with other settings than it had.
+    ForgetSettings,
+    /// Calls a collection deleted before its log is sealed.
+    DeleteWithoutSeal,
+    /// Deletes what a filter matched, whatever was written to it since.
+    DeleteWithoutLimit,
+    /// Kills, when the log is indexed, every older row of a deleted id, also those that the delete spares.
+    IndexWithoutLimit,
 }
 
 impl Defect {
@@ -35,6 +45,11 @@ impl Defect {
         (Defect::SameRange, "same-range"),
         (Defect::HogTheLog, "hog-the-log"),
         (Defect::JoinTwice, "join-twice"),
+        (Defect::WriteToNextLife, "write-to-next-life"),
+        (Defect::ForgetSettings, "forget-settings"),
+        (Defect::DeleteWithoutSeal, "delete-without-seal"),
+        (Defect::DeleteWithoutLimit, "delete-without-limit"),
+        (Defect::IndexWithoutLimit, "index-without-limit"),
     ];
 }
 

@@ -102,6 +102,8 @@ codes! {
     ClockSkew = "clock_skew",
     /// A stored object was written by a newer version of Brainy.
     NewerFormat = "newer_format",
+    /// An entry of the collection's log is missing or damaged; `details` names it.
+    LogDamaged = "log_damaged",
     /// A stored object fails its checksum or its invariants.
     Corrupt = "corrupt",
     /// The instance is shutting down.
@@ -169,6 +171,11 @@ impl Error {
     /// The object store did not answer, or answered with a passing error.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Code::StoreUnavailable, message)
+    }
+
+    /// This instance ends, and others go on.
+    pub fn shutting_down() -> Self {
+        Self::new(Code::ShuttingDown, "this instance is shutting down; use another one")
     }
 
     /// A defect in Brainy.

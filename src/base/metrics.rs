@@ -37,6 +37,13 @@ pub struct TaskLabels {
     pub task: &'static str,
 }
 
+/// Labels of what is missing or damaged in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DamageLabels {
+    /// `manifest`, `logEntry`, `logData`, `misfit`, `segment`, `deletions` or `record`.
+    pub kind: &'static str,
+}
+
 /// Labels of what is known of an instance of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct NodeLabels {
@@ -96,6 +103,8 @@ pub struct Metrics {
     pub records_written: Counter,
     /// Log entries applied by readers.
     pub wal_entries_applied: Counter,
+    /// Writes in log entries that do not fit their collection and were skipped.
+    pub wal_chunks_skipped: Counter,
     /// Segments that were asked for and in memory.
     pub cache_hits: Counter,
     /// Segments that were asked for and had to be brought into memory, or waited for.
@@ -118,6 +127,10 @@ pub struct Metrics {
     pub upkeep_seconds: Histograms<TaskLabels>,
     /// Segments and deletions that nothing named any more and that were deleted.
     pub objects_collected: Counter,
+    /// Places known to be missing or damaged now.
+    pub damaged: Family<DamageLabels, Gauge>,
+    /// Places found to be missing or damaged.
+    pub damage_found: Family<DamageLabels, Counter>,
     /// Conditional PUTs of the shared config.
     pub cluster_writes: Family<ClusterLabels, Counter>,
     /// Heartbeats written, into the shared config or beside it.
@@ -177,6 +190,7 @@ impl Default for Metrics {
             wal_appends_below_floor: Counter::default(),
             records_written: Counter::default(),
             wal_entries_applied: Counter::default(),
+            wal_chunks_skipped: Counter::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
             segments_loaded: Counter::default(),
@@ -188,6 +202,8 @@ impl Default for Metrics {
             upkeep_running: Family::default(),
             upkeep_seconds: Family::new_with_constructor(long_seconds),
             objects_collected: Counter::default(),
+            damaged: Family::default(),
+            damage_found: Family::default(),
             cluster_writes: Family::default(),
             heartbeats: Counter::default(),
             heartbeats_overflowed: Counter::default(),
@@ -267,6 +283,13 @@ impl Metrics {
         registry.register_with_unit("store_request", help, seconds.clone(), store);
         let (help, upkeep) = ("Time that passes and compactions took", self.upkeep_seconds.clone());
         registry.register_with_unit("upkeep", help, seconds.clone(), upkeep);
+        let (damaged, found) = (self.damaged.clone(), self.damage_found.clone());
+        registry.register(
+            "damaged",
+            "Places known to be missing or damaged in the bucket",
+            damaged,
+        );
+        registry.register("damage_found", "Places found to be missing or damaged", found);
         let writes = self.cluster_writes.clone();
         registry.register("cluster_writes", "Conditional PUTs of the shared config", writes);
         for (name, help, histogram) in [
@@ -294,7 +317,7 @@ impl Metrics {
     }
 
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 24] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 25] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -321,6 +344,11 @@ impl Metrics {
             ),
             ("records_written", "Records acknowledged as durable", &self.records_written),
             ("wal_entries_applied", "Log entries applied", &self.wal_entries_applied),
+            (
+                "wal_chunks_skipped",
+                "Writes in log entries that do not fit their collection and were skipped",
+                &self.wal_chunks_skipped,
+            ),
             // The same under the name that people look for.
             ("replication_events", "Log entries applied", &self.wal_entries_applied),
             ("cluster_leader_elections", "Changes of leader seen", &self.cluster_leader_elections),

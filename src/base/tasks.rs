@@ -61,6 +61,11 @@ impl Tasks {
         &self.stop
     }
 
+    /// Whether the instance shuts down, or is dropped where it stands.
+    pub fn are_ending(&self) -> bool {
+        self.stop.is_cancelled() || self.kill.is_cancelled()
+    }
+
     /// Whether any task has panicked.
     pub fn has_panicked(&self) -> bool {
         self.panicked.load(Ordering::Relaxed)

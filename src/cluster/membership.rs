@@ -234,14 +234,14 @@ impl Membership {
     pub async fn leave(&self) -> Result<()> {
         let leave = self.ask(|reply| Command::Leave { reply });
         match tokio::time::timeout(LEAVE_MAX, leave).await {
-            Ok(Err(error)) if error.code() == Code::ShuttingDown => Ok(()),
+            Ok(Err(error)) if error.code() == Code::NotAMember => Ok(()),
             Ok(result) => result,
             Err(_) => Err(slow_leave()),
         }
     }
 
     async fn ask(&self, command: impl FnOnce(Reply) -> Command) -> Result<()> {
-        let gone = || Error::new(Code::ShuttingDown, "this instance has left the cluster");
+        let gone = || Error::new(Code::NotAMember, "this instance has left the cluster");
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?

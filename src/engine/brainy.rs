@@ -1,6 +1,9 @@
 //! The facade that the HTTP layer, the command line and embedding programs use.
 
 mod by_hand;
+mod writes;
+
+pub use writes::Target;
 
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::settings::{Role, Settings};
@@ -16,15 +19,11 @@ use crate::engine::model::*;
 use crate::engine::snapshot::{OpenSnapshot, Payloads, Snapshot};
 use crate::engine::upkeep::{Task, Upkeep};
 use crate::engine::{identity, records, search, transfer, validate};
-use crate::log::chunk::ChunkBuilder;
-use crate::manifest::CollectionSettings;
 use crate::partition::Partitioner;
 use crate::store::layers::Usage;
 use crate::store::{self, DynStore};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use futures::stream::BoxStream;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -120,7 +119,7 @@ impl Brainy {
         self.0.context.duty.check_read()?;
         let Some(collection) = self.0.collections.known(name) else { return Ok(None) };
         let snapshot = collection.snapshot(wanted, self.wait_max()).await;
-        match self.0.collections.forget_if_gone(name, snapshot) {
+        match self.0.collections.forget_if_gone(&collection, snapshot) {
             Err(error) if error.code() == Code::CollectionNotFound => Ok(None),
             snapshot => snapshot.map(|snapshot| Some(snapshot.version())),
         }
@@ -141,13 +140,21 @@ impl Brainy {
             // Nothing is created that cannot be used here.
             partitioner.resolve(&self.0.context.partitioners)?;
         }
-        let Context { store, env, .. } = &self.0.context;
+        let Context { store, env, limits, .. } = &self.0.context;
         let partitions = self.0.cluster.partition_count();
-        let (_, created) = catalog::create(store, env, &spec, partitions).await?;
-        if created {
-            self.0.collections.forget(&spec.name);
+        let (manifest, created) =
+            catalog::create(store, env, limits.grace, &spec, partitions).await?;
+        let info = async {
+            self.0.collections.open_from(&spec.name, manifest.incarnation).await?;
+            self.collection(&spec.name).await
+        };
+        match info.await {
+            // It was there, and somebody has deleted it since.
+            Err(error) if error.code() == Code::CollectionNotFound => {
+                Ok((described(&manifest), created))
+            }
+            info => Ok((info?, created)),
         }
-        Ok((self.collection(&spec.name).await?, created))
     }
 
     /// One page of the collections, ordered by name; `limit` 1..=1,000.
@@ -190,66 +197,13 @@ impl Brainy {
     /// Deletes a collection and, a grace period later, its log.
     pub async fn delete_collection(&self, name: &CollectionName) -> Result<()> {
         let _admitted = self.0.context.duty.admit_write()?;
-        let grace = self.0.context.limits.grace;
-        let result = catalog::delete(&self.0.context.store, &self.0.context.env, name, grace).await;
-        self.0.collections.forget(name);
+        let Context { store, env, limits, .. } = &self.0.context;
+        let known = self.0.collections.known(name);
+        let result = catalog::delete(store, env, limits.grace, name).await;
+        if let Some(known) = known {
+            self.0.collections.forget(&known);
+        }
         result
-    }
-
-    /// Stores records (1..=10,000); returns when they are durable. Of several records with one id
-    /// in one request the last one stays.
-    pub async fn upsert(&self, name: &CollectionName, records: Vec<NewRecord>) -> Result<Upserted> {
-        let _admitted = self.0.context.duty.admit_write()?;
-        validate::check_count("vectors", records.len(), RECORDS_PER_WRITE_MAX)?;
-        let records = Arc::new(records);
-        let mut may_recreate = true;
-        loop {
-            let settings = self.settings_for_write(name, &records[0].vector).await?;
-            let (env, batch) = (self.0.context.env.clone(), records.clone());
-            let prepare = move || validate::prepare(&batch, &settings, &env);
-            let prepared = self.0.context.env.compute.run(prepare).await??;
-            let written = self.write(name, prepared.chunk, prepared.operations).await;
-            match written {
-                // It was deleted before this write, which makes it again.
-                Err(error)
-                    if error.code() == Code::CollectionNotFound
-                        && !error.is_ambiguous()
-                        && may_recreate =>
-                {
-                    may_recreate = false;
-                }
-                Err(error) => return Err(error),
-                Ok(version) => {
-                    return Ok(Upserted { version, upserted: records.len(), ids: prepared.ids });
-                }
-            }
-        }
-    }
-
-    /// Deletes records; returns when that is durable.
-    pub async fn delete(&self, name: &CollectionName, target: DeleteTarget) -> Result<Deleted> {
-        let _admitted = self.0.context.duty.admit_write()?;
-        if let DeleteTarget::Ids(ids) = &target {
-            validate::check_count("ids", ids.len(), PAGE_MAX)?;
-            ids.iter().try_for_each(|id| crate::base::ids::check_record_id(id))?;
-        }
-        let collection = self.0.collections.open(name).await?;
-        let (version, ids) = match target {
-            DeleteTarget::Ids(ids) => self.live_of(&collection, ids).await?,
-            DeleteTarget::Filter(filter) => {
-                let snapshot = self.pin(&collection, &[Consistency::Strong]).await?;
-                let version = snapshot.version();
-                let matching = move || records::matching_ids(&snapshot, &filter);
-                (version, self.0.context.env.compute.run(matching).await??)
-            }
-        };
-        let mut last = version;
-        for ids in ids.chunks(RECORDS_PER_WRITE_MAX) {
-            let mut builder = ChunkBuilder::new(0);
-            ids.iter().for_each(|id| builder.delete(id));
-            last = self.write(name, builder.finish()?, ids.len() as u32).await?;
-        }
-        Ok(Deleted { version: last, deleted: ids.len() })
     }
 
     /// One record, with its vector.
@@ -293,17 +247,18 @@ impl Brainy {
         include_vector: bool,
     ) -> Result<RecordPage> {
         validate::check_count("limit", limit, PAGE_MAX)?;
-        let after = cursor.as_deref().map(decode_cursor).transpose()?;
-        let snapshot = self.read(name).await?;
+        let cursor = cursor.as_deref().map(Cursor::decode).transpose()?;
+        let (life, snapshot) = self.read_from(name, cursor.as_ref()).await?;
         let page = self.0.context.env.compute.run(move || {
             let (mut records, mut payloads) = (Vec::new(), Payloads::default());
-            let more = records::visit(&snapshot, after.as_deref(), limit, |place| {
+            let after = cursor.as_ref().map(|cursor| cursor.after.as_str());
+            let more = records::visit(&snapshot, after, limit, |place| {
                 records.push(payloads.record(place, include_vector)?);
                 Ok(())
             })?;
             let last: Option<&Record> = records.last().filter(|_| more);
             Ok(RecordPage {
-                next_cursor: last.map(|last| URL_SAFE_NO_PAD.encode(&last.id)),
+                next_cursor: last.map(|last| Cursor::encode(life, &last.id)),
                 records,
                 version: snapshot.version(),
             })
@@ -330,14 +285,6 @@ impl Brainy {
         self.0.context.duty.check_read()?;
         validate::check_count("searches", requests.len(), SEARCHES_PER_BATCH_MAX)?;
         let started = Instant::now();
-        let collection = self.0.collections.open(name).await?;
-        let settings = collection.settings();
-        for (index, request) in requests.iter().enumerate() {
-            search::check(request, &settings).map_err(|error| match requests.len() {
-                1 => error,
-                _ => error.context(format!("searches[{index}]")).with("index", index),
-            })?;
-        }
         let asked = Usage::default();
         let mut wanted: Vec<Consistency> = Vec::new();
         for SearchRequest { consistency, .. } in &requests {
@@ -345,10 +292,16 @@ impl Brainy {
                 wanted.push(*consistency);
             }
         }
-        let snapshot = asked.scope(self.pin(&collection, &wanted)).await?;
+        let (asked_for, wanted) = (&requests, &wanted);
+        let pin = |collection: Arc<Collection>| async move {
+            let settings = collection.settings();
+            search::check_all(asked_for, &settings)?;
+            let snapshot = collection.open_snapshot(wanted, self.wait_max()).await?;
+            Ok((settings.metric, snapshot))
+        };
+        let (metric, snapshot) = asked.scope(self.0.collections.on_life(name, pin)).await?;
         let mut responses =
-            search::run_all(&self.0.context.env.searches, snapshot, settings.metric, requests)
-                .await?;
+            search::run_all(&self.0.context.env.searches, snapshot, metric, requests).await?;
         let took = started.elapsed();
         responses.iter_mut().for_each(|response| response.stats.took = took);
         self.0.context.env.metrics.searches.inc_by(responses.len() as u64);
@@ -362,18 +315,6 @@ impl Brainy {
         Ok(transfer::export(snapshot, self.0.context.env.clone(), include_vector))
     }
 
-    /// Stores NDJSON, one record a line, in constant memory. Lines that are not valid are counted
-    /// and reported; an error of the stream or the store ends the import and carries
-    /// `details.imported`.
-    pub async fn import(
-        &self,
-        name: &CollectionName,
-        body: BoxStream<'static, Result<Bytes>>,
-    ) -> Result<ImportReport> {
-        let _admitted = self.0.context.duty.admit_write()?;
-        transfer::import(self, name, body).await
-    }
-
     /// Finishes what is in flight within the settings' bound and stops; whether all ended in time.
     pub async fn shutdown(&self) -> bool {
         let bound = Duration::from_millis(self.0.settings.shutdown_timeout_ms);
@@ -384,101 +325,73 @@ impl Brainy {
         self.0.context.env.tasks.shutdown(rest).await && drained
     }
 
-    /// The settings of a collection that is about to be written; where there is none and it may be
-    /// created, it is, as the cluster's settings say, with the dimensions of `example`.
-    pub(super) async fn settings_for_write(
-        &self,
-        name: &CollectionName,
-        example: &[f32],
-    ) -> Result<CollectionSettings> {
-        let missing = match self.0.collections.open(name).await {
-            Ok(collection) => return Ok(collection.settings()),
-            Err(error) if error.code() == Code::CollectionNotFound => error,
-            Err(error) => return Err(error),
-        };
-        if !self.0.settings.create_collections && name.as_str() != DEFAULT_COLLECTION {
-            return Err(missing);
-        }
-        let spec = self.0.cluster.new_collection(name, example.len())?;
-        let Context { store, env, .. } = &self.0.context;
-        match catalog::create(store, env, &spec, self.0.cluster.partition_count()).await {
-            Ok((manifest, _)) => {
-                self.0.collections.forget(name);
-                Ok(manifest.settings)
-            }
-            // Somebody else made it first: its settings count.
-            Err(error) if error.code() == Code::SettingsConflict => {
-                Ok(self.0.collections.open(name).await?.settings())
-            }
-            Err(error) => Err(error.context("the collection could not be created by this write")),
-        }
-    }
-
-    async fn write(&self, name: &CollectionName, chunk: Bytes, operations: u32) -> Result<Seq> {
-        let collection = self.0.collections.open(name).await?;
-        match collection.writer().write(chunk, operations).await {
-            Ok(appended) => {
-                self.0.cluster.replicated(name, appended.seq).await?;
-                Ok(appended.seq)
-            }
-            Err(error) if error.code() == Code::CollectionNotFound => {
-                self.0.collections.forget(name);
-                let grace = self.0.context.limits.grace;
-                let Context { store, env, .. } = &self.0.context;
-                let finished = catalog::finish_deletion(store, env, name, grace).await;
-                // What is not known of the write is not known of it for another fault's sake either.
-                finished.map_err(|fault| fault.ambiguous_if(error.is_ambiguous()))?;
-                Err(error)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Those of `ids` that there are, and when; without bringing segments into memory.
-    async fn live_of(
-        &self,
-        collection: &Collection,
-        mut ids: Vec<String>,
-    ) -> Result<(Seq, Vec<String>)> {
-        ids.sort_unstable();
-        ids.dedup();
-        let ids: Arc<[String]> = ids.into();
-        let found = collection.present(&ids, self.wait_max()).await;
-        let (version, present) =
-            self.0.collections.forget_if_gone(&collection.manifest().name, found)?;
-        let present = ids.iter().zip(present).filter(|(_, present)| *present);
-        Ok((version, present.map(|(id, _)| id.clone()).collect()))
-    }
-
-    /// A snapshot that satisfies `wanted`, with its segments at hand.
-    async fn pin(&self, collection: &Collection, wanted: &[Consistency]) -> Result<OpenSnapshot> {
-        let pinned = collection.open_snapshot(wanted, self.wait_max()).await;
-        self.0.collections.forget_if_gone(&collection.manifest().name, pinned)
-    }
-
     fn wait_max(&self) -> Duration {
         Duration::from_millis(self.0.settings.wait_ms_max)
     }
 
+    /// What this instance shows of the life of `name` that there is now.
     async fn read(&self, name: &CollectionName) -> Result<OpenSnapshot> {
+        self.read_from(name, None).await.map(|(_, snapshot)| snapshot)
+    }
+
+    /// The same, and which life that is: the one that `cursor` is of.
+    async fn read_from(
+        &self,
+        name: &CollectionName,
+        cursor: Option<&Cursor>,
+    ) -> Result<(u64, OpenSnapshot)> {
         self.0.context.duty.check_read()?;
-        let collection = self.0.collections.open(name).await?;
-        self.pin(&collection, &[]).await
+        let pin = |collection: Arc<Collection>| async move {
+            let life = collection.life();
+            if cursor.is_some_and(|cursor| cursor.life != life) {
+                // Perhaps this instance has not heard of the life that it is of.
+                collection.view().look_now().await?;
+                return Err(Error::invalid(
+                    "the cursor is of a collection that was deleted since; list again from the beginning",
+                ));
+            }
+            Ok((life, collection.open_snapshot(&[], self.wait_max()).await?))
+        };
+        self.0.collections.on_life(name, pin).await
     }
 
     /// A collection, and a snapshot where this instance reads.
     async fn look(&self, name: &CollectionName) -> Result<(Arc<Collection>, Option<Snapshot>)> {
-        let collection = self.0.collections.open(name).await?;
-        if !self.0.context.duty.station().role.reads() {
-            return Ok((collection, None));
-        }
-        let snapshot = collection.snapshot(Consistency::Eventual, self.wait_max()).await;
-        let snapshot = self.0.collections.forget_if_gone(name, snapshot)?;
-        Ok((collection, Some(snapshot)))
+        let look = |collection: Arc<Collection>| async move {
+            if !self.0.context.duty.station().role.reads() {
+                // Nothing else would tell it of the end of a life.
+                collection.view().look_now().await?;
+                return Ok((collection, None));
+            }
+            let snapshot = collection.snapshot(Consistency::Eventual, self.wait_max()).await?;
+            Ok((collection, Some(snapshot)))
+        };
+        self.0.collections.on_life(name, look).await
     }
 }
 
-fn decode_cursor(cursor: &str) -> Result<String> {
-    let id = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|id| String::from_utf8(id).ok());
-    id.ok_or_else(|| Error::invalid("the cursor is not valid; pass nextCursor as it was returned"))
+/// Where the next page of a listing begins.
+struct Cursor {
+    /// The life of the collection that the page before was of.
+    life: u64,
+    /// The last id of that page.
+    after: String,
+}
+
+impl Cursor {
+    fn encode(life: u64, after: &str) -> String {
+        URL_SAFE_NO_PAD.encode(format!("{life}/{after}"))
+    }
+
+    fn decode(cursor: &str) -> Result<Cursor> {
+        let text = URL_SAFE_NO_PAD.decode(cursor).ok();
+        let text = text.and_then(|text| String::from_utf8(text).ok());
+        let parts = text.as_deref().and_then(|text| text.split_once('/'));
+        let cursor = parts.and_then(|(life, after)| {
+            Some(Cursor { life: life.parse().ok()?, after: after.to_owned() })
+        });
+        cursor.ok_or_else(|| {
+            Error::invalid("the cursor is not valid; pass nextCursor as it was returned")
+        })
+    }
 }

@@ -3,15 +3,14 @@
 use crate::base::ids::{CollectionName, Seq, record_hash};
 use crate::base::{Code, Error, Result};
 use crate::engine::context::Context;
-use crate::engine::follower::{Follower, Reading};
+use crate::engine::follower::{Follower, Reading, Skipped};
 use crate::engine::model::{CollectionInfo, CollectionStats, Consistency};
-use crate::engine::segments::SegmentSet;
+use crate::engine::segments::{RowPlace, SegmentSet, Sought};
 use crate::engine::snapshot::{OpenSnapshot, Snapshot};
 use crate::engine::tail::View;
 use crate::engine::upkeep::Turns;
 use crate::engine::view::ManifestView;
 use crate::engine::writer::Writer;
-use crate::log::append::gone;
 use crate::manifest::{CollectionSettings, Manifest};
 use crate::partition::Partitioner;
 use std::sync::{Arc, OnceLock};
@@ -36,7 +35,7 @@ impl Collection {
         let view = ManifestView::open(context.store.clone(), context.env.clone(), name).await?;
         let partitioner =
             view.last().manifest.settings.partitioner.resolve(&context.partitioners)?;
-        let turns = Turns::new(&context, &view.last().manifest.name);
+        let turns = Turns::new(&context, view.name());
         Ok(Collection {
             context,
             turns,
@@ -50,6 +49,17 @@ impl Collection {
     /// The manifest, and looks at it.
     pub fn view(&self) -> &Arc<ManifestView> {
         &self.view
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &CollectionName {
+        self.view.name()
+    }
+
+    /// Which life of its name it is. All that is done through this value is done to that life, or fails with
+    /// `collection_not_found`.
+    pub fn life(&self) -> u64 {
+        self.view.life()
     }
 
     /// Whose turn it is to index and to compact.
@@ -92,7 +102,7 @@ impl Collection {
         let start = || Follower::start(store.clone(), env.clone(), self.view.clone(), reading());
         let follower = self.follower.get_or_try_init(start).await?;
         if follower.has_ended() {
-            return Err(gone(&self.manifest().name));
+            return Err(follower.ended());
         }
         Ok(follower)
     }
@@ -126,6 +136,11 @@ impl Collection {
     /// How long ago the read path last found nothing newer in the log, where somebody reads.
     pub fn lag(&self) -> Option<Duration> {
         self.follower.get().and_then(Follower::lag)
+    }
+
+    /// Writes of the log that do not fit the collection and are skipped, as far as this instance has read.
+    pub fn skipped(&self) -> Skipped {
+        self.follower.get().map(Follower::skipped).unwrap_or_default()
     }
 
     /// Has the read path look at the log where nobody has read for so long that it no longer does.
@@ -184,13 +199,16 @@ impl Collection {
         loop {
             let Snapshot { tail, set } = self.snapshot(Consistency::Strong, wait_max).await?;
             let shown = set.manifest().stamp.version;
-            match self.context.shelf.places(&set, ids, &self.context.env.compute).await {
+            let sought = ids
+                .iter()
+                .map(|id| Sought { id: id.clone(), limit: tail.dead_until(record_hash(id), id) });
+            let sought: Arc<[Sought]> = sought.collect();
+            match self.context.shelf.places(&set, &sought, &self.context.env.compute).await {
                 Err(error) => self.renew_after(error, shown, &mut last_gone).await?,
                 Ok(places) => {
-                    let is_present = |(id, place): (&String, Option<_>)| {
-                        let hash = record_hash(id);
-                        tail.find(hash, id).is_some()
-                            || (place.is_some() && !tail.shadows(hash, id))
+                    let is_present = |(id, place): (&String, Option<RowPlace>)| {
+                        tail.find(record_hash(id), id).is_some()
+                            || place.is_some_and(|place| !place.within)
                     };
                     let present = ids.iter().zip(places).map(is_present).collect();
                     return Ok((tail.version, present));
@@ -262,6 +280,7 @@ impl Collection {
             wal_floor: manifest.wal_floor,
             partitions: manifest.partitions.clone(),
             deletion_files: manifest.deletions.len(),
+            skipped_writes: self.skipped().chunks,
             cache_bytes,
             cache_segments,
             info,

@@ -1,10 +1,11 @@
 //! The collections that this instance has open.
 
 use crate::base::ids::CollectionName;
-use crate::base::{Code, Result};
+use crate::base::{Code, Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Collections by name, each with one read path and one write path.
@@ -24,14 +25,21 @@ impl Collections {
         self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Those that are open. What has ended is let go of: nobody waits for it, and it lags behind nobody.
+    fn living(&self) -> MutexGuard<'_, BTreeMap<CollectionName, Arc<Collection>>> {
+        let mut open = self.lock();
+        open.retain(|_, collection| !collection.has_ended());
+        open
+    }
+
     /// The names of those that are open, in order.
     pub fn names(&self) -> Vec<CollectionName> {
-        self.lock().keys().cloned().collect()
+        self.living().keys().cloned().collect()
     }
 
     /// Those that are open, in the order of their names.
     pub fn all(&self) -> Vec<Arc<Collection>> {
-        self.lock().values().cloned().collect()
+        self.living().values().cloned().collect()
     }
 
     /// Lets go of all; the next use opens each anew. Only for an instance that has not answered reads.
@@ -39,17 +47,20 @@ impl Collections {
         self.lock().clear();
     }
 
-    /// Lets go of one; the next use opens it anew.
-    pub fn forget(&self, name: &CollectionName) {
-        self.lock().remove(name);
+    /// Lets go of one; the next use opens its name anew. A newer life that has taken its place stays.
+    pub fn forget(&self, ended: &Arc<Collection>) {
+        let mut collections = self.lock();
+        if collections.get(ended.name()).is_some_and(|known| Arc::ptr_eq(known, ended)) {
+            collections.remove(ended.name());
+        }
     }
 
     /// Only a collection that is gone is forgotten: a second read path beside a living one could
     /// answer with an older version.
-    pub fn forget_if_gone<T>(&self, name: &CollectionName, result: Result<T>) -> Result<T> {
+    pub fn forget_if_gone<T>(&self, collection: &Arc<Collection>, result: Result<T>) -> Result<T> {
         result.inspect_err(|error| {
             if error.code() == Code::CollectionNotFound {
-                self.forget(name);
+                self.forget(collection);
             }
         })
     }
@@ -61,19 +72,72 @@ impl Collections {
 
     /// The collection in use, opened when it is first asked for.
     pub async fn open(&self, name: &CollectionName) -> Result<Arc<Collection>> {
-        if let Some(known) = self.known(name) {
+        self.open_from(name, 0).await
+    }
+
+    /// The same, but not a life of the name before this one: whoever has seen it begin knows that those
+    /// have ended.
+    pub async fn open_from(&self, name: &CollectionName, life: u64) -> Result<Arc<Collection>> {
+        if let Some(known) = self.known(name).filter(|known| known.life() >= life) {
             return Ok(known);
         }
-        let opened = Collection::open(self.context.clone(), name.clone()).await;
-        let opened = Arc::new(self.forget_if_gone(name, opened)?);
+        let opened = Arc::new(Collection::open(self.context.clone(), name.clone()).await?);
         let mut collections = self.lock();
         match collections.get(name) {
             // Somebody else opened it meanwhile: one read path and one write path are enough.
-            Some(other) if !other.has_ended() => Ok(other.clone()),
+            Some(other) if !other.has_ended() && other.life() >= opened.life() => Ok(other.clone()),
             _ => {
                 collections.insert(name.clone(), opened.clone());
                 Ok(opened)
             }
         }
     }
+
+    /// Does `act` on what the name means now. All of it is on one life of the name; where that turns out
+    /// to have ended, it begins again on the next one, once: if that ends too, there was a moment during
+    /// the call without a collection of this name.
+    pub async fn on_life<T, F>(
+        &self,
+        name: &CollectionName,
+        act: impl Fn(Arc<Collection>) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let collection = self.open(name).await?;
+        match self.unless_ended(&collection, act(collection.clone()).await).await {
+            Err(error) if is_over(&error) => {}
+            result => return result,
+        }
+        let next = self.open(name).await?;
+        self.unless_ended(&next, act(next.clone()).await).await
+    }
+
+    /// `result` of something that was done to a collection. What was refused because of its settings is
+    /// refused only if they are still those of the name: this instance may not have heard of the
+    /// end of its life.
+    pub async fn unless_ended<T>(
+        &self,
+        collection: &Arc<Collection>,
+        result: Result<T>,
+    ) -> Result<T> {
+        let result = match result {
+            Err(error) if is_about_settings(&error) => match collection.view().look_now().await {
+                Err(gone) if is_over(&gone) => Err(gone),
+                _ => Err(error),
+            },
+            result => result,
+        };
+        self.forget_if_gone(collection, result)
+    }
+}
+
+/// Whether nothing has come of a request because the life of the collection that it was for had ended.
+pub fn is_over(error: &Error) -> bool {
+    error.code() == Code::CollectionNotFound && !error.is_ambiguous()
+}
+
+/// Whether a request is refused for what a collection was created with.
+fn is_about_settings(error: &Error) -> bool {
+    matches!(error.code(), Code::DimensionMismatch | Code::InvalidVector)
 }

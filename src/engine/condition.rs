@@ -8,6 +8,7 @@ use crate::base::settings::Settings;
 use crate::cluster::{ClusterView, InstanceMetrics, Standing};
 use crate::engine::collections::Collections;
 use crate::engine::context::Context;
+use crate::engine::follower::Skipped;
 
 /// Share of `tail_max_bytes` from which writers are about to be refused.
 const TAIL_SHARE_MAX: f64 = 0.8;
@@ -43,8 +44,9 @@ impl Condition {
             condition.of_lag_bytes(settings, lag_bytes);
         }
         for collection in collections.all() {
-            let name = &collection.manifest().name;
-            condition.of_tail(settings, name.as_str(), collection.unindexed_bytes());
+            let name = collection.name().as_str();
+            condition.of_tail(settings, name, collection.unindexed_bytes());
+            condition.of_skipped(name, &collection.skipped());
         }
         if let Some(view) = view {
             condition.of_cluster(settings, view);
@@ -90,6 +92,20 @@ impl Condition {
                  {most} on; add a writer with index_enabled, or write more slowly"
             ));
         }
+    }
+
+    fn of_skipped(&mut self, collection: &str, skipped: &Skipped) {
+        let Some(first) = skipped.first.first() else { return };
+        let named: Vec<String> =
+            skipped.first.iter().map(|misfit| misfit.seq.to_string()).collect();
+        self.warnings.push(format!(
+            "{} writes in the log of {collection} do not fit it and are skipped, the first in entry {}: \
+             {} (entries {}); write their records again",
+            skipped.chunks,
+            first.seq,
+            first.reason,
+            named.join(", ")
+        ));
     }
 
     fn of_cluster(&mut self, settings: &Settings, view: &ClusterView) {

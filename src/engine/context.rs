@@ -2,6 +2,7 @@
 
 use crate::base::Env;
 use crate::base::settings::{IndexBuilder, Role, Settings};
+use crate::engine::damage::Registry;
 use crate::engine::duty::{Duty, Station};
 use crate::engine::segments::Shelf;
 use crate::engine::writer::Limits;
@@ -24,6 +25,8 @@ pub struct Context {
     pub duty: Duty,
     /// The write path's limits.
     pub limits: Limits,
+    /// What is known to be missing or damaged in the bucket.
+    pub damage: Registry,
     /// How long earlier manifests are kept.
     pub manifest_history: Duration,
     /// How often a reader looks for new log entries.
@@ -111,6 +114,7 @@ impl Context {
                 tail_max_bytes: settings.tail_max_bytes,
                 grace: millis(settings.gc_grace_ms),
             },
+            damage: Registry::new(env.clone()),
             manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),
             shelf: Arc::new(Shelf::new(store.clone(), env.clone(), settings.cache_max_bytes)),

@@ -13,12 +13,13 @@
 mod task;
 
 use crate::base::clock::Mark;
-use crate::base::ids::Seq;
+use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::segments::{SegmentSet, Shelf};
 use crate::engine::snapshot::Snapshot;
-use crate::engine::tail::{Shape, Tail};
+use crate::engine::tail::{Misfit, Shape, Tail};
 use crate::engine::view::ManifestView;
+use crate::log::append::gone;
 use crate::log::read::LogReader;
 use crate::partition::Partitioner;
 use crate::store::DynStore;
@@ -42,6 +43,19 @@ struct Published {
     snapshot: Snapshot,
     /// Taken before the look at the log that found nothing newer.
     current_as_of: Mark,
+    skipped: Skipped,
+}
+
+/// Writes of the log that are not part of what is shown, because they do not fit the collection. All
+/// who apply the log skip the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct Skipped {
+    /// How many there were since this instance began to read the log.
+    pub chunks: u64,
+    /// The first of them.
+    pub first: Vec<Misfit>,
+    /// The last position that has one.
+    through: Seq,
 }
 
 /// Somebody waits for a look.
@@ -88,6 +102,7 @@ struct Channels {
 #[derive(Debug)]
 pub struct Follower {
     env: Env,
+    collection: CollectionName,
     poll: Duration,
     published: watch::Receiver<Published>,
     syncs: mpsc::Sender<Sync>,
@@ -122,18 +137,20 @@ impl Follower {
     ) -> Result<Self> {
         let Reading { shelf, partitioner, serves, poll, .. } = &reading;
         let (set, poll) = (shelf.current(&view, partitioner, None, *serves).await?, *poll);
-        let log = LogReader::new(store, set.manifest().name.clone());
+        let collection = set.manifest().name.clone();
+        let log = LogReader::new(store, collection.clone());
         let tail = Tail::new(reading.shape_of(&set), set.base(), set.manifest().indexed);
         let (publish, published) = watch::channel(Published {
             snapshot: Snapshot { tail: tail.view(), set: set.clone() },
             current_as_of: env.clock.mark(),
+            skipped: Skipped::default(),
         });
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
         let last_read = LastRead::now();
         let channels = Channels { publish, requests, last_read: last_read.clone() };
         let task = FollowTask::new(env.clone(), (view, log), reading, (tail, set), channels);
         env.tasks.spawn("follower", task.run());
-        let follower = Follower { env, poll, published, syncs, last_read };
+        let follower = Follower { env, collection, poll, published, syncs, last_read };
         follower.sync().await?;
         Ok(follower)
     }
@@ -141,6 +158,11 @@ impl Follower {
     /// What has been applied, without a look.
     pub fn applied(&self) -> Snapshot {
         self.published.borrow().snapshot.clone()
+    }
+
+    /// What of the log was skipped.
+    pub fn skipped(&self) -> Skipped {
+        self.published.borrow().skipped.clone()
     }
 
     /// How long ago the log had nothing that is not applied; `None` where nobody reads, because then
@@ -233,18 +255,25 @@ impl Follower {
 
     async fn ask(&self, renew: bool) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        let stopped = || Error::new(Code::ShuttingDown, "this instance no longer follows the log");
-        self.syncs.send(Sync { reply, renew }).await.map_err(|_| stopped())?;
-        let asked = answer.await.map_err(|_| stopped())??;
+        self.syncs.send(Sync { reply, renew }).await.map_err(|_| self.ended())?;
+        let asked = answer.await.map_err(|_| self.ended())??;
         if let Some(usage) = Usage::current() {
             usage.absorb(&asked);
         }
         Ok(())
     }
 
-    /// Whether the task has ended because the collection is gone.
+    /// Whether the task has ended: the collection is gone, or the instance shuts down.
     pub fn has_ended(&self) -> bool {
         self.syncs.is_closed()
+    }
+
+    /// The error of a read after that.
+    pub fn ended(&self) -> Error {
+        match self.env.tasks.are_ending() {
+            true => Error::shutting_down(),
+            false => gone(&self.collection),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! A write: [`duty`] admits it, [`validate`] checks the records, [`writer`] makes them durable. A
 //! search: [`brainy`] pins a [`snapshot`] that [`follower`] published, [`search`] asks its [`segments`] and
 //! its [`tail`]. [`upkeep`] turns the log into segments and keeps them few.
-//! [`cluster`] is the instance's seat among the others, [`condition`] says whether it is as it should be.
+//! [`cluster`] is the instance's seat among the others, [`condition`] says whether it is as it should be, [`damage`]
+//! what is known to be missing or damaged.
 //! [`catalog`] creates and deletes collections, [`collector`] removes what nothing names any more.
 
 pub mod allowed;
@@ -15,6 +16,7 @@ pub mod collections;
 pub mod collector;
 pub mod condition;
 pub mod context;
+pub mod damage;
 pub mod duty;
 pub mod follower;
 pub mod identity;

@@ -86,10 +86,23 @@ pub struct CollectionStats {
     pub partitions: Vec<Partition>,
     /// Objects that name dead rows of segments.
     pub deletion_files: usize,
+    /// Writes of the log that do not fit the collection and are skipped, as far as this instance has read it.
+    pub skipped_writes: u64,
     /// Bytes of the segments that this instance has in memory, over all collections.
     pub cache_bytes: u64,
     /// How many segments those are.
     pub cache_segments: u64,
+}
+
+/// What was done to a collection's segments by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reworked {
+    /// Partitions that were written anew, or split.
+    pub rewritten: u64,
+    /// Segments that there are now.
+    pub segments: u64,
+    /// Partitions that there are now.
+    pub partitions: u64,
 }
 
 /// An object that no manifest names.
@@ -159,7 +172,7 @@ pub struct Upserted {
 pub enum DeleteTarget {
     /// These records.
     Ids(Vec<String>),
-    /// Every record that matches when the request is read; later writes are not affected.
+    /// Every record that matches at the version that the answer names, unless it is written again after that.
     Filter(Filter),
 }
 
@@ -168,8 +181,10 @@ pub enum DeleteTarget {
 pub struct Deleted {
     /// The log position that holds the delete (the current one where there was nothing to do).
     pub version: Seq,
-    /// How many of the records were there when the request was read.
+    /// How many of the records were there when the request was read, or matched at `as_of`.
     pub deleted: usize,
+    /// Of a delete by filter: the version at which the filter was asked. What was written after it stays.
+    pub as_of: Option<Seq>,
 }
 
 /// Which writes a read must see.

@@ -34,7 +34,7 @@ const QUICK_ROWS: u64 = 1 << 20;
 const QUICK_TAIL_ROWS: u64 = 1 << 16;
 
 /// Checks the ranges of a search.
-pub fn check(request: &SearchRequest, settings: &CollectionSettings) -> Result<()> {
+fn check(request: &SearchRequest, settings: &CollectionSettings) -> Result<()> {
     if !(1..=K_MAX).contains(&request.k) {
         return Err(Error::invalid(format!("k must be 1 to {K_MAX}, not {}", request.k))
             .with("k", request.k));
@@ -49,6 +49,17 @@ pub fn check(request: &SearchRequest, settings: &CollectionSettings) -> Result<(
         Query::Vector(vector) => check_vector(vector, settings),
         Query::Id(_) => Ok(()),
     }
+}
+
+/// Checks the searches of one request; of several the error says which.
+pub fn check_all(requests: &[SearchRequest], settings: &CollectionSettings) -> Result<()> {
+    for (index, request) in requests.iter().enumerate() {
+        check(request, settings).map_err(|error| match requests.len() {
+            1 => error,
+            _ => error.context(format!("searches[{index}]")).with("index", index),
+        })?;
+    }
+    Ok(())
 }
 
 /// The error for a record that is not there.

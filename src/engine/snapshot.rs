@@ -62,11 +62,18 @@ impl OpenSnapshot {
         if let Some((block, row)) = self.tail.find(hash, id) {
             return Ok(Some(Place::Tail { block, row }));
         }
-        if self.tail.shadows(hash, id) {
-            return Ok(None);
+        let Some((resident, row)) = self.segments.find(hash, id)? else { return Ok(None) };
+        let dead = self.is_overwritten(hash, id, resident, row);
+        Ok((!dead).then_some(Place::Segment { resident, row }))
+    }
+
+    /// Whether a row of a segment is dead by what the tail has done to its id.
+    fn is_overwritten(&self, hash: u64, id: &str, resident: &Resident, row: u32) -> bool {
+        if self.tail.is_empty() {
+            return false;
         }
-        let found = self.segments.find(hash, id)?;
-        Ok(found.map(|(resident, row)| Place::Segment { resident, row }))
+        let until = self.tail.dead_until(hash, id);
+        until >= self.tail.base || (until > Seq(0) && resident.segment().written(row) <= until)
     }
 
     /// The id of a row of a segment, where it is shown.
@@ -80,8 +87,8 @@ impl OpenSnapshot {
             return Ok(None);
         }
         let id = resident.segment().id(row)?;
-        let shadowed = !self.tail.is_empty() && self.tail.shadows(record_hash(id), id);
-        Ok((!shadowed).then_some(id))
+        let dead = self.is_overwritten(record_hash(id), id, resident, row);
+        Ok((!dead).then_some(id))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::json::Object;
 use crate::base::{Code, Env, Error, Result};
-use crate::engine::brainy::Brainy;
+use crate::engine::brainy::{Brainy, Target};
 use crate::engine::model::{
     Export, ImportFault, ImportReport, METADATA_BYTES_MAX, NewRecord, TEXT_BYTES_MAX,
 };
@@ -11,7 +11,6 @@ use crate::engine::records;
 use crate::engine::snapshot::{OpenSnapshot, Payloads};
 use crate::engine::validate::check_record;
 use crate::engine::vector_json::VectorInput;
-use crate::manifest::CollectionSettings;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
 use serde::Deserialize;
@@ -88,7 +87,8 @@ fn page(
     Ok((out.into(), last.filter(|_| more).map(str::to_owned)))
 }
 
-/// Stores the records of a stream of NDJSON.
+/// Stores the records of a stream of NDJSON, all in one life of the collection: the one that there is when
+/// the first of them arrives, or that they begin.
 pub async fn import(
     brainy: &Brainy,
     name: &CollectionName,
@@ -97,39 +97,22 @@ pub async fn import(
     let body = body.map(|piece| piece.map_err(std::io::Error::other));
     let codec = LinesCodec::new_with_max_length(LINE_BYTES_MAX);
     let mut lines = FramedRead::new(StreamReader::new(body), codec);
-    let mut import = Import::default();
+    let mut import = Import::new(brainy.clone(), name.clone());
     let mut writes = FuturesUnordered::new();
-    let mut settings: Option<CollectionSettings> = None;
-    let result = loop {
+    let mut outcome = loop {
         let line = match lines.next().await {
             None => break Ok(()),
             Some(Ok(line)) => line,
             Some(Err(error)) => break Err(broken(import.line + 1, error)),
         };
-        import.line += 1;
-        if line.trim().is_empty() {
-            continue;
+        if let Err(error) = import.take(&line).await {
+            break Err(error);
         }
-        let record = match parse(&line) {
-            Ok(record) => record,
-            Err(error) => {
-                import.fault(&error);
-                continue;
-            }
-        };
-        if settings.is_none() {
-            match brainy.settings_for_write(name, &record.vector).await {
-                Ok(found) => settings = Some(found),
+        if import.is_full() {
+            match import.write().await {
+                Ok(write) => writes.push(write),
                 Err(error) => break Err(error),
             }
-        }
-        if let Some(Err(error)) = settings.as_ref().map(|known| check_record(&record, known)) {
-            import.fault(&error);
-            continue;
-        }
-        import.add(record);
-        if import.is_full() {
-            writes.push(import.write(brainy, name));
             if writes.len() >= WRITES_IN_FLIGHT
                 && let Some(Err(error)) = writes.next().await.map(|done| import.account(done))
             {
@@ -139,9 +122,11 @@ pub async fn import(
     };
     // What arrived in whole lines is stored, whatever ended the stream.
     if !import.batch.is_empty() {
-        writes.push(import.write(brainy, name));
+        match import.write().await {
+            Ok(write) => writes.push(write),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
     }
-    let mut outcome = result;
     while let Some(done) = writes.next().await {
         outcome = outcome.and(import.account(done));
     }
@@ -167,8 +152,11 @@ fn broken(line: u64, error: LinesCodecError) -> Error {
 }
 
 /// An import on its way.
-#[derive(Default)]
 struct Import {
+    brainy: Brainy,
+    name: CollectionName,
+    /// What the records go into, once there was one.
+    target: Option<Target>,
     line: u64,
     batch: Vec<NewRecord>,
     batch_bytes: usize,
@@ -176,6 +164,46 @@ struct Import {
 }
 
 impl Import {
+    fn new(brainy: Brainy, name: CollectionName) -> Import {
+        let report = ImportReport::default();
+        Import { brainy, name, target: None, line: 0, batch: Vec::new(), batch_bytes: 0, report }
+    }
+
+    /// Takes a line into the batch, or notes what is wrong with it.
+    async fn take(&mut self, line: &str) -> Result<()> {
+        self.line += 1;
+        if line.trim().is_empty() {
+            return Ok(());
+        }
+        let record = match parse(line) {
+            Ok(record) => record,
+            Err(error) => {
+                self.fault(&error);
+                return Ok(());
+            }
+        };
+        // The collection is made as the first good record says: one that is refused decides nothing.
+        let undecided = match &self.target {
+            Some(Target::Next(next)) => {
+                let same = next.settings().dimensions as usize == record.vector.len();
+                next.is_first() && !same && self.batch.is_empty()
+            }
+            target => target.is_none(),
+        };
+        if undecided {
+            self.target = Some(self.brainy.target(&self.name, &record.vector).await?);
+        }
+        let checked = match &self.target {
+            Some(target) => check_record(&record, &target.settings()),
+            None => return Err(Error::internal("an import has nowhere to go")),
+        };
+        match checked {
+            Ok(()) => self.add(record),
+            Err(error) => self.fault(&error),
+        }
+        Ok(())
+    }
+
     fn fault(&mut self, error: &Error) {
         self.report.failed += 1;
         if self.report.errors.len() < FAULTS_MAX {
@@ -198,19 +226,23 @@ impl Import {
         self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES
     }
 
-    /// Takes the batch; the future writes it.
-    fn write(
-        &mut self,
-        brainy: &Brainy,
-        name: &CollectionName,
-    ) -> impl Future<Output = Result<(u64, Seq)>> + use<> {
+    /// Takes the batch, and begins the collection where it is the first; the future writes it.
+    async fn write(&mut self) -> Result<impl Future<Output = Result<(u64, Seq)>> + use<>> {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
-        let (brainy, name) = (brainy.clone(), name.clone());
-        async move {
-            let upserted = brainy.upsert(&name, batch).await?;
+        let target = self.target.take();
+        let target = target.ok_or_else(|| Error::internal("an import has nowhere to go"))?;
+        let collection = self.brainy.begun(target).await?.ok_or_else(|| {
+            let name = &self.name;
+            let hint = "was created with other settings while this import began; start it again";
+            Error::new(Code::SettingsConflict, format!("collection {name} {hint}"))
+        })?;
+        self.target = Some(Target::Life(collection.clone()));
+        let brainy = self.brainy.clone();
+        Ok(async move {
+            let upserted = brainy.upsert_into(collection, batch).await?;
             Ok((upserted.upserted as u64, upserted.version))
-        }
+        })
     }
 
     fn account(&mut self, written: Result<(u64, Seq)>) -> Result<()> {

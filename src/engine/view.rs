@@ -49,6 +49,11 @@ impl ManifestView {
         self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// The collection's name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
     /// Which life of the collection's name this is a view of.
     pub fn life(&self) -> u64 {
         self.life

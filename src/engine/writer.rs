@@ -120,8 +120,8 @@ impl Writer {
 
     /// Makes a chunk durable; returns where it is in the log.
     pub async fn write(&self, chunk: Bytes, operations: u32) -> Result<Appended> {
-        if self.env.tasks.stopping().is_cancelled() {
-            return Err(shutting_down());
+        if self.env.tasks.are_ending() {
+            return Err(Error::shutting_down());
         }
         self.check_tail().await?;
         let units = (chunk.len() as u64).div_ceil(BUDGET_UNIT).max(1) as u32;
@@ -139,16 +139,26 @@ impl Writer {
         let part = if chunk.len() as u64 <= inline_max {
             Part::Inline { operations, chunk: chunk.clone() }
         } else {
-            let _permit = self.uploads.acquire().await.map_err(|_| shutting_down())?;
+            let _permit = self.uploads.acquire().await.map_err(|_| self.ended())?;
             upload(&self.store, &self.env, &self.view, &chunk, operations).await?
         };
         let (reply, answer) = oneshot::channel();
         let pending = Pending { part, chunk, reply, _budget: budget };
-        self.queue.send(pending).await.map_err(|_| shutting_down())?;
+        self.queue.send(pending).await.map_err(|_| self.ended())?;
         // The sequencer answers everything it takes; without an answer it was dropped half way.
-        let appended = answer.await.map_err(|_| shutting_down().ambiguous())??;
+        let appended = answer.await.map_err(|_| self.ended().ambiguous())??;
         self.env.metrics.records_written.inc_by(u64::from(operations));
         Ok(appended)
+    }
+
+    /// The error of a write after the sequencer has ended.
+    fn ended(&self) -> Error {
+        match self.env.tasks.are_ending() {
+            true => Error::shutting_down(),
+            false => {
+                Error::internal("the task that appends to the log has ended; restart this instance")
+            }
+        }
     }
 
     /// Refuses writes while too much of the log is unindexed.
@@ -189,10 +199,6 @@ async fn upload(
     // Nothing names the object yet, so whatever happens to this PUT, nothing was written.
     store.put(&key, chunk.clone()).await?;
     Ok(Part::Object { operations, id, length: chunk.len() as u64, crc: crc32c::crc32c(chunk) })
-}
-
-fn shutting_down() -> Error {
-    Error::new(Code::ShuttingDown, "this instance is shutting down; use another one")
 }
 
 /// Takes positions in the log for whatever is ready.

@@ -3,19 +3,25 @@
 //! A chunk stands inside a log entry or alone in a data object; it is the same bytes in both.
 //! [`ChunkBuilder`] collects, [`ChunkBuilder::finish`] serialises, [`Chunk`] reads in place.
 
-use crate::base::codec::{Cursor, end_at, ends};
+use crate::base::codec::{Cursor, end_at, ends, u64_at};
+use crate::base::ids::Seq;
 use crate::base::{Code, Error, Result};
 use crate::log::vectors::{Encoding, StoredVector, encode};
 use bytes::Bytes;
 use std::ops::Range;
 
 const MAGIC: &[u8; 8] = b"BRNYCHK1";
-const FORMAT_VERSION: u16 = 1;
+/// Of chunks without a limit; what this build reads ends with [`FORMAT_VERSION`].
+const FORMAT_VERSION_PLAIN: u16 = 1;
+const FORMAT_VERSION: u16 = 2;
 const HEADER_BYTES: usize = 48;
 
 const UPSERT: u8 = 1;
 const DELETE: u8 = 2;
 const HAS_TEXT: u8 = 4;
+/// The operation kills only what was written up to a position of its own. So far only a delete may.
+const LIMITED: u8 = 8;
+const LIMIT_BYTES: usize = 8;
 
 /// One operation, borrowed from a chunk.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +41,33 @@ pub enum Operation<'a> {
     Delete {
         /// The record's id.
         id: &'a str,
+        /// Only what was written at this log position or before; `None`: whatever there is.
+        limit: Option<Seq>,
     },
+}
+
+impl<'a> Operation<'a> {
+    /// The record that it is about.
+    pub fn id(&self) -> &'a str {
+        match self {
+            Operation::Upsert { id, .. } | Operation::Delete { id, .. } => id,
+        }
+    }
+
+    /// Up to which log position it kills what was written of its id, when it stands in the entry at `seq`:
+    /// everything before the entry, or up to its limit. What stands before it in the same entry counts
+    /// as written at `seq`, and dies by an operation without a limit.
+    pub fn kills_until(&self, seq: Seq) -> Seq {
+        match self {
+            Operation::Delete { limit: Some(limit), .. } => (*limit).min(seq.previous()),
+            _ => seq.previous(),
+        }
+    }
+
+    /// Whether it spares what was written after its limit.
+    pub fn is_limited(&self) -> bool {
+        matches!(self, Operation::Delete { limit: Some(_), .. })
+    }
 }
 
 /// Collects operations.
@@ -50,6 +82,7 @@ pub struct ChunkBuilder {
     metadata: Vec<u8>,
     text: Vec<u8>,
     vectors: Vec<f32>,
+    limits: Vec<u8>,
 }
 
 impl ChunkBuilder {
@@ -72,6 +105,13 @@ impl ChunkBuilder {
     pub fn delete(&mut self, id: &str) {
         self.ids.extend_from_slice(id.as_bytes());
         self.row(DELETE);
+    }
+
+    /// Adds a delete of what was written at `limit` or before: a decision that was made at that version.
+    pub fn delete_until(&mut self, id: &str, limit: Seq) {
+        self.ids.extend_from_slice(id.as_bytes());
+        self.limits.extend(limit.0.to_le_bytes());
+        self.row(DELETE | LIMITED);
     }
 
     fn row(&mut self, kind: u8) {
@@ -107,11 +147,14 @@ impl ChunkBuilder {
             &self.metadata,
             &self.text,
             &vectors,
+            &self.limits,
         ];
+        // Builds that do not know limits read everything else.
+        let version = if self.limits.is_empty() { FORMAT_VERSION_PLAIN } else { FORMAT_VERSION };
         let length = HEADER_BYTES + body.iter().map(|column| column.len()).sum::<usize>();
         let mut out = Vec::with_capacity(length);
         out.extend(MAGIC);
-        out.extend(FORMAT_VERSION.to_le_bytes());
+        out.extend(version.to_le_bytes());
         out.extend(encoding.code().to_le_bytes());
         out.extend(self.dimensions.to_le_bytes());
         out.extend((self.kinds.len() as u32).to_le_bytes());
@@ -145,6 +188,9 @@ pub struct Chunk {
     metadata: Range<usize>,
     text: Range<usize>,
     vectors: Range<usize>,
+    limits: Range<usize>,
+    /// Whether it has an operation that this build does not know.
+    is_unknown: bool,
 }
 
 impl Chunk {
@@ -191,9 +237,12 @@ impl Chunk {
             metadata: column(metadata),
             text: column(text),
             vectors: column(vectors),
+            limits: 0..0,
+            is_unknown: false,
             bytes: bytes.clone(),
         };
-        if chunk.vectors.end != bytes.len() {
+        chunk.limits = chunk.vectors.end..bytes.len();
+        if chunk.vectors.end > bytes.len() {
             return Err(Error::corrupt("a log chunk has another length than its header says"));
         }
         chunk.check_columns()?;
@@ -205,10 +254,16 @@ impl Chunk {
         ends(&mut cursor, self.operations, self.ids.len())?;
         ends(&mut cursor, self.operations, self.metadata.len())?;
         ends(&mut cursor, self.operations, self.text.len())?;
-        let known = |kind: &u8| matches!(*kind, UPSERT | DELETE) || *kind == UPSERT | HAS_TEXT;
+        let plain = |kind: &u8| matches!(*kind, UPSERT | DELETE) || *kind == UPSERT | HAS_TEXT;
         let kinds = &self.bytes[self.kinds.clone()];
-        if !kinds.iter().all(known) {
-            return Err(Error::corrupt("a log chunk has an unknown operation"));
+        if !kinds.iter().all(|kind| plain(kind) || *kind == DELETE | LIMITED) {
+            // Its checksums are right, so it is what somebody wrote; what that means is not known.
+            self.is_unknown = true;
+            return Ok(());
+        }
+        let limited = kinds.iter().filter(|kind| **kind & LIMITED != 0).count();
+        if limited.saturating_mul(LIMIT_BYTES) != self.limits.len() {
+            return Err(Error::corrupt("a log chunk has another length than its header says"));
         }
         self.upserts = kinds.iter().filter(|kind| **kind & UPSERT != 0).count();
         let vector_bytes = (self.dimensions as usize).saturating_mul(self.encoding.width());
@@ -247,21 +302,38 @@ impl Chunk {
         self.upserts
     }
 
+    /// Why it cannot be part of a collection of so many dimensions, if so: whoever applies the log skips
+    /// it, all alike.
+    pub fn misfit(&self, dimensions: usize) -> Option<String> {
+        if self.is_unknown {
+            return Some("it has operations that this build does not know".to_owned());
+        }
+        let found = self.dimensions as usize;
+        (self.upserts > 0 && found != dimensions).then(|| {
+            format!("it has vectors of {found} dimensions in a collection of {dimensions}")
+        })
+    }
+
     /// Bytes of metadata and text.
     pub fn payload_bytes(&self) -> usize {
         self.metadata.len() + self.text.len()
     }
 
-    /// The operations, in order.
+    /// The operations, in order; none where one is not known.
     pub fn iter(&self) -> impl Iterator<Item = Operation<'_>> {
         let (encoding, stride) = (self.encoding, self.dimensions as usize * self.encoding.width());
         let kinds = &self.bytes[self.kinds.clone()];
         let vectors = &self.bytes[self.vectors.clone()];
-        let mut upsert = 0;
-        kinds.iter().enumerate().map(move |(row, kind)| {
+        let known = if self.is_unknown { 0 } else { kinds.len() };
+        let (mut upsert, mut limited) = (0, 0);
+        kinds[..known].iter().enumerate().map(move |(row, kind)| {
             let id = self.field(&self.ids, &self.id_ends, row);
             if *kind & DELETE != 0 {
-                return Operation::Delete { id };
+                let limit = (*kind & LIMITED != 0).then(|| {
+                    limited += 1;
+                    Seq(u64_at(&self.bytes[self.limits.clone()], limited - 1))
+                });
+                return Operation::Delete { id, limit };
             }
             let bytes = &vectors[upsert * stride..(upsert + 1) * stride];
             let vector = StoredVector { encoding, bytes };
@@ -307,13 +379,67 @@ mod tests {
         let vector = StoredVector { encoding: Encoding::F16, bytes: &halves };
         let first = Operation::Upsert { id: "a", vector, metadata: "{\"x\":1}", text: None };
         assert_eq!(operations[0], first);
-        assert_eq!(operations[1], Operation::Delete { id: "b" });
+        assert_eq!(operations[1], Operation::Delete { id: "b", limit: None });
         assert!(matches!(operations[2], Operation::Upsert { id: "ö", text: Some(""), .. }));
+    }
+
+    fn limited() -> Bytes {
+        let mut builder = ChunkBuilder::new(1);
+        builder.delete_until("a", Seq(7));
+        builder.upsert("b", &[1.5], "", None);
+        builder.delete("c");
+        builder.delete_until("d", Seq(u64::MAX));
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn limits_belong_to_their_operations() {
+        let chunk = Chunk::open(limited()).unwrap();
+        let operations: Vec<_> = chunk.iter().collect();
+        assert_eq!(operations[0], Operation::Delete { id: "a", limit: Some(Seq(7)) });
+        assert!(matches!(operations[1], Operation::Upsert { id: "b", .. }));
+        assert_eq!(operations[2], Operation::Delete { id: "c", limit: None });
+        assert_eq!(operations[3], Operation::Delete { id: "d", limit: Some(Seq(u64::MAX)) });
+        let killed: Vec<Seq> = operations.iter().map(|one| one.kills_until(Seq(9))).collect();
+        assert_eq!(killed, [Seq(7), Seq(8), Seq(8), Seq(8)]);
+    }
+
+    #[test]
+    fn builds_that_know_no_limits_read_what_has_none() {
+        assert_eq!((sample()[8], limited()[8]), (1, 2));
+    }
+
+    /// The same bytes with other kinds of operations, and checksums that are right.
+    fn with_kind(chunk: &Bytes, row: usize, kind: u8) -> Bytes {
+        let mut bytes = chunk.to_vec();
+        bytes[HEADER_BYTES + row] = kind;
+        let body = crc32c::crc32c(&bytes[HEADER_BYTES..]).to_le_bytes();
+        bytes[36..40].copy_from_slice(&body);
+        let header = crc32c::crc32c(&bytes[..40]).to_le_bytes();
+        bytes[40..44].copy_from_slice(&header);
+        bytes.into()
+    }
+
+    #[test]
+    fn an_operation_that_is_not_known_makes_a_misfit_of_the_chunk() {
+        let good = Chunk::open(sample()).unwrap();
+        assert_eq!((good.misfit(2), good.misfit(3).is_some()), (None, true));
+        for kind in [0, 3, 6, UPSERT | LIMITED, DELETE | HAS_TEXT, 64] {
+            let odd = Chunk::open(with_kind(&sample(), 1, kind)).unwrap();
+            assert!(odd.misfit(2).is_some(), "{kind}");
+            assert_eq!((odd.operations(), odd.iter().count()), (3, 0));
+        }
+        // A limit for every operation that says that it has one.
+        assert!(Chunk::open(with_kind(&limited(), 2, DELETE | LIMITED)).is_err());
+        assert!(Chunk::open(with_kind(&sample(), 1, DELETE | LIMITED)).is_err());
     }
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let good = sample();
+        [sample(), limited()].iter().for_each(every_flipped_bit_of);
+    }
+
+    fn every_flipped_bit_of(good: &Bytes) {
         for at in 0..good.len() * 8 {
             // The last four header bytes are reserved padding, outside both checksums.
             if (44..48).contains(&(at / 8)) {
@@ -341,25 +467,30 @@ mod tests {
 
         #[test]
         fn whatever_goes_in_comes_out(
-            rows in prop::collection::vec((".{0,8}", any::<bool>(), ".{0,8}", prop::option::of(".{0,8}"), any::<[f32; 3]>()), 0..20)
+            rows in prop::collection::vec((".{0,8}", any::<bool>(), ".{0,8}", prop::option::of(".{0,8}"), any::<[f32; 3]>()), 0..20),
+            limits in prop::collection::vec(prop::option::of(any::<u64>()), 20)
         ) {
             let mut builder = ChunkBuilder::new(3);
-            for (id, upsert, metadata, text, vector) in &rows {
-                if *upsert {
-                    builder.upsert(id, vector, metadata, text.as_deref());
-                } else {
-                    builder.delete(id);
+            for ((id, upsert, metadata, text, vector), limit) in rows.iter().zip(&limits) {
+                match limit {
+                    _ if *upsert => builder.upsert(id, vector, metadata, text.as_deref()),
+                    Some(limit) => builder.delete_until(id, Seq(*limit)),
+                    None => builder.delete(id),
                 }
             }
             let chunk = Chunk::open(builder.finish().unwrap()).unwrap();
-            for (found, (id, upsert, metadata, text, vector)) in chunk.iter().zip(&rows) {
+            let rows_and_limits = rows.iter().zip(&limits);
+            for (found, ((id, upsert, metadata, text, vector), limit)) in chunk.iter().zip(rows_and_limits) {
                 match found {
                     Operation::Upsert { id: found, vector: stored, metadata: json, text: words } => {
                         prop_assert!(*upsert);
                         prop_assert_eq!((found, json, words), (&**id, &**metadata, text.as_deref()));
                         prop_assert_eq!(stored.to_vec(), vector.to_vec());
                     }
-                    Operation::Delete { id: found } => prop_assert_eq!((false, &**id), (*upsert, found)),
+                    Operation::Delete { id: found, limit: until } => {
+                        prop_assert_eq!((false, &**id), (*upsert, found));
+                        prop_assert_eq!(until, limit.map(Seq));
+                    }
                 }
             }
             prop_assert_eq!(chunk.operations(), rows.len());

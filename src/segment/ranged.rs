@@ -11,7 +11,8 @@
 use super::ids::{self, IdDirectory};
 use super::layout::{Contents, Footer, Name, fault};
 use crate::base::Result;
-use crate::base::ids::record_hash;
+use crate::base::codec::u64_at;
+use crate::base::ids::{Seq, record_hash};
 use crate::store::{ByteRange, DynStore, Etag, GetOptions, Key, Object};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -27,6 +28,8 @@ const END_SHARE: u64 = 512;
 const GAP_BYTES: usize = 64 << 10;
 /// Requests under way at a time.
 const REQUESTS: usize = 8;
+/// Bytes of a log position.
+const WRITTEN_BYTES: usize = size_of::<u64>();
 
 /// What finds ids in a segment by ranges of its object.
 #[derive(Clone)]
@@ -50,17 +53,17 @@ impl fmt::Debug for RangedSegment {
     }
 }
 
-/// An id that may be in the segment.
+/// What a section is asked for: an id that may be in it, or a row.
 #[derive(Debug)]
 struct Wanted {
     /// Which of those that were asked for.
     at: usize,
     hash: u64,
-    /// Where it may be in the section of ids.
+    /// Where it may be in the section.
     range: Range<usize>,
 }
 
-/// A range of the section of ids, and the ids that may be in it.
+/// A range of a section, and what may be in it.
 #[derive(Debug)]
 struct Span<'a> {
     range: Range<usize>,
@@ -121,7 +124,7 @@ impl RangedSegment {
         let wanted = self.wanted(ids);
         let spans = spans(&wanted, self.ids_length());
         let mut rows = vec![None; ids.len()];
-        let requests = spans.iter().map(|span| self.fetch_span(store, span));
+        let requests = spans.iter().map(|span| self.fetch_span(store, Name::Ids, span));
         let requests: Vec<_> = requests.collect();
         let mut answers = stream::iter(requests).buffered(REQUESTS);
         while let Some((span, bytes)) = answers.try_next().await? {
@@ -132,6 +135,33 @@ impl RangedSegment {
             }
         }
         Ok(rows)
+    }
+
+    /// The log position that wrote each of some rows: a request for those that lie near each other.
+    pub async fn written(&self, store: &DynStore, rows: &[u32]) -> Result<Vec<Seq>> {
+        let wanted = rows.iter().enumerate().map(|(at, row)| {
+            let start = *row as usize * WRITTEN_BYTES;
+            Wanted { at, hash: 0, range: start..start + WRITTEN_BYTES }
+        });
+        let mut wanted: Vec<Wanted> = wanted.collect();
+        wanted.sort_unstable_by_key(|wanted| (wanted.range.start, wanted.at));
+        let length = self.footer.section(Name::Written).length as usize;
+        let spans = spans(&wanted, length);
+        let mut written = vec![Seq(0); rows.len()];
+        let requests = spans.iter().map(|span| self.fetch_span(store, Name::Written, span));
+        let requests: Vec<_> = requests.collect();
+        let mut answers = stream::iter(requests).buffered(REQUESTS);
+        while let Some((span, bytes)) = answers.try_next().await? {
+            for Wanted { at, range, .. } in span.wanted {
+                let row = (range.start - span.range.start) / WRITTEN_BYTES;
+                written[*at] = Seq(u64_at(&bytes, row));
+            }
+        }
+        let (oldest, newest) = self.contents().written;
+        match written.iter().all(|written| (oldest..=newest).contains(written)) {
+            true => Ok(written),
+            false => Err(fault("a row was written at a position that is not among its own")),
+        }
     }
 
     fn ids_length(&self) -> usize {
@@ -150,14 +180,15 @@ impl RangedSegment {
         wanted
     }
 
-    /// The bytes of a range of the section of ids.
+    /// The bytes of a range of a section.
     async fn fetch_span<'a>(
         &self,
         store: &DynStore,
+        section: Name,
         span: &'a Span<'a>,
     ) -> Result<(&'a Span<'a>, Bytes)> {
         let range = &span.range;
-        let start = self.footer.section(Name::Ids).offset;
+        let start = self.footer.section(section).offset;
         let of_file = start + range.start as u64..start + range.end as u64;
         let object = fetch(store, &self.key, ByteRange::Bounded(of_file)).await?;
         if (object.size, &object.etag) != (self.bytes, &self.etag) {
@@ -166,8 +197,8 @@ impl RangedSegment {
         if object.bytes.len() != range.len() {
             return Err(fault("a range of it has another length than was asked for"));
         }
-        if range.len() == self.ids_length() {
-            self.footer.verify(Name::Ids, &object.bytes)?;
+        if range.len() as u64 == self.footer.section(section).length {
+            self.footer.verify(section, &object.bytes)?;
         }
         Ok((span, object.bytes))
     }

@@ -288,7 +288,7 @@ impl LogEntry {
                     self.order.push(Ok(self.upserts.len()));
                     self.upserts.push((id.to_owned(), metadata["op"].as_u64().unwrap()));
                 }
-                Operation::Delete { id } => {
+                Operation::Delete { id, .. } => {
                     self.order.push(Err(self.deletes.len()));
                     self.deletes.push(id.to_owned());
                 }

@@ -203,6 +203,8 @@ pub struct StatsBody<'a> {
     pub dead_rows: u64,
     /// Objects in the bucket that name dead rows.
     pub deletion_files: u64,
+    /// Writes in the log that do not fit the collection and are skipped, as far as this instance has read it.
+    pub skipped_writes: u64,
     /// The partitions and their segments.
     pub partitions: Vec<PartitionBody<'a>>,
     /// What this instance keeps in memory, over all collections.
@@ -248,6 +250,7 @@ impl<'a> From<&'a CollectionStats> for StatsBody<'a> {
             segment_bytes: segments().map(|segment| segment.bytes).sum(),
             dead_rows: segments().map(|segment| u64::from(segment.dead)).sum(),
             deletion_files: stats.deletion_files as u64,
+            skipped_writes: stats.skipped_writes,
             partitions: stats.partitions.iter().map(PartitionBody::from).collect(),
             cache: CacheBody { bytes: stats.cache_bytes, segments: stats.cache_segments },
         }

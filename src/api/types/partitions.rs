@@ -2,7 +2,9 @@
 
 use crate::api::types::{Decode, Limits, in_range};
 use crate::base::Result;
-use crate::engine::model::{Partition, PartitionerKind, PrefixRule, SegmentMeta, UnnamedObject};
+use crate::engine::model::{
+    Partition, PartitionerKind, PrefixRule, Reworked, SegmentMeta, UnnamedObject,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -131,6 +133,12 @@ pub struct ReworkedBody {
     pub segments: u64,
     /// Partitions now.
     pub partition_count: u64,
+}
+
+impl From<Reworked> for ReworkedBody {
+    fn from(Reworked { rewritten, segments, partitions }: Reworked) -> Self {
+        ReworkedBody { rewritten, segments, partition_count: partitions }
+    }
 }
 
 /// Objects that are not part of the collection.

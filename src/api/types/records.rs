@@ -2,11 +2,11 @@
 
 use crate::api::types::vector::VectorSchema;
 use crate::api::types::{Decode, Limits, in_range, raw};
-use crate::base::ids::Seq;
 use crate::base::json::Object;
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{
-    DeleteTarget, FetchedRecords, NewRecord, PAGE_MAX, RECORDS_PER_WRITE_MAX, Record, RecordPage,
+    DeleteTarget, Deleted, FetchedRecords, NewRecord, PAGE_MAX, RECORDS_PER_WRITE_MAX, Record,
+    RecordPage,
 };
 use crate::engine::vector_json::VectorInput;
 use crate::filter::Filter;
@@ -328,17 +328,20 @@ impl Decode for DeleteTarget {
 
 /// The answer to a delete.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct DeletedBody {
     /// The log position that holds the delete; the current one where there was nothing to do.
     pub version: u64,
-    /// How many of the records were there.
+    /// How many of the records were there, or matched the filter.
     pub deleted: usize,
+    /// Of a delete by filter: the version at which the filter was asked. What was written after it stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<u64>,
 }
 
-impl DeletedBody {
-    /// The answer for a delete at `version`.
-    pub fn new(version: Seq, deleted: usize) -> Self {
-        DeletedBody { version: version.0, deleted }
+impl From<Deleted> for DeletedBody {
+    fn from(Deleted { version, deleted, as_of }: Deleted) -> Self {
+        DeletedBody { version: version.0, deleted, as_of: as_of.map(|as_of| as_of.0) }
     }
 }
 

@@ -1,12 +1,12 @@
 //! The task that follows the log, takes up newer segments, and tidies the tail.
 
-use super::{Channels, Published, Reading, Sync};
+use super::{Channels, Published, Reading, Skipped, Sync};
 use crate::base::clock::Mark;
 use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::segments::SegmentSet;
 use crate::engine::snapshot::Snapshot;
-use crate::engine::tail::{Below, Tail, Tidied};
+use crate::engine::tail::{Below, Misfit, Tail, Tidied};
 use crate::engine::view::ManifestView;
 use crate::log::append::gone;
 use crate::log::read::{Batch, LogReader};
@@ -14,6 +14,9 @@ use crate::store::layers::Usage;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
+
+/// Writes that were skipped and are named.
+const SKIPPED_NAMED_MAX: usize = 8;
 
 /// One collection's share of the instance's gauges; taken back when its task ends.
 #[derive(Debug)]
@@ -62,6 +65,7 @@ pub(super) struct FollowTask {
     loading: Coming<Arc<SegmentSet>>,
     /// Blocks of the tail that are being made into one.
     tidying: Coming<Tidied>,
+    skipped: Skipped,
     channels: Channels,
 }
 
@@ -75,8 +79,20 @@ impl FollowTask {
         channels: Channels,
     ) -> FollowTask {
         let share = Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 };
-        let (loading, tidying) = (None, None);
-        FollowTask { share, log, env, view, reading, tail, set, loading, tidying, channels }
+        let (loading, tidying, skipped) = (None, None, Skipped::default());
+        FollowTask {
+            share,
+            log,
+            env,
+            view,
+            reading,
+            tail,
+            set,
+            loading,
+            tidying,
+            skipped,
+            channels,
+        }
     }
 
     /// Until the instance stops, nobody has a [`Follower`](super::Follower) any more, or the collection is
@@ -167,9 +183,12 @@ impl FollowTask {
             let (batches, sealed) = self.of_this_life(batches);
             let count = batches.len() as u64;
             let below = self.below(&self.set).await?;
-            if let Err(error) = self.tail.apply(batches, below, &self.env.compute).await {
-                self.restart().await?;
-                return Err(error);
+            match self.tail.apply(batches, below, &self.env.compute).await {
+                Ok(misfits) => self.skip(misfits),
+                Err(error) => {
+                    self.restart().await?;
+                    return Err(error);
+                }
             }
             while self.tail.is_slow()
                 && let Some(untidy) = self.tail.untidy()
@@ -186,6 +205,22 @@ impl FollowTask {
         self.load();
         self.tidy();
         Ok(())
+    }
+
+    /// Counts and names what was not applied; once, also where the log is read again.
+    fn skip(&mut self, misfits: Vec<Misfit>) {
+        let seen = self.skipped.through;
+        for misfit in misfits.into_iter().filter(|misfit| misfit.seq > seen) {
+            let Misfit { seq, reason } = &misfit;
+            let collection = self.view.name();
+            tracing::error!(%collection, entry = seq.0, reason, "a write in the log is skipped");
+            self.env.metrics.wal_chunks_skipped.inc();
+            self.skipped.through = *seq;
+            self.skipped.chunks += 1;
+            if self.skipped.first.len() < SKIPPED_NAMED_MAX {
+                self.skipped.first.push(misfit);
+            }
+        }
     }
 
     /// Begins to make one of blocks that have become many.
@@ -220,7 +255,8 @@ impl FollowTask {
         self.channels.publish.send_modify(|published| {
             if snapshot.version() >= published.snapshot.version() {
                 let current_as_of = as_of.unwrap_or(published.current_as_of);
-                *published = Published { snapshot, current_as_of };
+                let skipped = self.skipped.clone();
+                *published = Published { snapshot, current_as_of, skipped };
             }
         });
     }
@@ -273,14 +309,13 @@ impl FollowTask {
     /// What is in the segments below the tail; only an instance that serves reads needs to know.
     async fn below(&self, set: &Arc<SegmentSet>) -> Result<Arc<Below>> {
         if !self.reading.serves || set.members().is_empty() {
-            return Ok(Arc::new(|_, _| false));
+            return Ok(Arc::new(|_, _| None));
         }
         let segments = self.reading.shelf.open(set).await?;
         Ok(Arc::new(move |hash, id| {
             let found = segments.find(hash, id);
-            found
-                .inspect_err(|error| tracing::error!(%error, "a segment is damaged"))
-                .is_ok_and(|found| found.is_some())
+            let found = found.inspect_err(|error| tracing::error!(%error, "a segment is damaged"));
+            found.ok().flatten().map(|(resident, row)| resident.segment().written(row))
         }))
     }
 

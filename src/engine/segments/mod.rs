@@ -9,6 +9,7 @@ mod places;
 mod set;
 mod shelf;
 
+pub use places::{RowPlace, Sought};
 pub use set::{Member, OpenSet, SegmentSet};
 pub use shelf::Shelf;
 

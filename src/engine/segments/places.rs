@@ -3,19 +3,39 @@
 //! Whoever writes a record anew, or deletes it, has to find the row that is dead by it. Segments in memory
 //! are asked there; of others the list of ids is read by ranges, a GET for each segment and 64 KiB of
 //! ids wanted, and none for a segment that has none of them.
+//!
+//! A delete with a limit spares what was written after it. The manifest says of each segment when its oldest
+//! and its newest row were written; only where that does not decide it, the row's own position is read.
 
 use super::{Member, Resident, SegmentSet, Shelf};
-use crate::base::Result;
 use crate::base::compute::Compute;
-use crate::base::ids::{Ulid, record_hash};
+use crate::base::ids::{Seq, Ulid, record_hash};
+use crate::base::{Error, Result};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::sync::Arc;
 
 /// Segments that are asked at a time.
 const AT_A_TIME: usize = 4;
 
+/// An id that is looked for.
+#[derive(Debug, Clone)]
+pub struct Sought {
+    /// The id.
+    pub id: String,
+    /// The log position that its row is compared with.
+    pub limit: Seq,
+}
+
 /// A row of a segment.
-pub type RowPlace = (Ulid, u32);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowPlace {
+    /// The segment.
+    pub segment: Ulid,
+    /// The row.
+    pub row: u32,
+    /// Whether it was written at the limit or before.
+    pub within: bool,
+}
 
 /// The numbers of ids that a member is to be asked for.
 type Asked = (usize, Vec<usize>);
@@ -25,7 +45,7 @@ impl Shelf {
     pub async fn places(
         &self,
         set: &Arc<SegmentSet>,
-        ids: &Arc<[String]>,
+        ids: &Arc<[Sought]>,
         pool: &Compute,
     ) -> Result<Vec<Option<RowPlace>>> {
         let mut residents = Vec::with_capacity(set.members().len());
@@ -52,15 +72,43 @@ impl Shelf {
         &self,
         set: &SegmentSet,
         member: &Member,
-        ids: &[String],
+        ids: &[Sought],
         asked: Vec<usize>,
     ) -> Result<Vec<(usize, RowPlace)>> {
-        let wanted: Vec<&str> = asked.iter().map(|at| ids[*at].as_str()).collect();
+        let wanted: Vec<&str> = asked.iter().map(|at| ids[*at].id.as_str()).collect();
         let segment = self.ranged(&set.manifest().name, member).await?;
         let rows = segment.find(self.store(), &wanted).await?;
-        let found = asked.into_iter().zip(rows);
-        let live = found.filter_map(|(at, row)| Some((at, live_place(member, row?)?)));
-        Ok(live.collect())
+        let found = asked.into_iter().zip(rows).filter_map(|(at, row)| Some((at, row?)));
+        let live: Vec<(usize, u32)> =
+            found.filter(|(_, row)| !member.dead.contains(*row)).collect();
+        let is_open = |(at, _): &&(usize, u32)| within(member, ids[*at].limit).is_none();
+        let open: Vec<u32> = live.iter().filter(is_open).map(|(_, row)| *row).collect();
+        let mut positions = segment.written(self.store(), &open).await?.into_iter();
+        let mut places = Vec::with_capacity(live.len());
+        for (at, row) in live {
+            let limit = ids[at].limit;
+            let within = match within(member, limit) {
+                Some(within) => within,
+                None => {
+                    let written = positions.next();
+                    let written =
+                        written.ok_or_else(|| Error::internal("a position is missing"))?;
+                    written <= limit
+                }
+            };
+            places.push((at, RowPlace { segment: member.meta.id, row, within }));
+        }
+        Ok(places)
+    }
+}
+
+/// Whether all rows of a segment were written at `limit` or before, or none was; `None` where that differs.
+fn within(member: &Member, limit: Seq) -> Option<bool> {
+    let (oldest, newest) = member.meta.written;
+    match (newest <= limit, oldest > limit) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
     }
 }
 
@@ -68,27 +116,25 @@ impl Shelf {
 fn places_in_memory(
     set: &SegmentSet,
     residents: &[Option<Arc<Resident>>],
-    ids: &[String],
+    ids: &[Sought],
 ) -> Result<(Vec<Option<RowPlace>>, Vec<Asked>)> {
     let mut places = vec![None; ids.len()];
     let mut others: Vec<Vec<usize>> = vec![Vec::new(); residents.len()];
-    for (at, id) in ids.iter().enumerate() {
-        for member in set.holding(record_hash(id), id) {
-            let Some(resident) = &residents[member] else {
-                others[member].push(at);
+    for (at, Sought { id, limit }) in ids.iter().enumerate() {
+        for number in set.holding(record_hash(id), id) {
+            let Some(resident) = &residents[number] else {
+                others[number].push(at);
                 continue;
             };
+            let member = &set.members()[number];
             if let Some(row) = resident.segment().find(id)?
-                && let Some(place) = live_place(&set.members()[member], row)
+                && !member.dead.contains(row)
             {
-                places[at] = Some(place);
+                let within = resident.segment().written(row) <= *limit;
+                places[at] = Some(RowPlace { segment: member.meta.id, row, within });
             }
         }
     }
     let others = others.into_iter().enumerate().filter(|(_, asked)| !asked.is_empty());
     Ok((places, others.collect()))
-}
-
-fn live_place(member: &Member, row: u32) -> Option<RowPlace> {
-    (!member.dead.contains(row)).then_some((member.meta.id, row))
 }

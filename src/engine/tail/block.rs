@@ -15,35 +15,65 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Ids that deletes named, whether or not there was such a row: there may be one in a segment.
+/// A delete: where it stands in the log, and up to which position it kills rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Delete {
+    /// Its position.
+    pub seq: Seq,
+    /// Rows that were written here or before are dead.
+    pub kills_until: Seq,
+}
+
+impl Delete {
+    /// Both as one, which may stand for them wherever the later one counts. It kills no more: what the
+    /// earlier one does to the segments below is done to them once a base has passed it.
+    fn with(self, other: Delete) -> Delete {
+        Delete {
+            seq: self.seq.max(other.seq),
+            kills_until: self.kills_until.max(other.kills_until),
+        }
+    }
+}
+
+/// Ids that deletes named, whether or not there was such a row: there may be one in a segment. Each is there
+/// once.
 #[derive(Debug, Default)]
 struct Tombstones {
     /// In ascending order.
     hashes: Vec<u64>,
     ids: Strings,
-    seqs: Vec<Seq>,
+    deletes: Vec<Delete>,
 }
 
 impl Tombstones {
-    fn of(mut deletes: Vec<(u64, String, Seq)>) -> Tombstones {
-        deletes.sort_unstable();
+    fn of(mut all: Vec<(u64, String, Delete)>) -> Tombstones {
+        all.sort_unstable();
         let mut tombstones = Tombstones::default();
-        for (hash, id, seq) in deletes {
-            tombstones.hashes.push(hash);
-            tombstones.ids.push(&id);
-            tombstones.seqs.push(seq);
+        let mut last: Option<(u64, String)> = None;
+        for (hash, id, delete) in all {
+            match tombstones.deletes.last_mut() {
+                Some(before) if last.as_ref().is_some_and(|last| *last == (hash, id.clone())) => {
+                    *before = before.with(delete);
+                }
+                _ => {
+                    tombstones.hashes.push(hash);
+                    tombstones.ids.push(&id);
+                    tombstones.deletes.push(delete);
+                    last = Some((hash, id));
+                }
+            }
         }
         tombstones
     }
 
-    fn with<'a>(&'a self, hash: u64, id: &'a str) -> impl Iterator<Item = Seq> + 'a {
+    fn of_id(&self, hash: u64, id: &str) -> Option<Delete> {
         let first = self.hashes.partition_point(|other| *other < hash);
-        let same = (first..self.hashes.len()).take_while(move |at| self.hashes[*at] == hash);
-        same.filter(move |at| self.ids.get(*at) == id).map(|at| self.seqs[at])
+        let mut same = (first..self.hashes.len()).take_while(|at| self.hashes[*at] == hash);
+        same.find(|at| self.ids.get(*at) == id).map(|at| self.deletes[at])
     }
 
-    fn iter(&self) -> impl Iterator<Item = (u64, &str, Seq)> {
-        (0..self.hashes.len()).map(|at| (self.hashes[at], self.ids.get(at), self.seqs[at]))
+    fn iter(&self) -> impl Iterator<Item = (u64, &str, Delete)> {
+        (0..self.hashes.len()).map(|at| (self.hashes[at], self.ids.get(at), self.deletes[at]))
     }
 }
 
@@ -116,7 +146,8 @@ impl Block {
 
     /// Whether nothing was done in it after `base`, not even a delete.
     pub fn is_empty(&self, base: Seq) -> bool {
-        self.first_after(base) == self.rows() && self.tombstones.seqs.iter().all(|seq| *seq <= base)
+        self.first_after(base) == self.rows()
+            && self.tombstones.deletes.iter().all(|delete| delete.seq <= base)
     }
 
     /// The first row that was written after `base`; all later ones were too.
@@ -135,20 +166,25 @@ impl Block {
         }
     }
 
-    /// Whether anything was done to this id after `base` and up to `version`.
-    pub fn touches(&self, hash: u64, id: &str, base: Seq, version: Seq) -> bool {
+    /// Up to which position what was done to this id after `base` and up to `version` kills its rows in
+    /// segments; `None` where nothing was done.
+    pub fn killed_until(&self, hash: u64, id: &str, base: Seq, version: Seq) -> Option<Seq> {
         let within = |seq: Seq| base < seq && seq <= version;
-        self.rows_with(hash, id).any(|row| within(self.written[row]))
-            || self.tombstones.with(hash, id).any(within)
+        let rows = self.rows_with(hash, id).map(|row| self.written[row]);
+        let overwritten = rows.filter(|written| within(*written)).map(Seq::previous).max();
+        let deleted = self.tombstones.of_id(hash, id).filter(|delete| within(delete.seq));
+        overwritten.max(deleted.map(|delete| delete.kills_until))
     }
 
-    /// Every id to which anything was done after `base`, with its hash, perhaps several times.
-    pub fn touched(&self, base: Seq) -> impl Iterator<Item = (u64, &str)> {
+    /// Every id to which anything was done after `base`, with its hash and the position up to which that
+    /// kills its rows in segments, perhaps several times.
+    pub fn touched(&self, base: Seq) -> impl Iterator<Item = (u64, &str, Seq)> {
         let rows = self.hashes.iter().zip(&self.hashed_rows);
-        let written = rows.filter(move |(_, row)| self.written[**row as usize] > base);
-        let written = written.map(|(hash, row)| (*hash, self.id(*row as usize)));
-        let deleted = self.tombstones.iter().filter(move |(.., seq)| *seq > base);
-        written.chain(deleted.map(|(hash, id, _)| (hash, id)))
+        let rows = rows.map(|(hash, row)| (*hash, *row as usize));
+        let written = rows.filter(move |(_, row)| self.written[*row] > base);
+        let written = written.map(|(hash, row)| (hash, self.id(row), self.written[row].previous()));
+        let deleted = self.tombstones.iter().filter(move |(.., delete)| delete.seq > base);
+        written.chain(deleted.map(|(hash, id, delete)| (hash, id, delete.kills_until)))
     }
 
     /// Bytes held.
@@ -157,7 +193,7 @@ impl Block {
         let per_row = size_of::<f32>() + 2 * size_of::<u64>() + 8 + 4 + 1;
         self.vectors.len() * size_of::<f32>()
             + self.rows() * per_row
-            + self.tombstones.seqs.len() * 16
+            + self.tombstones.deletes.len() * 24
             + self.flat.as_ref().map_or(0, Flat::bytes)
             + strings.iter().map(|strings| strings.allocated()).sum::<usize>()
     }
@@ -211,10 +247,12 @@ impl Block {
         rows.filter(move |row| self.id(*row) == id)
     }
 
-    /// Ends the live row with this id that was written after `base`, at `seq`; whether there was one.
-    pub fn end(&self, hash: u64, id: &str, base: Seq, seq: Seq) -> bool {
+    /// Ends the live row with this id, if it was written after `base` and at `until` or before, at `seq`;
+    /// whether there was one.
+    pub fn end(&self, hash: u64, id: &str, base: Seq, until: Seq, seq: Seq) -> bool {
         let mut rows = self.rows_with(hash, id).filter(|row| self.written[*row] > base);
         let live = rows.find(|row| self.ended[*row].load(Ordering::Relaxed) == 0);
+        let live = live.filter(|row| self.written[*row] <= until);
         if let Some(row) = live {
             self.ended[row].store(seq.0, Ordering::Release);
             self.ended_count.fetch_add(1, Ordering::Relaxed);
@@ -237,7 +275,7 @@ impl Block {
 pub struct BlockBuilder {
     block: Block,
     rows_by_hash: HashMap<u64, Vec<u32>>,
-    deletes: HashMap<(u64, String), Seq>,
+    deletes: HashMap<(u64, String), Delete>,
 }
 
 impl BlockBuilder {
@@ -267,17 +305,25 @@ impl BlockBuilder {
         }
     }
 
-    /// Whether anything has been done to this id.
-    pub fn touches(&self, hash: u64, id: &str) -> bool {
+    /// Up to which position what has been done to this id kills its rows in segments; `None` where nothing
+    /// has been.
+    pub fn killed_until(&self, hash: u64, id: &str) -> Option<Seq> {
         let rows = self.rows_by_hash.get(&hash).map(Vec::as_slice).unwrap_or_default();
-        rows.iter().any(|row| self.block.id(*row as usize) == id)
-            || (!self.deletes.is_empty() && self.deletes.contains_key(&(hash, id.to_owned())))
+        let rows = rows.iter().map(|row| *row as usize);
+        let rows = rows.filter(|row| self.block.id(*row) == id);
+        let overwritten = rows.map(|row| self.block.written[row].previous()).max();
+        let deleted = match self.deletes.is_empty() {
+            true => None,
+            false => self.deletes.get(&(hash, id.to_owned())),
+        };
+        overwritten.max(deleted.map(|delete| delete.kills_until))
     }
 
     /// Notes that the id was deleted. The last time counts: whoever shows this block shows all of it,
     /// and an indexer may have gone past an earlier time.
-    pub fn delete(&mut self, hash: u64, id: &str, seq: Seq) {
-        self.deletes.insert((hash, id.to_owned()), seq);
+    pub fn delete(&mut self, hash: u64, id: &str, delete: Delete) {
+        let noted = self.deletes.entry((hash, id.to_owned())).or_insert(delete);
+        *noted = noted.with(delete);
     }
 
     /// Adds a row. `vector` has the block's dimensions.
@@ -304,14 +350,18 @@ impl BlockBuilder {
         self.rows_by_hash.entry(hash).or_default().push(row);
     }
 
-    /// Ends the live row with this id at `seq`; whether there was one.
-    pub fn end(&mut self, hash: u64, id: &str, seq: Seq) -> bool {
+    /// Ends the live row with this id, if it was written at `until` or before, at `seq`; whether there was
+    /// one.
+    pub fn end(&mut self, hash: u64, id: &str, until: Seq, seq: Seq) -> bool {
         let Some(rows) = self.rows_by_hash.get(&hash) else {
             return false;
         };
         let block = &mut self.block;
         for row in rows.iter().rev().map(|row| *row as usize) {
             if block.ids.get(row) == id && *block.ended[row].get_mut() == 0 {
+                if block.written[row] > until {
+                    return false;
+                }
                 *block.ended[row].get_mut() = seq.0;
                 *block.ended_count.get_mut() += 1;
                 return true;
@@ -329,7 +379,7 @@ impl BlockBuilder {
             .collect();
         pairs.sort_unstable();
         (self.block.hashes, self.block.hashed_rows) = pairs.into_iter().unzip();
-        let deletes = self.deletes.into_iter().map(|((hash, id), seq)| (hash, id, seq));
+        let deletes = self.deletes.into_iter().map(|((hash, id), delete)| (hash, id, delete));
         self.block.tombstones = Tombstones::of(deletes.collect());
         self.block
     }
@@ -395,8 +445,8 @@ pub fn merge(dimensions: usize, base: Seq, blocks: &[Arc<Block>]) -> Merged {
     pairs.sort_unstable();
     (merged.hashes, merged.hashed_rows) = pairs.into_iter().unzip();
     let deletes = blocks.iter().flat_map(|block| block.tombstones.iter());
-    let deletes = deletes.filter(|(.., seq)| *seq > base);
+    let deletes = deletes.filter(|(.., delete)| delete.seq > base);
     merged.tombstones =
-        Tombstones::of(deletes.map(|(hash, id, seq)| (hash, id.to_owned(), seq)).collect());
+        Tombstones::of(deletes.map(|(hash, id, delete)| (hash, id.to_owned(), delete)).collect());
     Merged { block: merged, moved: all_moved }
 }

@@ -7,7 +7,11 @@
 //! log's entries ([`Tail::untidy`]): whoever has just written would wait for it otherwise.
 //!
 //! The tail begins behind a *base*, the position up to which the log is in segments. A record may be
-//! in both, so the tail also knows which ids anything was done to: their rows in segments are dead.
+//! in both, so the tail also knows which ids anything was done to, and up to which position that kills their
+//! rows in segments. An upsert or a delete kills what was written before it; a delete with a limit, which
+//! was decided on at an earlier version, only what was written up to there. A row is dead as soon as any
+//! operation kills up to its position or past it, so the greatest such position says all about an id, in
+//! whichever order operations and merges are looked at.
 
 mod block;
 mod tidy;
@@ -18,14 +22,23 @@ use crate::base::{Error, Result};
 use crate::index::Metric;
 use crate::log::chunk::Operation;
 use crate::log::read::Batch;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use block::{Block, BlockBuilder};
+pub use block::{Block, BlockBuilder, Delete};
 pub use tidy::Tidied;
 
-/// Tells whether a record is live in the segments below the tail.
-pub type Below = dyn Fn(u64, &str) -> bool + Send + Sync;
+/// Tells which position wrote a record that is live in the segments below the tail.
+pub type Below = dyn Fn(u64, &str) -> Option<Seq> + Send + Sync;
+
+/// A chunk of the log that is skipped, because it does not fit the collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// The position of its entry.
+    pub seq: Seq,
+    /// What is wrong with it.
+    pub reason: String,
+}
 
 /// The tail's rows of one version. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -38,7 +51,7 @@ pub struct View {
     pub totals: Totals,
     /// Live rows.
     pub live: u64,
-    /// Records that are live in the segments below and to which something was done here.
+    /// Records that are live in the segments below and dead by what was done here.
     pub shadowed: u64,
     blocks: Arc<[Arc<Block>]>,
 }
@@ -62,9 +75,19 @@ impl View {
         })
     }
 
-    /// Whether a row of this id in a segment is dead, because something was done to it later.
-    pub fn shadows(&self, hash: u64, id: &str) -> bool {
-        self.blocks.iter().any(|block| block.touches(hash, id, self.base, self.version))
+    /// Up to which position rows of this id in segments are dead by what was done to it later; 0 where
+    /// nothing was.
+    pub fn dead_until(&self, hash: u64, id: &str) -> Seq {
+        let mut until = Seq(0);
+        for block in self.blocks.iter().rev() {
+            let killed = block.killed_until(hash, id, self.base, self.version);
+            until = until.max(killed.unwrap_or_default());
+            // No row of a segment is newer.
+            if until >= self.base {
+                break;
+            }
+        }
+        until
     }
 
     /// Whether nothing was done behind the base.
@@ -126,13 +149,13 @@ impl Tail {
         View { version, base, totals, live, shadowed, blocks: self.state.blocks.as_slice().into() }
     }
 
-    /// Applies entries that follow the last one.
+    /// Applies entries that follow the last one; what of them does not fit is skipped.
     pub async fn apply(
         &mut self,
         batches: Vec<Batch>,
         below: Arc<Below>,
         compute: &Compute,
-    ) -> Result<()> {
+    ) -> Result<Vec<Misfit>> {
         self.change(compute, move |work| work.apply(&batches, &*below)).await
     }
 
@@ -146,19 +169,20 @@ impl Tail {
     }
 
     /// On failure the tail is empty and its owner starts over from the manifest.
-    async fn change(
+    async fn change<T: Send + 'static>(
         &mut self,
         compute: &Compute,
-        change: impl FnOnce(&mut Work) -> Result<()> + Send + 'static,
-    ) -> Result<()> {
+        change: impl FnOnce(&mut Work) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let state = std::mem::take(&mut self.state);
         let mut work = Work { shape: self.shape, state };
         let run = move || {
-            change(&mut work)?;
-            Ok::<_, Error>(work.state)
+            let done = change(&mut work)?;
+            Ok::<_, Error>((work.state, done))
         };
-        self.state = compute.run(run).await??;
-        Ok(())
+        let (state, done) = compute.run(run).await??;
+        self.state = state;
+        Ok(done)
     }
 }
 
@@ -170,8 +194,9 @@ struct Work {
 
 impl Work {
     /// One new block for all entries: catching up over many small entries builds few blocks.
-    fn apply(&mut self, batches: &[Batch], below: &Below) -> Result<()> {
+    fn apply(&mut self, batches: &[Batch], below: &Below) -> Result<Vec<Misfit>> {
         let mut builder = BlockBuilder::new(self.shape.dimensions);
+        let mut misfits = Vec::new();
         for batch in batches {
             let seq = batch.header.seq;
             if seq != self.state.version.next() {
@@ -179,12 +204,10 @@ impl Work {
                 return Err(Error::internal(format!("entry {seq} does not follow {version}")));
             }
             for chunk in &batch.chunks {
-                if chunk.upserts() > 0 && chunk.dimensions() as usize != self.shape.dimensions {
-                    return Err(Error::corrupt(format!(
-                        "log entry {seq} has vectors of {} dimensions in a collection of {}",
-                        chunk.dimensions(),
-                        self.shape.dimensions
-                    )));
+                // One write that does not fit ends nothing: everybody goes past it.
+                if let Some(reason) = chunk.misfit(self.shape.dimensions) {
+                    misfits.push(Misfit { seq, reason });
+                    continue;
                 }
                 for operation in chunk.iter() {
                     self.operation(&mut builder, seq, operation, below);
@@ -197,7 +220,7 @@ impl Work {
         if !block.is_empty(self.state.base) {
             self.state.blocks.push(Arc::new(block));
         }
-        Ok(())
+        Ok(misfits)
     }
 
     fn operation(
@@ -208,21 +231,28 @@ impl Work {
         below: &Below,
     ) {
         let State { base, live, shadowed, blocks, .. } = &mut self.state;
-        let (Operation::Upsert { id, .. } | Operation::Delete { id }) = operation;
+        let (id, kills_until) = (operation.id(), operation.kills_until(seq));
         let hash = record_hash(id);
-        let known = builder.touches(hash, id)
-            || blocks.iter().any(|block| block.touches(hash, id, *base, seq));
-        *shadowed += u64::from(!known && below(hash, id));
-        let ended = known
-            && (builder.end(hash, id, seq)
-                || blocks.iter().rev().any(|block| block.end(hash, id, *base, seq)));
+        let in_blocks = blocks.iter().map(|block| block.killed_until(hash, id, *base, seq)).max();
+        let known = builder.killed_until(hash, id).max(in_blocks.flatten());
+        let before = known.unwrap_or_default();
+        // What is in segments was written at the base or before.
+        if before < kills_until.min(*base) {
+            let dies = |written: Seq| before < written && written <= kills_until;
+            *shadowed += u64::from(below(hash, id).is_some_and(dies));
+        }
+        // Without a limit it ends what stands before it in its own entry, too.
+        let until = if operation.is_limited() { kills_until } else { seq };
+        let ended = known.is_some()
+            && (builder.end(hash, id, until, seq)
+                || blocks.iter().rev().any(|block| block.end(hash, id, *base, until, seq)));
         *live -= u64::from(ended);
         match operation {
             Operation::Upsert { vector, metadata, text, .. } => {
                 builder.push(hash, id, seq, vector, metadata, text);
                 *live += 1;
             }
-            Operation::Delete { .. } => builder.delete(hash, id, seq),
+            Operation::Delete { .. } => builder.delete(hash, id, Delete { seq, kills_until }),
         }
     }
 
@@ -231,10 +261,15 @@ impl Work {
         self.state.blocks.retain(|block| !block.is_empty(base));
         let blocks = &self.state.blocks;
         self.state.live = blocks.iter().map(|block| block.live_rows(base) as u64).sum();
-        let touched: HashSet<(u64, &str)> =
-            blocks.iter().flat_map(|block| block.touched(base)).collect();
-        self.state.shadowed =
-            touched.into_iter().filter(|(hash, id)| below(*hash, id)).count() as u64;
+        let mut touched: HashMap<(u64, &str), Seq> = HashMap::new();
+        for (hash, id, kills_until) in blocks.iter().flat_map(|block| block.touched(base)) {
+            let until = touched.entry((hash, id)).or_default();
+            *until = kills_until.max(*until);
+        }
+        let is_dead = |((hash, id), until): &((u64, &str), Seq)| {
+            below(*hash, id).is_some_and(|written| written <= *until)
+        };
+        self.state.shadowed = touched.into_iter().filter(is_dead).count() as u64;
     }
 }
 

@@ -2,17 +2,18 @@
 //!
 //! A pass takes all that the tail holds at one version: the rows that are live in it become segments,
 //! those of [`UpkeepLimits::segment_max_rows`](crate::engine::context::UpkeepLimits) at a time, and
-//! whatever it has done to an id kills that id's row in the segments below.
+//! whatever it has done to an id kills that id's row in the segments below, if that was written early
+//! enough: a delete with a limit spares what is newer.
 
 use super::Passed;
 use super::commit::{Commit, commit};
 use super::objects::{NewSegment, Objects};
 use crate::base::defect::Defect;
-use crate::base::ids::record_hash;
+use crate::base::ids::{Seq, record_hash};
 use crate::base::{Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
-use crate::engine::segments::SegmentSet;
+use crate::engine::segments::{SegmentSet, Sought};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::tail::{Block, View};
 use crate::index::Threads;
@@ -23,7 +24,7 @@ use crate::segment::SegmentBuilder;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -88,8 +89,8 @@ struct Grouped {
     rows: BTreeMap<u32, Vec<Row>>,
     /// Partitions for groups that had none.
     opened: Vec<Partition>,
-    /// The ids to which something was done.
-    touched: Vec<String>,
+    /// The ids to which something was done, each with the position up to which that kills its rows.
+    touched: Vec<Sought>,
 }
 
 impl Grouped {
@@ -113,12 +114,14 @@ impl Grouped {
                 rows.entry(partition).or_default().push((block.clone(), row as u32));
             }
         }
-        let touched: BTreeSet<&str> = tail
-            .blocks()
-            .iter()
-            .flat_map(|block| block.touched(tail.base).map(|(_, id)| id))
-            .collect();
-        Grouped { rows, opened, touched: touched.into_iter().map(str::to_owned).collect() }
+        let mut touched = BTreeMap::<&str, Seq>::new();
+        for (_, id, kills_until) in tail.blocks().iter().flat_map(|block| block.touched(tail.base))
+        {
+            let until = touched.entry(id).or_default();
+            *until = kills_until.max(*until);
+        }
+        let touched = touched.into_iter().map(|(id, limit)| Sought { id: id.to_owned(), limit });
+        Grouped { rows, opened, touched: touched.collect() }
     }
 }
 
@@ -148,7 +151,7 @@ struct IndexPass<'a> {
     tail: &'a View,
     added: Vec<NewSegment>,
     opened: Vec<Partition>,
-    ids: Arc<[String]>,
+    ids: Arc<[Sought]>,
 }
 
 #[async_trait]
@@ -168,10 +171,10 @@ impl Commit for IndexPass<'_> {
     async fn dead(&self, context: &Context, set: &Arc<SegmentSet>) -> Result<Deletions> {
         let pool = &context.env.background;
         let mut dead = Deletions::default();
-        for (segment, row) in
-            context.shelf.places(set, &self.ids, pool).await?.into_iter().flatten()
-        {
-            dead.insert(segment, row);
+        let places = context.shelf.places(set, &self.ids, pool).await?;
+        let all = context.env.defects.has(Defect::IndexWithoutLimit);
+        for place in places.into_iter().flatten().filter(|place| place.within || all) {
+            dead.insert(place.segment, place.row);
         }
         Ok(dead)
     }

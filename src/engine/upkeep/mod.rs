@@ -28,6 +28,7 @@ use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
 use crate::base::metrics::{Metrics, TaskLabels};
 use crate::base::{Code, Result};
+use crate::engine::catalog;
 use crate::engine::collection::Collection;
 use crate::engine::collections::Collections;
 use crate::engine::context::Context;
@@ -249,13 +250,24 @@ impl Worker {
     ) -> (CollectionName, Option<Known>) {
         match self.passes(&name, &mut known).await {
             Ok(()) => {}
-            Err(error) if error.code() == Code::CollectionNotFound => return (name, None),
+            Err(error) if error.code() == Code::CollectionNotFound => {
+                self.finish_deletion(&name).await;
+                return (name, None);
+            }
             Err(error) => {
                 let task = self.task.name();
                 tracing::warn!(%error, collection = %name, task, "a pass failed; trying again later");
             }
         }
         (name, Some(known))
+    }
+
+    /// A collection may be gone because its deletion was cut off.
+    async fn finish_deletion(&self, name: &CollectionName) {
+        let Context { store, env, limits, .. } = &self.context;
+        if let Err(error) = catalog::finish_deletion(store, env, limits.grace, name).await {
+            tracing::warn!(%error, collection = %name, "a deletion could not be finished; trying again later");
+        }
     }
 
     /// Passes over one collection, for as long as there is something to do.
@@ -266,7 +278,7 @@ impl Worker {
                 Task::Index => self.index(&collection, known).await,
                 Task::Compact => self.compact(&collection, known).await,
             };
-            match self.collections.forget_if_gone(name, passed)? {
+            match self.collections.forget_if_gone(&collection, passed)? {
                 Passed::Done => {}
                 Passed::Lost => {
                     self.context.env.metrics.upkeep_lost.inc();
