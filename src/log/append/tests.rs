@@ -71,8 +71,10 @@ fn part(text: &'static str) -> Vec<Part> {
     vec![Part::Inline { operations: 1, chunk: Bytes::from_static(text.as_bytes()) }]
 }
 
+/// Slowly enough to look for others now and then, and quickly enough to go on meeting them.
 async fn append(appender: &mut Appender, times: u64) {
     for _ in 0..times {
+        tokio::time::sleep(LIST_INTERVAL * 3 / 5).await;
         assert!(matches!(appender.append(&part("own")).await, Ok(Tried::Appended(_))));
     }
 }
@@ -139,7 +141,7 @@ async fn who_asks_for_a_turn_has_the_next_one_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_seal_gets_its_turn_from_one_that_appends_without_a_pause() {
+async fn a_seal_ends_the_log_for_one_that_goes_on_appending() {
     let world = World::new(Defects::default());
     let (mut busy, mut other) = (world.appender().await, world.appender().await);
     append(&mut busy, 1).await;
