@@ -80,7 +80,7 @@ async fn append(appender: &mut Appender, times: u64) {
 }
 
 /// Enough for one that appends alone to look for others.
-const A_WHILE: u64 = 8;
+const A_WHILE: u64 = 24;
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_taken_along_once_whoever_appends() {
@@ -107,7 +107,7 @@ async fn what_must_not_be_taken_along_is_left() {
     let left = [
         world.post(7, 1, Seq(0), &part("of a tail that is too long ago")).await,
         world.post(8, 2, tail, &part("of another life of the collection")).await,
-        world.post(9, 1, Seq(tail.0 + 9), &part("of a tail that is not there yet")).await,
+        world.post(9, 1, Seq(tail.0 + 1_000), &part("of a tail that is not there yet")).await,
         world.post(10, 1, tail, &object).await,
     ];
     let taken = world.post(11, 1, tail, &part("as it should be")).await;
@@ -119,7 +119,7 @@ async fn what_must_not_be_taken_along_is_left() {
     // Nor what has waited for longer than anybody waits.
     let late = world.post(12, 1, appender.tail().seq, &part("late")).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    append(&mut appender, 2 * A_WHILE).await;
+    append(&mut appender, A_WHILE).await;
     assert_eq!(world.holding(late).await, Vec::<u64>::new());
 }
 
@@ -130,7 +130,7 @@ async fn who_asks_for_a_turn_has_the_next_one_once() {
     append(&mut appender, 1).await;
     world.post(7, 1, appender.tail().seq, &[]).await;
     let mut named = 0;
-    for _ in 0..3 * A_WHILE {
+    for _ in 0..A_WHILE {
         // The writer never appends: after its turn the holder takes over again.
         if let Ok(Tried::Appended(at)) = appender.append(&part("own")).await {
             let head = head_at(&world.store, &world.name, at.seq).await.unwrap().unwrap();
