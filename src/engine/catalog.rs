@@ -5,7 +5,7 @@ use crate::base::ids::CollectionName;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::model::{CollectionSpec, DIMENSIONS_MAX};
 use crate::engine::view::ManifestView;
-use crate::log::append::{Appended, Appender, gone};
+use crate::log::append::{Appended, Appender};
 use crate::manifest::{self, CollectionSettings, Manifest, State};
 use crate::partition::Kind;
 use crate::store::cas::Change;
