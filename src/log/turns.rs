@@ -31,6 +31,8 @@ const HELD_MAX: usize = 16;
 const LOSSES: u32 = 3;
 /// A writer that has met another reads on before it appends, until it has appended so often alone.
 const ALONE: u32 = 64;
+/// Of so many at most one waits longer before it takes over.
+const AHEAD_MAX: usize = 3;
 const CYCLE_MIN: Duration = Duration::from_millis(1);
 const CYCLE_MAX: Duration = Duration::from_secs(4);
 /// How much a new measurement counts.
@@ -133,13 +135,14 @@ impl Turns {
         ((first + turn) * (1 << self.taken_in_vain.min(4))).min(CYCLE_MAX)
     }
 
-    /// How many others come before this writer when the holder does not get on.
+    /// How many others come before this writer when the holder does not get on. Few of them may wait just
+    /// now, so past a few it is better to meet one than to wait for all.
     fn ahead(&self) -> u32 {
         let holder = self.holder().unwrap_or(self.me);
         let distance = |writer: u64| writer.wrapping_sub(holder);
         let others = self.others();
         let ahead = others.iter().filter(|other| **other != holder);
-        ahead.filter(|other| distance(**other) < distance(self.me)).count() as u32
+        ahead.filter(|other| distance(**other) < distance(self.me)).take(AHEAD_MAX).count() as u32
     }
 
     /// Notes an entry that follows those that are known, or starts over from it.
