@@ -38,6 +38,14 @@ deny:
 sim *ARGS:
     cargo test --test simulation -- {{ARGS}}
 
+# The same for ten minutes, with seeds that nobody has met
+sim-long MINUTES="10":
+    cargo test --test simulation -- --minutes {{MINUTES}}
+
+# Every deliberately broken build, and the seed that catches it
+sim-defects:
+    cargo test --test simulation -- --defects
+
 # The membership of 1,000 instances for an hour, and of thousands of readers for minutes
 sim-membership *ARGS:
     cargo test --release --test membership -- --ignored --nocapture {{ARGS}}
@@ -85,6 +93,11 @@ bench-filter *ARGS:
 # Share of log PUTs that lose their race at 1, 2, 4 and 8 writers
 bench-contention *ARGS:
     cargo bench --bench contention -- {{ARGS}}
+
+# Whether an instance survives what single requests may ask of it (memory), and whether others notice (dear)
+bench-limits *ARGS:
+    cargo build --bin brainy
+    benches/limits.py {{ARGS}}
 
 # p50 and p99 of a search of an empty collection at 1 and 32 connections
 bench-http *ARGS:

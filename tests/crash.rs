@@ -8,6 +8,7 @@ use brainy::base::settings::{Role, Settings};
 use brainy::base::{Env, Error, Result};
 use brainy::engine::Brainy;
 use brainy::engine::model::*;
+use brainy::log::names::names_at;
 use brainy::store::memory::MemoryStore;
 use brainy::store::{
     DynStore, Etag, Fetched, GetOptions, Key, Listing, Precondition, Prefix, PutOutcome, Store,
@@ -104,6 +105,9 @@ async fn instance(store: DynStore) -> Brainy {
         index_enabled: false,
         store_retries: 0,
         instance_id: Some("one".to_owned()),
+        // Twenty records are a body of their own.
+        wal_inline_max_bytes: 300,
+        batch_max_bytes: 300,
         ..Settings::default()
     };
     Brainy::start(settings, Role::Hybrid, store, Env::system(1).unwrap()).await.unwrap()
@@ -165,6 +169,19 @@ async fn objects(store: &DynStore) -> BTreeSet<String> {
     listing.objects.into_iter().map(|object| object.key.to_string()).collect()
 }
 
+/// The bodies of large writes in the store, and those of them that log entries name.
+async fn bodies(store: &DynStore) -> (BTreeSet<String>, BTreeSet<String>) {
+    let listing = store.list(&paths::wal_data_all(&name()), None, 1_000).await.unwrap();
+    let all = listing.objects.into_iter().map(|object| object.key.to_string()).collect();
+    let entries = store.list(&paths::wal_entries(&name()), None, 1_000).await.unwrap();
+    let mut named = BTreeSet::new();
+    for seq in entries.objects.iter().filter_map(|object| paths::parse_wal_entry(&object.key)) {
+        let names = names_at(store, &name(), seq).await.unwrap().unwrap();
+        named.extend(names.into_iter().map(|id| paths::wal_data(&name(), id).to_string()));
+    }
+    (all, named)
+}
+
 /// Index, merge, split: everything that writes segments.
 async fn work(brainy: &Brainy) -> Result<()> {
     brainy.index(&name()).await?;
@@ -219,4 +236,43 @@ async fn an_indexer_may_die_at_any_of_its_store_operations() {
     }
     assert!(deaths > 40, "only {deaths} operations");
     assert!(survived <= 12, "{survived} operations that failed went unnoticed");
+}
+
+#[tokio::test]
+async fn a_writer_may_die_at_any_of_its_store_operations() {
+    let (mut deaths, mut orphans) = (0, 0);
+    for effect in [false, true] {
+        for at in 0.. {
+            let store: DynStore = Arc::new(MemoryStore::default());
+            let done = AtomicU64::new(0);
+            let mortal = Arc::new(Mortal { store: store.clone(), at, effect, done });
+            let doomed = instance(mortal.clone()).await;
+            let mut acknowledged = 0;
+            for write in 0..3 {
+                let ids = write * 20..write * 20 + 20;
+                let records = ids.map(|id| NewRecord::new(format!("id{id}"), vec![1.0, 1.0]));
+                acknowledged += doomed.upsert(&name(), records.collect()).await.map_or(0, |_| 20);
+            }
+            let is_dead = mortal.done.load(Ordering::Relaxed) > at;
+            doomed.env().tasks.kill();
+            let (all, named) = bodies(&store).await;
+            if let Ok(unnamed) = instance(store.clone()).await.unnamed_objects(&name()).await {
+                let unnamed: BTreeSet<String> =
+                    unnamed.into_iter().map(|object| object.key.to_string()).collect();
+                let lost: BTreeSet<String> = all.difference(&named).cloned().collect();
+                assert_eq!(unnamed, lost, "killed at {at}, effect {effect}");
+                orphans += lost.len();
+            }
+            let heir = instance(store.clone()).await;
+            if acknowledged > 0 {
+                assert!(contents(&heir).await.len() >= acknowledged);
+            }
+            if !is_dead {
+                assert_eq!((acknowledged, all.len(), &all), (60, 3, &named));
+                break;
+            }
+            deaths += 1;
+        }
+    }
+    assert!(deaths > 10 && orphans > 0, "{deaths} deaths left {orphans} bodies");
 }

@@ -308,8 +308,9 @@ async fn damaged_objects_are_named() {
     overwrite(&store, &entry, "no log entry").await;
     let reader = instance(&store, Role::Reader, Settings::default()).await;
     let error = reader.get(&things, "a").await.unwrap_err();
-    assert_eq!(error.code(), Code::Corrupt);
+    assert_eq!(error.code(), Code::LogDamaged);
     assert!(error.message().contains(entry.as_str()), "{error}");
+    let reader = instance(&store, Role::Reader, Settings::default()).await;
     overwrite(&store, &brainy::store::paths::manifest(&things), "{\"formatVersion\": 1,").await;
     let error = reader.collection(&things).await.unwrap_err();
     assert_eq!((error.code(), &error.details()["line"]), (Code::Corrupt, &json!(1)));

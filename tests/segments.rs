@@ -16,7 +16,7 @@ use brainy::store::memory::MemoryStore;
 use brainy::store::{DynStore, paths};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -160,7 +160,8 @@ impl World {
             assert_eq!(record.vector.as_ref(), Some(&self.model[&record.id].vector));
         }
         assert!(fetched.missing.iter().all(|id| !self.model.contains_key(id)));
-        assert_eq!(fetched.records.len() + fetched.missing.len(), ids.len());
+        let distinct: BTreeSet<&String> = ids.iter().collect();
+        assert_eq!(fetched.records.len() + fetched.missing.len(), distinct.len());
         let (mut found, mut wanted) = (0, 0);
         for filter in [
             None,

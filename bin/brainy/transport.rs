@@ -148,6 +148,11 @@ impl Transport {
             text.extend_pairs(cursor.iter().map(|cursor| ("cursor", cursor)));
             let mut page =
                 self.json(Method::GET, &format!("{path}?{}", text.finish()), None).await?;
+            for damaged in page["damaged"].as_array().into_iter().flatten() {
+                let name = damaged["name"].as_str().or(damaged["key"].as_str());
+                let reason = damaged["reason"].as_str().unwrap_or_default();
+                output::note(&format!("{} cannot be read: {reason}", name.unwrap_or_default()));
+            }
             if let Value::Array(found) = page[field].take() {
                 all.extend(found);
             }

@@ -20,7 +20,7 @@ use axum::http::StatusCode;
     responses(
         (status = 201, description = "Created", body = CollectionBody),
         (status = 200, description = "Was there, with the same settings", body = CollectionBody)))]
-pub async fn create(State(app): State<Shared>, Input(spec): Input<CollectionSpec>) -> Reply {
+pub async fn create(State(app): State<Shared>, Input(spec, ..): Input<CollectionSpec>) -> Reply {
     let (info, created) = app.brainy.create_collection(spec).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     json(status, &CollectionBody::from(&info))
@@ -82,7 +82,7 @@ pub async fn compact(State(app): State<Shared>, InCollection(name): InCollection
 /// Objects that are not part of the collection
 ///
 /// What is being made, what was replaced a short while ago, and what a process has left behind when it
-/// died. Instances that write delete them after a grace period.
+/// died, beside the segments and in the log. Instances that write delete what stays without a name.
 #[utoipa::path(get, path = "/v1/collections/{collection}/unnamed", tag = "collections",
     operation_id = "listUnnamedObjects",
     params(InCollection),
@@ -103,7 +103,7 @@ pub async fn unnamed(State(app): State<Shared>, InCollection(name): InCollection
 pub async fn reshard(
     State(app): State<Shared>,
     InCollection(name): InCollection,
-    Input(Reshard(count)): Input<Reshard>,
+    Input(Reshard(count), ..): Input<Reshard>,
 ) -> Reply {
     json(StatusCode::OK, &ReworkedBody::from(app.brainy.resharded(&name, count).await?))
 }

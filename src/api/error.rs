@@ -35,7 +35,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::InstanceAlive
         | Code::InstanceSuperseded => StatusCode::CONFLICT,
         Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-        Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::PayloadTooLarge | Code::AnswerTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::Backpressure => StatusCode::TOO_MANY_REQUESTS,
         Code::Overloaded
@@ -47,9 +47,11 @@ pub fn status(code: Code) -> StatusCode {
         | Code::LogDamaged
         | Code::StoreUnsafe
         | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
-        Code::VersionTimeout | Code::RequestTimeout | Code::ReplicationTimeout => {
-            StatusCode::GATEWAY_TIMEOUT
-        }
+        // Whom nobody hears: only a program that embeds the engine cancels and stays.
+        Code::Cancelled
+        | Code::VersionTimeout
+        | Code::RequestTimeout
+        | Code::ReplicationTimeout => StatusCode::GATEWAY_TIMEOUT,
         Code::NewerFormat | Code::Corrupt | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -4,18 +4,17 @@
 //! learn the path of the fault. Large bodies are parsed on the compute pool, so that they do not
 //! stall the threads that serve others.
 
-use crate::api::Shared;
 use crate::api::error::ApiError;
 use crate::api::types::{Decode, Limits};
+use crate::api::{Shared, memory};
 use crate::base::ids::CollectionName;
 use crate::base::json::Object;
+use crate::base::memory::Reservation;
 use crate::base::{Code, Error, Result};
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use futures::StreamExt;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::{Path, Segment};
@@ -23,11 +22,12 @@ use utoipa::IntoParams;
 
 /// Bodies of more bytes than this are parsed on the compute pool.
 const PARSE_INLINE_BYTES_MAX: usize = 64 << 10;
-/// Room that is made for a body before any of it has arrived.
-const BODY_GUESS_BYTES_MAX: usize = 1 << 20;
 
-/// A JSON body.
-pub struct Input<T>(pub T);
+/// A JSON body, and the memory that it takes, which is given back when the request ends.
+pub struct Input<T>(
+    pub T,
+    #[expect(dead_code, reason = "it is there to be dropped with the request")] pub Reservation,
+);
 
 impl<T: Decode> FromRequest<Shared> for Input<T> {
     type Rejection = ApiError;
@@ -36,14 +36,27 @@ impl<T: Decode> FromRequest<Shared> for Input<T> {
         let (parts, body) = request.into_parts();
         check_type(&parts.headers, &["application/json"])?;
         let limits = app.limits;
-        let bytes = read(&parts.headers, body, limits.body_bytes_max).await?;
-        let value = if bytes.len() > PARSE_INLINE_BYTES_MAX {
+        check_length(&parts.headers, limits.body_bytes_max)?;
+        let mut held = app.brainy.request_memory().bodies.reserve();
+        let bytes = memory::read(body, limits.body_bytes_max, &mut held).await?;
+        let (value, held) = if bytes.len() > PARSE_INLINE_BYTES_MAX {
             let compute = &app.brainy.env().compute;
-            compute.run(move || decode(&bytes, &limits)).await??
+            compute
+                .run(move || Ok::<_, Error>((decode(&bytes, &limits, &mut held)?, held)))
+                .await??
         } else {
-            decode(&bytes, &limits)?
+            (decode(&bytes, &limits, &mut held)?, held)
         };
-        Ok(Input(value))
+        Ok(Input(value, held))
+    }
+}
+
+/// Refuses a body that says that it is too long before any of it is read.
+fn check_length(headers: &HeaderMap, max: usize) -> Result<()> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    match declared.and_then(|text| text.parse::<usize>().ok()) {
+        Some(declared) if declared > max => Err(memory::too_large(max)),
+        _ => Ok(()),
     }
 }
 
@@ -69,51 +82,12 @@ pub fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<()> {
     .with("accepted", accepted))
 }
 
-async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Vec<u8>> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let declared = declared.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
-    if declared > max {
-        return Err(too_large(max));
-    }
-    let mut bytes = Vec::with_capacity(declared.min(BODY_GUESS_BYTES_MAX));
-    let mut stream = body.into_data_stream();
-    while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|error| broken_body(&error))?;
-        if piece.len() > max - bytes.len() {
-            return Err(too_large(max));
-        }
-        bytes.extend_from_slice(&piece);
-    }
-    Ok(bytes)
-}
-
-fn too_large(max: usize) -> Error {
-    Error::new(
-        Code::PayloadTooLarge,
-        format!(
-            "the body has more than max_body_bytes ({max}) bytes; send less at a time, or import"
-        ),
-    )
-    .with("maxBytes", max)
-}
-
-/// A body that ended early, or that is not what its content-encoding says.
-pub fn broken_body(error: &axum::Error) -> Error {
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        reason = cause.to_string();
-        source = cause.source();
-    }
-    Error::invalid(format!(
-        "the body could not be read to its end ({reason}); send it again, complete and in the \
-         content-encoding that the header names"
-    ))
-}
-
-fn decode<T: Decode>(bytes: &[u8], limits: &Limits) -> Result<T> {
+fn decode<T: Decode>(bytes: &[u8], limits: &Limits, held: &mut Reservation) -> Result<T> {
     match serde_json::from_slice::<Object<T::Wire<'_>>>(bytes) {
-        Ok(Object(wire)) => T::decode(wire, limits),
+        Ok(Object(wire)) => {
+            held.cover(held.bytes().saturating_add(T::more_bytes(&wire)))?;
+            T::decode(wire, limits)
+        }
         Err(error) => Err(explain::<T>(bytes, error)),
     }
 }

@@ -5,16 +5,17 @@
 //! limit (not for import and export) and decompression of bodies. The size limit of a body is the
 //! extractor's, because it counts what decompression yields.
 
+pub mod unpack;
+
 use crate::api::error::{ApiError, Told};
 use crate::base::env::Env;
 use crate::base::metrics::HttpLabels;
 use crate::base::{Code, Error};
 use axum::Router;
-use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use std::any::Any;
 use std::sync::Arc;
@@ -23,14 +24,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
-use tower::util::MapRequestLayer;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
-use tower_http::decompression::DecompressionBody;
-use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::request_id::{
     MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
 };
@@ -109,10 +107,7 @@ impl Gate {
                 }))
                 .layer(LoadShedLayer::new())
                 .layer(GlobalConcurrencyLimitLayer::with_semaphore(self.permits.clone()))
-                .layer(RequestDecompressionLayer::new())
-                .layer(MapRequestLayer::new(
-                    |request: axum::http::Request<DecompressionBody<Body>>| request.map(Body::new),
-                )),
+                .layer(from_fn(unpack::unpack)),
         )
     }
 }
@@ -203,10 +198,6 @@ fn told(response: Response, method: &Method, path: &str, timeout_ms: u64) -> Res
             Code::MethodNotAllowed,
             format!("{path} does not take {method}; the header allow names what it takes"),
         ),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Error::new(
-            Code::UnsupportedMediaType,
-            "the body's content-encoding is not supported; use gzip, zstd or none",
-        ),
         StatusCode::GATEWAY_TIMEOUT => timed_out(method, path, timeout_ms),
         StatusCode::PAYLOAD_TOO_LARGE => {
             Error::new(Code::PayloadTooLarge, "the body is too large; send less at a time")
@@ -219,10 +210,8 @@ fn told(response: Response, method: &Method, path: &str, timeout_ms: u64) -> Res
     let status = response.status();
     let mut told = ApiError(error).into_response();
     *told.status_mut() = status;
-    for name in [header::ALLOW, header::ACCEPT_ENCODING] {
-        if let Some(value) = response.headers().get(&name) {
-            told.headers_mut().insert(name, value.clone());
-        }
+    if let Some(value) = response.headers().get(header::ALLOW) {
+        told.headers_mut().insert(header::ALLOW, value.clone());
     }
     told
 }

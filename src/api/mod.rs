@@ -10,6 +10,7 @@ mod collections;
 mod error;
 mod extract;
 mod health;
+mod memory;
 mod middleware;
 mod openapi;
 mod peers;
@@ -18,6 +19,7 @@ mod search;
 mod transfer;
 mod types;
 
+use crate::base::request::RequestContext;
 use crate::base::{Error, Result};
 use crate::engine::Brainy;
 use axum::Router;
@@ -28,6 +30,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -44,6 +47,14 @@ struct App {
     health: health::Health,
     /// Cancelled when the server stops taking requests.
     stopping: CancellationToken,
+}
+
+impl App {
+    /// A request that comes in now, with what it may hold and until when it is of use.
+    fn request(&self) -> RequestContext {
+        let limit = Duration::from_millis(self.brainy.settings().request_timeout_ms);
+        self.brainy.request(Some(Instant::now() + limit))
+    }
 }
 
 type Shared = Arc<App>;

@@ -2,10 +2,10 @@
 
 use crate::api::extract::{InCollection, Input, Query, RecordId};
 use crate::api::types::records::{
-    DeleteBody, DeletedBody, FetchBody, FetchedBody, ListQuery, RecordBody, RecordPageBody,
+    DeleteBody, DeletedBody, Fetch, FetchBody, FetchedBody, ListQuery, RecordBody, RecordPageBody,
     Records, UpsertBody, UpsertedBody,
 };
-use crate::api::{Reply, Shared, json};
+use crate::api::{Reply, Shared, json, memory};
 use crate::base::ids::CollectionName;
 use crate::engine::model::DeleteTarget;
 use axum::Router;
@@ -25,7 +25,7 @@ use axum::routing;
 pub async fn upsert(
     State(app): State<Shared>,
     InCollection(name): InCollection,
-    Input(Records(records)): Input<Records>,
+    Input(Records(records), ..): Input<Records>,
 ) -> Reply {
     let done = app.brainy.upsert(&name, records).await?;
     let body = UpsertedBody { version: done.version.0, upserted: done.upserted, ids: done.ids };
@@ -33,6 +33,8 @@ pub async fn upsert(
 }
 
 /// List records, ordered by id
+///
+/// A page ends early where more would not fit into an answer; `nextCursor` goes on from there.
 #[utoipa::path(get, path = "/v1/collections/{collection}/vectors", tag = "vectors",
     operation_id = "listVectors",
     params(InCollection, ListQuery),
@@ -44,8 +46,9 @@ pub async fn list(
 ) -> Reply {
     let include_vector = query.include_vector;
     let (limit, cursor) = query.page()?;
-    let page = app.brainy.list(&name, limit, cursor, include_vector).await?;
-    json(StatusCode::OK, &RecordPageBody::from(&page))
+    let context = app.request();
+    let page = app.brainy.within(&context).list(&name, limit, cursor, include_vector).await?;
+    memory::answer(context, &RecordPageBody::from(&page))
 }
 
 /// One record, with its vector
@@ -62,8 +65,9 @@ pub async fn get(
 }
 
 async fn one(app: &Shared, name: &CollectionName, id: &str) -> Reply {
-    let record = app.brainy.get(name, id).await?;
-    json(StatusCode::OK, &RecordBody::from(&record))
+    let context = app.request();
+    let record = app.brainy.within(&context).get(name, id).await?;
+    memory::answer(context, &RecordBody::from(&record))
 }
 
 /// The ids `fetch` and `delete`, which the paths of the two calls below would hide.
@@ -79,6 +83,9 @@ pub fn shadowed_ids() -> Router<Shared> {
 }
 
 /// Several records by id
+///
+/// Each once, however often it is named. Where they would be more than an answer holds,
+/// `details.idsThatFit` says how many of the first ids do.
 #[utoipa::path(post, path = "/v1/collections/{collection}/vectors/fetch", tag = "vectors",
     operation_id = "fetchVectors",
     params(InCollection), request_body = FetchBody,
@@ -86,10 +93,11 @@ pub fn shadowed_ids() -> Router<Shared> {
 pub async fn fetch(
     State(app): State<Shared>,
     InCollection(name): InCollection,
-    Input(body): Input<FetchBody>,
+    Input(Fetch { ids, include_vector }, ..): Input<Fetch>,
 ) -> Reply {
-    let fetched = app.brainy.fetch(&name, &body.ids, body.include_vector).await?;
-    json(StatusCode::OK, &FetchedBody::from(&fetched))
+    let context = app.request();
+    let fetched = app.brainy.within(&context).fetch(&name, &ids, include_vector).await?;
+    memory::answer(context, &FetchedBody::from(&fetched))
 }
 
 /// Delete records, by id or by filter
@@ -103,7 +111,7 @@ pub async fn fetch(
 pub async fn delete(
     State(app): State<Shared>,
     InCollection(name): InCollection,
-    Input(target): Input<DeleteTarget>,
+    Input(target, ..): Input<DeleteTarget>,
 ) -> Reply {
     let done = app.brainy.delete(&name, target).await?;
     json(StatusCode::OK, &DeletedBody::from(done))

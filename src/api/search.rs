@@ -4,10 +4,9 @@ use crate::api::extract::{InCollection, Input};
 use crate::api::types::search::{
     BatchBody, Search, SearchBatchBody, SearchBody, SearchedBody, Searches,
 };
-use crate::api::{Reply, Shared, json};
+use crate::api::{Reply, Shared, memory};
 use crate::engine::model::SearchResponse;
 use axum::extract::State;
-use axum::http::StatusCode;
 use tokio::time::Instant;
 
 /// Search
@@ -20,12 +19,13 @@ use tokio::time::Instant;
 pub async fn search(
     State(app): State<Shared>,
     InCollection(name): InCollection,
-    Input(search): Input<Search>,
+    Input(search, ..): Input<Search>,
 ) -> Reply {
     let floor = search.floor();
-    let response = app.brainy.search(&name, search.request).await?;
+    let context = app.request();
+    let response = app.brainy.within(&context).search(&name, search.request).await?;
     floor.check(response.version)?;
-    json(StatusCode::OK, &SearchedBody::from(&response))
+    memory::answer(context, &SearchedBody::from(&response))
 }
 
 /// Search several times at once
@@ -38,14 +38,16 @@ pub async fn search(
 pub async fn batch(
     State(app): State<Shared>,
     InCollection(name): InCollection,
-    Input(Searches(searches)): Input<Searches>,
+    Input(Searches(searches), ..): Input<Searches>,
 ) -> Reply {
     let start = Instant::now();
     let floors: Vec<_> = searches.iter().map(Search::floor).collect();
     let requests = searches.into_iter().map(|search| search.request).collect();
-    let responses: Vec<SearchResponse> = app.brainy.search_batch(&name, requests).await?;
+    let context = app.request();
+    let responses: Vec<SearchResponse> =
+        app.brainy.within(&context).search_batch(&name, requests).await?;
     for (floor, response) in floors.iter().zip(&responses) {
         floor.check(response.version)?;
     }
-    json(StatusCode::OK, &BatchBody::new(&responses, start.elapsed()))
+    memory::answer(context, &BatchBody::new(&responses, start.elapsed()))
 }

@@ -1,6 +1,8 @@
 //! Calls that stream a whole collection in or out, in constant memory.
 
-use crate::api::extract::{InCollection, Query, broken_body, check_type};
+use crate::api::extract::{InCollection, Query, check_type};
+use crate::api::memory::broken_body;
+use crate::api::middleware::unpack::{DECODER_BYTES, Unpacked};
 use crate::api::types::records::{ExportQuery, ImportBody, ImportFaultBody};
 use crate::api::{Reply, Shared, json};
 use axum::body::Body;
@@ -10,6 +12,7 @@ use axum::response::IntoResponse;
 use futures::StreamExt;
 
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const PARTIAL: HeaderName = HeaderName::from_static("x-brainy-partial");
 const VERSION: HeaderName = HeaderName::from_static("x-brainy-version");
 
 /// What an import may say that it is.
@@ -32,7 +35,9 @@ const IMPORT_TYPES: &[&str] = &[
     params(InCollection, ExportQuery),
     responses((status = 200, description = "One record a line", body = String,
         content_type = "application/x-ndjson",
-        headers(("x-brainy-version" = u64, description = "The version that is exported")))))]
+        headers(("x-brainy-version" = u64, description = "The version that is exported"),
+            ("x-brainy-partial" = String,
+                description = "`true` where records are left out because objects are damaged")))))]
 pub async fn export(
     State(app): State<Shared>,
     InCollection(name): InCollection,
@@ -46,7 +51,11 @@ pub async fn export(
         }
     });
     let headers = [(header::CONTENT_TYPE, NDJSON), (VERSION, HeaderValue::from(export.version.0))];
-    Ok((headers, Body::from_stream(lines)).into_response())
+    let mut response = (headers, Body::from_stream(lines)).into_response();
+    if export.partial.is_some() {
+        response.headers_mut().insert(PARTIAL, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 /// Import NDJSON, of any size
@@ -65,6 +74,11 @@ pub async fn import(
     request: Request,
 ) -> Reply {
     check_type(request.headers(), IMPORT_TYPES)?;
+    // What reaches back in a body without end is all in memory at some time.
+    let mut decoder = app.brainy.request_memory().bodies.reserve();
+    if request.extensions().get::<Unpacked>().is_some() {
+        decoder.cover_in_turn(DECODER_BYTES).await?;
+    }
     let body = request.into_body().into_data_stream();
     let pieces = body.map(|piece| piece.map_err(|error| broken_body(&error))).boxed();
     let report = app.brainy.import(&name, pieces).await?;

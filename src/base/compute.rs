@@ -8,6 +8,7 @@ use crate::base::{Error, Result};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How far threads stand back behind others.
@@ -39,8 +40,16 @@ impl Priority {
 pub enum Compute {
     /// In the caller's task: deterministic, for simulation.
     Inline,
+    /// The same with pauses before and after it, as where threads have much else to do.
+    Paused(Arc<dyn Pauses>),
     /// On a pool of threads.
     Pool(Arc<Pool>),
+}
+
+/// How long computations wait for a thread, and those who wait for them for theirs.
+pub trait Pauses: std::fmt::Debug + Send + Sync {
+    /// The next pause.
+    fn next(&self) -> Duration;
 }
 
 /// Threads, and how much is under way on them.
@@ -84,6 +93,7 @@ impl Compute {
     pub fn threads(&self) -> usize {
         match self {
             Compute::Inline => 1,
+            Compute::Paused(_) => 2,
             Compute::Pool(pool) => pool.threads.current_num_threads(),
         }
     }
@@ -91,7 +101,7 @@ impl Compute {
     /// Whether there are threads without work beside the one that runs the only piece under way.
     pub fn is_idle(&self) -> bool {
         match self {
-            Compute::Inline => false,
+            Compute::Inline | Compute::Paused(_) => false,
             Compute::Pool(pool) => {
                 self.threads() > 1 && pool.under_way.load(Ordering::Relaxed) <= 1
             }
@@ -105,6 +115,12 @@ impl Compute {
     ) -> Result<R> {
         match self {
             Compute::Inline => here(work),
+            Compute::Paused(pauses) => {
+                tokio::time::sleep(pauses.next()).await;
+                let done = here(work);
+                tokio::time::sleep(pauses.next()).await;
+                done
+            }
             Compute::Pool(pool) => {
                 let (send, receive) = oneshot::channel();
                 // The receiver may be gone (the request was cancelled): then nobody wants it.

@@ -7,6 +7,7 @@ use crate::base::metrics::Metrics;
 use crate::base::rng::{Rng, SeededRng};
 use crate::base::tasks::Tasks;
 use crate::base::{Result, ids};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 /// An instance's surroundings. Cloning shares them.
@@ -20,6 +21,8 @@ pub struct Env {
     pub tasks: Tasks,
     /// Where searches run, and nothing that takes longer.
     pub searches: Compute,
+    /// Where searches run that turned out to be dear: they stand back behind the others.
+    pub heavy: Compute,
     /// Where other CPU-heavy work runs for which somebody waits: large bodies, the tail, segments on their
     /// way into memory.
     pub compute: Compute,
@@ -31,6 +34,16 @@ pub struct Env {
     pub defects: Defects,
 }
 
+/// For what is dear half as many threads as for what is cheap, and no fewer than two: one that takes a
+/// minute does not keep all others from their turn.
+fn heavy_threads(threads: usize) -> usize {
+    let all = match threads {
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        threads => threads,
+    };
+    all.div_ceil(2).max(2)
+}
+
 impl Env {
     /// The real machine, with `threads` threads for each kind of work (0: one per core).
     pub fn system(threads: usize) -> Result<Self> {
@@ -39,6 +52,7 @@ impl Env {
             rng: Arc::new(SeededRng::from_os()),
             tasks: Tasks::default(),
             searches: Compute::pool("search", threads, Priority::Normal)?,
+            heavy: Compute::pool("heavy", heavy_threads(threads), Priority::Background)?,
             compute: Compute::pool("compute", threads, Priority::Lower)?,
             background: Compute::pool("background", threads, Priority::Background)?,
             metrics: Arc::new(Metrics::of_process()),
@@ -53,6 +67,7 @@ impl Env {
             rng: Arc::new(SeededRng::new(seed)),
             tasks: Tasks::default(),
             searches: Compute::Inline,
+            heavy: Compute::Inline,
             compute: Compute::Inline,
             background: Compute::Inline,
             metrics: Arc::default(),

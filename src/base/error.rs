@@ -86,8 +86,12 @@ codes! {
     Overloaded = "overloaded",
     /// The request took longer than this instance allows.
     RequestTimeout = "request_timeout",
+    /// Nobody waits for the answer any more: the client has gone, or the caller cancelled.
+    Cancelled = "cancelled",
     /// The request's body is larger than this instance takes.
     PayloadTooLarge = "payload_too_large",
+    /// The answer would hold more than this instance gives at a time.
+    AnswerTooLarge = "answer_too_large",
     /// The request's body has a content type or encoding that is not supported.
     UnsupportedMediaType = "unsupported_media_type",
     /// The object store did not answer, or answered with a passing error.
@@ -252,6 +256,11 @@ impl Error {
     /// Whether the same call may succeed a moment later.
     pub fn is_transient(&self) -> bool {
         matches!(self.0.code, Code::StoreUnavailable | Code::Overloaded | Code::Backpressure)
+    }
+
+    /// Whether it is about what one object holds: others may be as they should.
+    pub fn is_about_content(&self) -> bool {
+        matches!(self.0.code, Code::Corrupt | Code::NewerFormat)
     }
 
     /// A copy for a second receiver of the same failure (the source stays with the first).

@@ -6,13 +6,14 @@
 use crate::base::process::Sampler;
 use crate::base::traffic::Traffic;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Labels of a store request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,7 +41,7 @@ pub struct TaskLabels {
 /// Labels of what is missing or damaged in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DamageLabels {
-    /// `manifest`, `logEntry`, `logData`, `misfit`, `segment`, `deletions` or `record`.
+    /// `manifest`, `logEntry`, `logData`, `segment`, `deletions` or `record`.
     pub kind: &'static str,
 }
 
@@ -49,6 +50,41 @@ pub struct DamageLabels {
 pub struct NodeLabels {
     /// The instance's name.
     pub node: String,
+}
+
+/// Labels of what is known of a collection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CollectionLabels {
+    /// The collection's name.
+    pub collection: String,
+}
+
+/// Collections that are in a state, each 1 while it is: the metric names them, up to a bound.
+#[derive(Clone, Default)]
+pub struct NamedCollections {
+    named: Family<CollectionLabels, Gauge>,
+    count: Arc<AtomicUsize>,
+}
+
+impl NamedCollections {
+    /// Names one, where it is named already or fewer than `most` are.
+    pub fn name(&self, collection: &str, most: usize) {
+        let labels = CollectionLabels { collection: collection.to_owned() };
+        if self.named.get(&labels).is_none() {
+            if self.count.load(Ordering::Relaxed) >= most {
+                return;
+            }
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.named.get_or_create(&labels).set(1);
+    }
+
+    /// Names it no longer.
+    pub fn forget(&self, collection: &str) {
+        if self.named.remove(&CollectionLabels { collection: collection.to_owned() }) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A number that is not whole.
@@ -127,6 +163,14 @@ pub struct Metrics {
     pub upkeep_seconds: Histograms<TaskLabels>,
     /// Segments and deletions that nothing named any more and that were deleted.
     pub objects_collected: Counter,
+    /// Log entries below the floor that were deleted.
+    pub wal_entries_collected: Counter,
+    /// Data objects that no log entry named and that were deleted.
+    pub wal_orphans_collected: Counter,
+    /// Visits of the collector that failed.
+    pub collector_failures: Counter,
+    /// Collections whose last visit of the collector failed.
+    pub collector_failing: NamedCollections,
     /// Places known to be missing or damaged now.
     pub damaged: Family<DamageLabels, Gauge>,
     /// Places found to be missing or damaged.
@@ -143,16 +187,26 @@ pub struct Metrics {
     pub cluster_state_replications: Counter,
     /// Searches answered.
     pub searches: Counter,
+    /// Requests whose work ended before they were answered: nobody waited any more, or the time was over.
+    pub searches_cancelled: Counter,
+    /// Searches that turned out to be dear and stood back behind others.
+    pub searches_dear: Counter,
     /// Seconds that searches took inside the engine.
     pub search_seconds: Histogram,
     /// HTTP requests answered.
     pub http_requests: Family<HttpLabels, Counter>,
     /// Seconds that HTTP requests took.
     pub http_seconds: Histogram,
+    /// Bytes that requests in flight have reserved.
+    pub request_memory: Gauge,
     /// Live records over all open collections.
     pub vector_count: Gauge,
     /// Bytes of the tails held in memory.
     pub tail_bytes: Gauge,
+    /// Collections whose manifest or log could not be read at the last scan.
+    pub collections_unreadable: Gauge,
+    /// Collections that this instance has open.
+    pub collections_open: Gauge,
     /// Instances of the cluster, dead ones that are still listed included.
     pub cluster_nodes: Gauge,
     /// Instances of the cluster that live and are not degraded.
@@ -202,6 +256,10 @@ impl Default for Metrics {
             upkeep_running: Family::default(),
             upkeep_seconds: Family::new_with_constructor(long_seconds),
             objects_collected: Counter::default(),
+            wal_entries_collected: Counter::default(),
+            wal_orphans_collected: Counter::default(),
+            collector_failures: Counter::default(),
+            collector_failing: NamedCollections::default(),
             damaged: Family::default(),
             damage_found: Family::default(),
             cluster_writes: Family::default(),
@@ -210,11 +268,16 @@ impl Default for Metrics {
             cluster_leader_elections: Counter::default(),
             cluster_state_replications: Counter::default(),
             searches: Counter::default(),
+            searches_cancelled: Counter::default(),
+            searches_dear: Counter::default(),
+            request_memory: Gauge::default(),
             search_seconds: seconds(),
             http_requests: Family::default(),
             http_seconds: seconds(),
             vector_count: Gauge::default(),
             tail_bytes: Gauge::default(),
+            collections_unreadable: Gauge::default(),
+            collections_open: Gauge::default(),
             cluster_nodes: Gauge::default(),
             cluster_healthy_nodes: Gauge::default(),
             replication_lag_seconds: Family::default(),
@@ -274,6 +337,8 @@ impl Metrics {
         registry.register("http_requests", "HTTP requests answered", http);
         let cost = self.store_cost_dollars.clone();
         registry.register("store_cost_dollars", "Cost of store requests at S3's list price", cost);
+        let failing = self.collector_failing.named.clone();
+        registry.register("collector_failing", "Collections that cannot be collected", failing);
         let running = self.upkeep_running.clone();
         registry.register("upkeep_running", "Indexing passes and compactions under way", running);
         let seconds = Unit::Seconds;
@@ -301,10 +366,21 @@ impl Metrics {
     }
 
     /// Every plain gauge with its name and help.
-    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 5] {
+    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 8] {
         [
             ("vector_count", "Live records over all open collections", &self.vector_count),
             ("tail_bytes", "Bytes of the log tails held in memory", &self.tail_bytes),
+            (
+                "collections_unreadable",
+                "Collections that could not be read at the last scan of all",
+                &self.collections_unreadable,
+            ),
+            ("collections_open", "Collections that are open", &self.collections_open),
+            (
+                "request_memory_bytes",
+                "Bytes that requests in flight have reserved",
+                &self.request_memory,
+            ),
             ("memory_usage", "Resident memory of the process in bytes", &self.memory_usage),
             // A gauge by that name, because people look for it.
             ("cluster_nodes_total", "Instances of the cluster", &self.cluster_nodes),
@@ -317,7 +393,7 @@ impl Metrics {
     }
 
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 25] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 30] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -366,6 +442,13 @@ impl Metrics {
             ("compaction_rows", "Rows that compactions put into segments", &self.compaction_rows),
             ("upkeep_lost", "Passes whose outcome was thrown away", &self.upkeep_lost),
             ("objects_collected", "Segments and deletions deleted", &self.objects_collected),
+            ("wal_entries_collected", "Log entries deleted", &self.wal_entries_collected),
+            (
+                "wal_orphans_collected",
+                "Log bodies without a name deleted",
+                &self.wal_orphans_collected,
+            ),
+            ("collector_failures", "Visits of the collector that failed", &self.collector_failures),
             ("heartbeats", "Heartbeats written", &self.heartbeats),
             (
                 "heartbeats_overflowed",
@@ -373,6 +456,12 @@ impl Metrics {
                 &self.heartbeats_overflowed,
             ),
             ("searches", "Searches answered", &self.searches),
+            (
+                "searches_cancelled",
+                "Reads that ended before they were answered",
+                &self.searches_cancelled,
+            ),
+            ("searches_dear", "Searches that stood back behind others", &self.searches_dear),
         ]
     }
 
@@ -444,6 +533,7 @@ mod tests {
         metrics.cluster_writes.get_or_create(&ClusterLabels { outcome }).inc();
         let node = NodeLabels { node: "a".to_owned() };
         metrics.replication_lag_seconds.get_or_create(&node).set(0.1);
+        metrics.collector_failing.name("a", 1);
         let http = HttpLabels { route: "/docs".to_owned(), method: "GET", status: 200 };
         metrics.http_requests.get_or_create(&http).inc();
         let text = metrics.encode();

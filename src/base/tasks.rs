@@ -1,10 +1,13 @@
 //! The one place that spawns tasks: every task has a name, a way to stop and an owner that waits.
 
+use crate::base::gate::Gate;
 use futures::FutureExt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +20,7 @@ pub struct Tasks {
     stop: CancellationToken,
     kill: CancellationToken,
     panicked: Arc<AtomicBool>,
+    gate: Gate,
 }
 
 impl Tasks {
@@ -30,8 +34,13 @@ impl Tasks {
     {
         let kill = self.kill.clone();
         let panicked = self.panicked.clone();
+        let gate = self.gate.clone();
         self.tracker.spawn(async move {
-            let guarded = AssertUnwindSafe(future).catch_unwind();
+            let mut guarded = pin!(AssertUnwindSafe(future).catch_unwind());
+            let guarded = poll_fn(|cx| match gate.holds(cx.waker()) {
+                true => Poll::Pending,
+                false => guarded.as_mut().poll(cx),
+            });
             tokio::select! {
                 biased;
                 () = kill.cancelled() => None,
@@ -59,6 +68,11 @@ impl Tasks {
     /// Is cancelled when the instance shuts down; every loop waits for it.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// What holds all tasks where they stand: always open outside the simulation.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Whether the instance shuts down, or is dropped where it stands.
@@ -105,6 +119,22 @@ mod tests {
         let stuck = tasks.spawn("stuck", std::future::pending::<()>());
         assert!(!tasks.shutdown(Duration::from_secs(1)).await);
         assert_eq!(stuck.await.unwrap(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_a_closed_gate_time_passes_and_nothing_happens() {
+        let (tasks, done) = (Tasks::default(), Arc::new(AtomicBool::new(false)));
+        let told = done.clone();
+        let task = tasks.spawn("sleeper", async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            told.store(true, Ordering::Relaxed);
+        });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        tasks.gate().close();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!done.load(Ordering::Relaxed), "it ran behind the gate");
+        tasks.gate().open();
+        assert_eq!(task.await.unwrap(), Some(()));
     }
 
     #[tokio::test]

@@ -34,10 +34,15 @@ pub struct Asked {
 }
 
 /// Values by name. Cloning shares it.
-#[derive(Clone)]
 pub struct Cache<V> {
     values: moka::future::Cache<Ulid, Arc<V>>,
     asked: Asked,
+}
+
+impl<V> Clone for Cache<V> {
+    fn clone(&self) -> Self {
+        Cache { values: self.values.clone(), asked: self.asked.clone() }
+    }
 }
 
 impl<V> fmt::Debug for Cache<V> {
@@ -67,6 +72,13 @@ impl<V: Weighed + Send + Sync + 'static> Cache<V> {
     /// The value, where it is here; not counted.
     pub async fn get(&self, name: Ulid) -> Option<Arc<V>> {
         self.values.get(&name).await
+    }
+
+    /// The value, where it is here; counted as one that was asked for if it is.
+    pub async fn find(&self, name: Ulid) -> Option<Arc<V>> {
+        let value = self.values.get(&name).await?;
+        self.asked.hits.inc();
+        Some(value)
     }
 
     /// The value, loaded where it is not here. Of several who ask at once one loads.

@@ -48,7 +48,8 @@ impl Document for LeaseDocument {
 /// A lease as it was seen last.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    version: u64,
+    /// Which change of the object this is.
+    pub version: u64,
     /// When this version was first seen.
     pub since: Mark,
     /// Who holds it; `None` once it was given back.
@@ -92,6 +93,24 @@ impl Lease {
     /// Takes no epoch up to `epoch`, also where the object was deleted by hand.
     pub fn set_epoch_floor(&mut self, epoch: u64) {
         self.epoch_floor = self.epoch_floor.max(epoch);
+    }
+
+    /// Looks at the lease and leaves it as it is; how often it has changed, 0 where nobody has ever held it.
+    pub async fn look(&mut self) -> Result<u64> {
+        let found = cas::load::<LeaseDocument>(&*self.store, &self.key).await?;
+        let Some(LeaseDocument { stamp, holder, epoch, .. }) = found.map(|loaded| loaded.value)
+        else {
+            return Ok(0);
+        };
+        self.note(stamp.version, holder, epoch);
+        Ok(stamp.version)
+    }
+
+    fn note(&mut self, version: u64, holder: Option<String>, epoch: u64) {
+        if self.seen.as_ref().is_none_or(|seen| seen.version != version) {
+            let since = self.env.clock.mark();
+            self.seen = Some(Seen { version, since, holder, epoch });
+        }
     }
 
     /// Takes the lease or renews it where that is due; the epoch under which this instance holds it,
@@ -139,10 +158,7 @@ impl Lease {
         };
         let ours = found.holder.as_deref() == Some(self.holder.as_str());
         let LeaseDocument { stamp: Stamp { version, .. }, holder, epoch, .. } = found;
-        if self.seen.as_ref().is_none_or(|seen| seen.version != version) {
-            let since = self.env.clock.mark();
-            self.seen = Some(Seen { version, since, holder, epoch });
-        }
+        self.note(version, holder, epoch);
         self.held = ours.then_some((epoch, now));
         Ok(ours.then_some(epoch))
     }

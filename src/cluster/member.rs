@@ -182,7 +182,14 @@ impl Member {
                         let _ = reply.send(left.unwrap_or_else(|_| Err(slow_leave())));
                         break;
                     }
-                    command => wake = self.carry_out(command).await,
+                    // Whoever asked hears that this instance has left where it stops meanwhile.
+                    command => {
+                        tokio::select! {
+                            biased;
+                            () = stopping.cancelled() => {}
+                            next = self.carry_out(command) => wake = next,
+                        }
+                    }
                 },
                 // Who leads has duties at once.
                 Ok(()) = self.seat.changed() => {
@@ -190,8 +197,13 @@ impl Member {
                         && self.leadership.epoch() != self.noted_epoch();
                     if new { wake = Instant::now() } else { self.publish() }
                 }
+                // A round waits for the store, and to leave must not wait for that.
                 () = tokio::time::sleep_until(wake) => {
-                    let done = self.round().await;
+                    let done = tokio::select! {
+                        biased;
+                        () = stopping.cancelled() => continue,
+                        done = self.round() => done,
+                    };
                     wake = self.plan(done);
                 }
             }

@@ -127,8 +127,17 @@ impl Overflow {
         });
         let reads = futures::stream::iter(reads).buffered(READS_MAX).collect::<Vec<_>>();
         let read = tokio::time::timeout(self.patience * 4, reads).await.map_err(|_| slow())?;
+        let all_failed = !read.is_empty() && read.iter().all(|(heartbeat, ..)| heartbeat.is_err());
         for (heartbeat, id, etag) in read {
-            let heartbeat = heartbeat?;
+            let heartbeat = match heartbeat {
+                Err(error) if all_failed => return Err(error),
+                // The others' heartbeats count; this one is read again at the next look.
+                Err(error) => {
+                    tracing::warn!(%id, %error, "a heartbeat could not be read");
+                    continue;
+                }
+                Ok(heartbeat) => heartbeat,
+            };
             // Where a listing has no etags, only the content tells whether it has changed.
             let same = self.known.get(&id).is_some_and(|known| known.heartbeat == heartbeat);
             if !same {

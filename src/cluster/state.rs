@@ -5,7 +5,7 @@
 
 use crate::base::{Code, Env, Error, Result, Timestamp};
 use crate::store::cas::{self, Change, Document, Loaded, Stamp};
-use crate::store::{DynStore, Fetched, get, paths};
+use crate::store::{DynStore, Fetched, Listed, get, paths};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,6 +16,8 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 /// The most entries of a page.
 pub const PAGE_MAX: usize = 1_000;
+/// Bytes of stored entries of which a page is full: parsed, they take many times as much.
+const PAGE_BYTES_MAX: u64 = 4 << 20;
 /// Requests in flight while a page is read.
 const READS_MAX: usize = 32;
 
@@ -62,10 +64,12 @@ pub struct StateEntry {
 }
 
 /// A page of entries.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Default)]
 pub struct StatePage {
     /// The entries, in the order of the store's keys.
     pub entries: Vec<StateEntry>,
+    /// Those of them that cannot be read, with the reasons; they are in `entries` once they were replaced.
+    pub damaged: Vec<(String, Error)>,
     /// Where the next page begins; `None` after the last.
     pub next: Option<String>,
 }
@@ -151,7 +155,7 @@ impl SharedState {
     }
 
     /// Up to `limit` (1..=1,000) entries whose keys start with `prefix`, after the key `after`. A page may
-    /// hold fewer although there are more: deleted entries are left out.
+    /// hold fewer although there are more: deleted entries are left out, and large ones fill it.
     pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<StatePage> {
         if !prefix.bytes().all(is_letter) || prefix.len() > KEY_BYTES_MAX {
             return Err(invalid("prefix", prefix));
@@ -163,20 +167,39 @@ impl SharedState {
         let after = after.map(paths::state);
         let page = self.store.list(&paths::states(prefix), after.as_ref(), limit).await?;
         let store = &self.store;
-        let keys = page.objects.iter().filter_map(|object| paths::parse_state(&object.key));
+        // The first is always read, or nobody could get past it.
+        let mut bytes = 0;
+        let fits = |object: &&Listed| {
+            bytes += object.size;
+            bytes <= PAGE_BYTES_MAX || bytes == object.size
+        };
+        let objects: Vec<&Listed> = page.objects.iter().take_while(fits).collect();
+        let more = page.more || objects.len() < page.objects.len();
+        let keys = objects.iter().filter_map(|object| paths::parse_state(&object.key));
         let keys: Vec<String> = keys.map(str::to_owned).collect();
         let reads = keys.clone().into_iter().map(|key| async move {
             let place = paths::state(&key);
-            match get(&**store, &place).await? {
-                Fetched::Found(object) => Ok(entry(&key, cas::parse(&place, &object.bytes)?)),
-                _ => Ok(None),
-            }
+            let read = match get(&**store, &place).await {
+                Ok(Fetched::Found(object)) => {
+                    cas::parse(&place, &object.bytes).map(|document| entry(&key, document))
+                }
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            };
+            (key, read)
         });
-        let found: Vec<Result<Option<StateEntry>>> =
-            futures::stream::iter(reads).buffered(READS_MAX).collect().await;
-        let found = found.into_iter().collect::<Result<Vec<_>>>()?;
-        let next = keys.last().filter(|_| page.more).cloned();
-        Ok(StatePage { entries: found.into_iter().flatten().collect(), next })
+        let mut reads = futures::stream::iter(reads).buffered(READS_MAX);
+        let next = keys.last().filter(|_| more).cloned();
+        let mut found = StatePage { next, ..StatePage::default() };
+        while let Some((key, read)) = reads.next().await {
+            match read {
+                Ok(entry) => found.entries.extend(entry),
+                // One that somebody has broken keeps nobody from the others.
+                Err(error) if error.is_about_content() => found.damaged.push((key, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
     }
 }
 

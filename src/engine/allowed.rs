@@ -1,6 +1,7 @@
 //! Which of some rows a filter lets through, as the kernel takes it.
 
 use crate::base::Result;
+use crate::base::request::Work;
 use crate::cache::Recent;
 use crate::filter::Filter;
 use crate::filter::index::FilterIndex;
@@ -42,16 +43,17 @@ impl AllowedRows {
         filter: &Filter,
         index: &FilterIndex,
         dead: &RoaringBitmap,
+        work: &Work<'_>,
     ) -> Result<Arc<Allowed>> {
         if let Some(known) = self.0.get(filter) {
             return Ok(known);
         }
-        let selection = filter.select(index)?;
+        let selection = filter.select_within(index, &|units| work.spend(units))?;
         let rows = selection.rows - dead;
         let all = rows.len() == u64::from(index.rows());
         let rows = (!all).then(|| row_set(&rows));
         let allowed = Arc::new(Allowed { rows, unsure: selection.unsure });
-        let bytes = allowed.bytes() + filter.to_string().len();
+        let bytes = allowed.bytes() + filter.bytes();
         self.0.put(filter.clone(), allowed.clone(), bytes);
         Ok(allowed)
     }
@@ -75,6 +77,7 @@ pub fn row_set(bitmap: &RoaringBitmap) -> RowSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::request::RequestContext;
     use crate::filter::index::FilterIndexBuilder;
     use serde_json::json;
 
@@ -99,18 +102,23 @@ mod tests {
         let filter = |json| Filter::parse(&json).unwrap();
         let even = filter(json!({"even": true}));
         let allowed = AllowedRows::new(1 << 20);
-        let first = allowed.of(&even, &index, &dead).unwrap();
+        let context = RequestContext::unlimited();
+        let work = Work::unbounded(&context);
+        let first = allowed.of(&even, &index, &dead, &work).unwrap();
         let rows: Vec<u32> = first.rows.as_ref().unwrap().iter().collect();
         let expected: Vec<u32> = (0..1_000).step_by(2).filter(|row| *row != 4).collect();
         assert_eq!(rows, expected);
-        let again = allowed.of(&filter(json!({"even": true})), &index, &dead).unwrap();
+        let again = allowed.of(&filter(json!({"even": true})), &index, &dead, &work).unwrap();
         assert!(Arc::ptr_eq(&first, &again));
-        let other = allowed.of(&filter(json!({"row": {"$lt": 3}})), &index, &dead).unwrap();
+        let other = allowed.of(&filter(json!({"row": {"$lt": 3}})), &index, &dead, &work).unwrap();
         assert_eq!(other.rows.as_ref().unwrap().len(), 3);
-        let all = allowed.of(&filter(json!({})), &index, &RoaringBitmap::new());
+        let all = allowed.of(&filter(json!({})), &index, &RoaringBitmap::new(), &work);
         assert!(all.unwrap().rows.is_none());
         let none = AllowedRows::new(0);
-        let one = none.of(&even, &index, &dead).unwrap();
-        assert!(!Arc::ptr_eq(&one, &none.of(&even, &index, &dead).unwrap()), "there is no room");
+        let one = none.of(&even, &index, &dead, &work).unwrap();
+        assert!(
+            !Arc::ptr_eq(&one, &none.of(&even, &index, &dead, &work).unwrap()),
+            "there is no room"
+        );
     }
 }

@@ -1,29 +1,30 @@
 //! The facade that the HTTP layer, the command line and embedding programs use.
 
 mod by_hand;
+mod reads;
 mod writes;
 
 pub use writes::Target;
 
 use crate::base::ids::{CollectionName, Seq};
+use crate::base::memory::RequestMemory;
 use crate::base::settings::{Role, Settings};
-use crate::base::{Code, Env, Error, Result};
+use crate::base::{Code, Env, Result};
 use crate::engine::catalog;
 use crate::engine::cluster::Cluster;
 use crate::engine::collection::{Collection, described};
-use crate::engine::collections::Collections;
+use crate::engine::collections::{Closer, Collections};
 use crate::engine::collector::Collector;
 use crate::engine::condition::Condition;
 use crate::engine::context::Context;
 use crate::engine::model::*;
-use crate::engine::snapshot::{OpenSnapshot, Payloads, Snapshot};
-use crate::engine::upkeep::{Task, Upkeep};
-use crate::engine::{identity, records, search, transfer, validate};
+use crate::engine::snapshot::Snapshot;
+use crate::engine::upkeep::Upkeep;
+use crate::engine::{identity, validate};
+use crate::manifest::Manifest;
 use crate::partition::Partitioner;
-use crate::store::layers::Usage;
 use crate::store::{self, DynStore};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::stream::{self, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -32,6 +33,8 @@ use tokio::time::Instant;
 pub const DEFAULT_COLLECTION: &str = "default";
 /// Largest page of a listing of collections.
 const COLLECTIONS_PAGE_MAX: usize = 1_000;
+/// Logs that are looked at a time while collections are listed.
+const LOOKS_AT_A_TIME: usize = 16;
 
 #[derive(Debug)]
 struct Inner {
@@ -72,12 +75,11 @@ impl Brainy {
         let context = Context::new(&settings, role, &instance_id, store, env, partitioners.into());
         let collections = Arc::new(Collections::new(context.clone()));
         let env = &context.env;
-        env.tasks.spawn("collector", Collector::new(context.clone()).run());
+        let collector = Collector::new(context.clone(), collections.clone());
+        env.tasks.spawn("collector", collector.run());
+        env.tasks.spawn("closer", Closer::new(context.clone(), collections.clone()).run());
         if context.upkeep.enabled {
-            for task in [Task::Index, Task::Compact] {
-                let upkeep = Upkeep::new(context.clone(), collections.clone(), task);
-                env.tasks.spawn("upkeep", upkeep.run());
-            }
+            Upkeep::start(&context, &collections);
         }
         let cluster = Cluster::new(context.clone(), collections.clone(), settings.clone());
         Ok(Brainy(Arc::new(Inner { settings, context, collections, cluster })))
@@ -101,6 +103,11 @@ impl Brainy {
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// What the requests in flight hold.
+    pub fn request_memory(&self) -> &RequestMemory {
+        &self.0.context.memory
     }
 
     /// The surroundings: clock, tasks, metrics.
@@ -164,22 +171,34 @@ impl Brainy {
         cursor: Option<String>,
     ) -> Result<CollectionPage> {
         validate::check_count("limit", limit, COLLECTIONS_PAGE_MAX)?;
-        let (manifests, next_cursor) =
-            catalog::list(&self.0.context.store, limit, cursor.as_deref()).await?;
-        let mut collections = Vec::with_capacity(manifests.len());
-        for manifest in manifests {
-            // One that is deleted while we look is left out.
-            match self.collection(&manifest.name).await {
-                Ok(info) => collections.push(info),
-                Err(error) if error.code() == Code::CollectionNotFound => {}
-                // That its partitioner is not here keeps nobody from the others.
-                Err(error) if error.code() == Code::SettingsConflict => {
-                    collections.push(described(&manifest));
-                }
-                Err(error) => return Err(error),
-            }
+        let listed = catalog::list(&self.0.context.store, limit, cursor.as_deref()).await?;
+        let infos = listed.manifests.into_iter().map(|manifest| self.listed(manifest));
+        let collections = stream::iter(infos).buffered(LOOKS_AT_A_TIME).collect().await;
+        Ok(CollectionPage { collections, damaged: listed.damaged, next_cursor: listed.next })
+    }
+
+    /// What a listing says of a collection: what its manifest says, and what is known where it is open. Nothing
+    /// is opened for it, and no segment is read.
+    async fn listed(&self, manifest: Manifest) -> CollectionInfo {
+        let mut info = described(&manifest);
+        let reads = self.0.context.duty.station().role.reads();
+        info.vector_count = reads.then(|| manifest.live());
+        let Some(open) = self.0.collections.known(&manifest.name) else { return info };
+        if open.view().life() != manifest.incarnation {
+            return info;
         }
-        Ok(CollectionPage { collections, next_cursor })
+        let shown = match open.applied() {
+            // What this instance has written itself counts.
+            None if reads && open.has_unindexed() => open.look().await.ok(),
+            applied => applied,
+        };
+        let newer = shown.filter(|shown| shown.version() >= manifest.wal_indexed);
+        info.version = info.version.max(open.known_version().unwrap_or_default());
+        if let Some(newer) = newer.filter(|_| reads) {
+            info.vector_count = Some(newer.live());
+            info.version = info.version.max(newer.version());
+        }
+        info
     }
 
     /// A collection.
@@ -206,115 +225,6 @@ impl Brainy {
         result
     }
 
-    /// One record, with its vector.
-    pub async fn get(&self, name: &CollectionName, id: &str) -> Result<Record> {
-        let snapshot = self.read(name).await?;
-        let place = snapshot.find(id)?.ok_or_else(|| search::not_found(id))?;
-        Payloads::default().record(place, true)
-    }
-
-    /// Several records by id (1..=10,000).
-    pub async fn fetch(
-        &self,
-        name: &CollectionName,
-        ids: &[String],
-        include_vector: bool,
-    ) -> Result<FetchedRecords> {
-        validate::check_count("ids", ids.len(), PAGE_MAX)?;
-        let snapshot = self.read(name).await?;
-        let ids = ids.to_vec();
-        let fetch = move || {
-            let version = snapshot.version();
-            let (mut records, mut missing) = (Vec::new(), Vec::new());
-            let mut payloads = Payloads::default();
-            for id in ids {
-                match snapshot.find(&id)? {
-                    Some(place) => records.push(payloads.record(place, include_vector)?),
-                    None => missing.push(id),
-                }
-            }
-            Ok(FetchedRecords { records, missing, version })
-        };
-        self.0.context.env.searches.run(fetch).await?
-    }
-
-    /// One page of records, ordered by id; `limit` 1..=10,000.
-    pub async fn list(
-        &self,
-        name: &CollectionName,
-        limit: usize,
-        cursor: Option<String>,
-        include_vector: bool,
-    ) -> Result<RecordPage> {
-        validate::check_count("limit", limit, PAGE_MAX)?;
-        let cursor = cursor.as_deref().map(Cursor::decode).transpose()?;
-        let (life, snapshot) = self.read_from(name, cursor.as_ref()).await?;
-        let page = self.0.context.env.compute.run(move || {
-            let (mut records, mut payloads) = (Vec::new(), Payloads::default());
-            let after = cursor.as_ref().map(|cursor| cursor.after.as_str());
-            let more = records::visit(&snapshot, after, limit, |place| {
-                records.push(payloads.record(place, include_vector)?);
-                Ok(())
-            })?;
-            let last: Option<&Record> = records.last().filter(|_| more);
-            Ok(RecordPage {
-                next_cursor: last.map(|last| Cursor::encode(life, &last.id)),
-                records,
-                version: snapshot.version(),
-            })
-        });
-        page.await?
-    }
-
-    /// Searches.
-    pub async fn search(
-        &self,
-        name: &CollectionName,
-        request: SearchRequest,
-    ) -> Result<SearchResponse> {
-        let mut responses = self.search_batch(name, vec![request]).await?;
-        responses.pop().ok_or_else(|| Error::internal("a search gave no answer"))
-    }
-
-    /// Answers 1..=1,000 searches on one snapshot: the one that satisfies the strictest of them.
-    pub async fn search_batch(
-        &self,
-        name: &CollectionName,
-        requests: Vec<SearchRequest>,
-    ) -> Result<Vec<SearchResponse>> {
-        self.0.context.duty.check_read()?;
-        validate::check_count("searches", requests.len(), SEARCHES_PER_BATCH_MAX)?;
-        let started = Instant::now();
-        let asked = Usage::default();
-        let mut wanted: Vec<Consistency> = Vec::new();
-        for SearchRequest { consistency, .. } in &requests {
-            if *consistency != Consistency::Eventual && !wanted.contains(consistency) {
-                wanted.push(*consistency);
-            }
-        }
-        let (asked_for, wanted) = (&requests, &wanted);
-        let pin = |collection: Arc<Collection>| async move {
-            let settings = collection.settings();
-            search::check_all(asked_for, &settings)?;
-            let snapshot = collection.open_snapshot(wanted, self.wait_max()).await?;
-            Ok((settings.metric, snapshot))
-        };
-        let (metric, snapshot) = asked.scope(self.0.collections.on_life(name, pin)).await?;
-        let mut responses =
-            search::run_all(&self.0.context.env.searches, snapshot, metric, requests).await?;
-        let took = started.elapsed();
-        responses.iter_mut().for_each(|response| response.stats.took = took);
-        self.0.context.env.metrics.searches.inc_by(responses.len() as u64);
-        self.0.context.env.metrics.search_seconds.observe(took.as_secs_f64());
-        Ok(responses)
-    }
-
-    /// All records at one version, ordered by id, as NDJSON.
-    pub async fn export(&self, name: &CollectionName, include_vector: bool) -> Result<Export> {
-        let snapshot = self.read(name).await?;
-        Ok(transfer::export(snapshot, self.0.context.env.clone(), include_vector))
-    }
-
     /// Finishes what is in flight within the settings' bound and stops; whether all ended in time.
     pub async fn shutdown(&self) -> bool {
         let bound = Duration::from_millis(self.0.settings.shutdown_timeout_ms);
@@ -329,32 +239,6 @@ impl Brainy {
         Duration::from_millis(self.0.settings.wait_ms_max)
     }
 
-    /// What this instance shows of the life of `name` that there is now.
-    async fn read(&self, name: &CollectionName) -> Result<OpenSnapshot> {
-        self.read_from(name, None).await.map(|(_, snapshot)| snapshot)
-    }
-
-    /// The same, and which life that is: the one that `cursor` is of.
-    async fn read_from(
-        &self,
-        name: &CollectionName,
-        cursor: Option<&Cursor>,
-    ) -> Result<(u64, OpenSnapshot)> {
-        self.0.context.duty.check_read()?;
-        let pin = |collection: Arc<Collection>| async move {
-            let life = collection.life();
-            if cursor.is_some_and(|cursor| cursor.life != life) {
-                // Perhaps this instance has not heard of the life that it is of.
-                collection.view().look_now().await?;
-                return Err(Error::invalid(
-                    "the cursor is of a collection that was deleted since; list again from the beginning",
-                ));
-            }
-            Ok((life, collection.open_snapshot(&[], self.wait_max()).await?))
-        };
-        self.0.collections.on_life(name, pin).await
-    }
-
     /// A collection, and a snapshot where this instance reads.
     async fn look(&self, name: &CollectionName) -> Result<(Arc<Collection>, Option<Snapshot>)> {
         let look = |collection: Arc<Collection>| async move {
@@ -367,31 +251,5 @@ impl Brainy {
             Ok((collection, Some(snapshot)))
         };
         self.0.collections.on_life(name, look).await
-    }
-}
-
-/// Where the next page of a listing begins.
-struct Cursor {
-    /// The life of the collection that the page before was of.
-    life: u64,
-    /// The last id of that page.
-    after: String,
-}
-
-impl Cursor {
-    fn encode(life: u64, after: &str) -> String {
-        URL_SAFE_NO_PAD.encode(format!("{life}/{after}"))
-    }
-
-    fn decode(cursor: &str) -> Result<Cursor> {
-        let text = URL_SAFE_NO_PAD.decode(cursor).ok();
-        let text = text.and_then(|text| String::from_utf8(text).ok());
-        let parts = text.as_deref().and_then(|text| text.split_once('/'));
-        let cursor = parts.and_then(|(life, after)| {
-            Some(Cursor { life: life.parse().ok()?, after: after.to_owned() })
-        });
-        cursor.ok_or_else(|| {
-            Error::invalid("the cursor is not valid; pass nextCursor as it was returned")
-        })
     }
 }

@@ -10,12 +10,15 @@ use crate::manifest::{self, CollectionSettings, Manifest, State};
 use crate::partition::Kind;
 use crate::store::cas::Change;
 use crate::store::{DynStore, paths};
+use futures::stream::{self, StreamExt};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Largest number of partitions at the start.
 pub const PARTITIONS_MAX: u32 = 4_096;
+/// Manifests that are read at a time while collections are listed.
+const READS_MAX: usize = 16;
 /// Longest description, in bytes.
 pub const DESCRIPTION_BYTES_MAX: usize = 4_096;
 
@@ -245,7 +248,8 @@ async fn open_appender(
     name: &CollectionName,
 ) -> Result<Appender> {
     let view = ManifestView::open(store.clone(), env.clone(), name.clone()).await?;
-    Appender::open(store.clone(), env.clone(), name.clone(), Arc::new(view), grace).await
+    let (store, env, view) = (store.clone(), env.clone(), Arc::new(view));
+    Appender::open_past_gaps(store, env, name.clone(), view, grace).await
 }
 
 async fn mark_deleted(
@@ -272,27 +276,48 @@ async fn mark_deleted(
     .map(drop)
 }
 
-/// One page of the names in use after `cursor`, in order, with their manifests.
-pub async fn list(
-    store: &DynStore,
-    limit: usize,
-    cursor: Option<&str>,
-) -> Result<(Vec<Manifest>, Option<String>)> {
+/// One page of the collections.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Their manifests, in the order of their names.
+    pub manifests: Vec<Manifest>,
+    /// Those whose manifest cannot be read, with the reasons.
+    pub damaged: Vec<(CollectionName, Error)>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<String>,
+}
+
+/// One page of the names in use after `cursor`, in order. One manifest that cannot be read keeps nobody from
+/// the others.
+pub async fn list(store: &DynStore, limit: usize, cursor: Option<&str>) -> Result<Listed> {
     let dirs = store.list_dirs(&paths::collections()).await?;
-    let mut page = Vec::new();
-    for dir in dirs.into_iter().filter(|dir| cursor.is_none_or(|cursor| dir.as_str() > cursor)) {
-        // A folder that is not ours is none of our business.
-        let Ok(name) = CollectionName::new(dir) else {
-            continue;
+    let after = dirs.into_iter().filter(|dir| cursor.is_none_or(|cursor| dir.as_str() > cursor));
+    // A folder that is not ours is none of our business.
+    let names = after.filter_map(|dir| CollectionName::new(dir).ok());
+    let loads = names.map(|name| async move {
+        let loaded = manifest::load(store, &name).await;
+        (name, loaded.map(|loaded| loaded.map(|loaded| loaded.value)))
+    });
+    let mut loads = stream::iter(loads).buffered(READS_MAX);
+    let (mut page, mut last) = (Listed::default(), None);
+    while let Some((name, loaded)) = loads.next().await {
+        let found = match loaded {
+            Ok(loaded) => match loaded.filter(Manifest::is_live) {
+                Some(manifest) => Ok(manifest),
+                None => continue,
+            },
+            Err(error) if error.is_about_content() => Err(error),
+            Err(error) => return Err(error),
         };
-        let loaded = manifest::load(store, &name).await?;
-        if let Some(manifest) = loaded.map(|loaded| loaded.value).filter(Manifest::is_live) {
-            if page.len() == limit {
-                let last = page.last().map(|manifest: &Manifest| manifest.name.to_string());
-                return Ok((page, last));
-            }
-            page.push(manifest);
+        if page.manifests.len() + page.damaged.len() == limit {
+            page.next = last;
+            break;
+        }
+        last = Some(name.to_string());
+        match found {
+            Ok(manifest) => page.manifests.push(manifest),
+            Err(error) => page.damaged.push((name, error)),
         }
     }
-    Ok((page, None))
+    Ok(page)
 }

@@ -1,21 +1,25 @@
 //! One collection as this instance uses it: its manifest, and its read and write paths once used.
 
+use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq, record_hash};
+use crate::base::once::Once;
 use crate::base::{Code, Error, Result};
+use crate::engine::collections::Rest;
 use crate::engine::context::Context;
+use crate::engine::damage::{Damage, Damaged};
 use crate::engine::follower::{Follower, Reading, Skipped};
 use crate::engine::model::{CollectionInfo, CollectionStats, Consistency};
 use crate::engine::segments::{RowPlace, SegmentSet, Sought};
 use crate::engine::snapshot::{OpenSnapshot, Snapshot};
 use crate::engine::tail::View;
-use crate::engine::upkeep::Turns;
+use crate::engine::upkeep::{Task, Turns};
 use crate::engine::view::ManifestView;
 use crate::engine::writer::Writer;
 use crate::manifest::{CollectionSettings, Manifest};
 use crate::partition::Partitioner;
+use crate::store::layers::Usage;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 /// A collection in use.
@@ -25,8 +29,9 @@ pub struct Collection {
     view: Arc<ManifestView>,
     partitioner: Arc<dyn Partitioner>,
     writer: OnceLock<Writer>,
-    follower: OnceCell<Follower>,
+    follower: Once<Arc<Follower>>,
     turns: Turns,
+    rest: Rest,
 }
 
 impl Collection {
@@ -42,8 +47,14 @@ impl Collection {
             view: Arc::new(view),
             partitioner,
             writer: OnceLock::new(),
-            follower: OnceCell::new(),
+            follower: Once::default(),
+            rest: Rest::default(),
         })
+    }
+
+    /// What is known to be damaged of it.
+    pub fn damage(&self) -> Damaged {
+        self.context.damage.of(self.view.name())
     }
 
     /// The manifest, and looks at it.
@@ -67,6 +78,11 @@ impl Collection {
         &self.turns
     }
 
+    /// When it was used last, and what is left to do for it.
+    pub fn rest(&self) -> &Rest {
+        &self.rest
+    }
+
     /// Which partition an id belongs to.
     pub fn partitioner(&self) -> &Arc<dyn Partitioner> {
         &self.partitioner
@@ -86,21 +102,29 @@ impl Collection {
     pub fn writer(&self) -> &Writer {
         self.writer.get_or_init(|| {
             let Context { store, env, limits, .. } = &self.context;
-            Writer::start(store.clone(), env.clone(), self.view.clone(), *limits)
+            let damage = self.damage();
+            Writer::start(store.clone(), env.clone(), self.view.clone(), *limits, damage)
         })
     }
 
-    async fn follower(&self) -> Result<&Follower> {
-        let Context { store, env, shelf, duty, poll, limits, .. } = &self.context;
-        let reading = || Reading {
-            shelf: shelf.clone(),
-            partitioner: self.partitioner.clone(),
-            serves: duty.station().role.reads(),
-            poll: *poll,
-            grace: limits.grace,
+    /// The read path, started by whoever needs it first and for all.
+    async fn follower(&self) -> Result<Arc<Follower>> {
+        let Context { store, env, shelf, duty, poll, stale_max, limits, .. } = &self.context;
+        let start = || {
+            let reading = Reading {
+                shelf: shelf.clone(),
+                partitioner: self.partitioner.clone(),
+                serves: duty.station().role.reads(),
+                poll: *poll,
+                stale_max: *stale_max,
+                damage: self.damage(),
+                grace: limits.grace,
+            };
+            let asked = Usage::current().unwrap_or_default();
+            let start = Follower::start(store.clone(), env.clone(), self.view.clone(), reading);
+            async move { asked.scope(start).await.map(Arc::new) }
         };
-        let start = || Follower::start(store.clone(), env.clone(), self.view.clone(), reading());
-        let follower = self.follower.get_or_try_init(start).await?;
+        let follower = self.follower.get_or_make(&env.tasks, "follower start", start).await?;
         if follower.has_ended() {
             return Err(follower.ended());
         }
@@ -109,15 +133,20 @@ impl Collection {
 
     /// Whether the read path has found out that the collection is gone.
     pub fn has_ended(&self) -> bool {
-        self.follower.get().is_some_and(Follower::has_ended)
+        self.follower.get().is_some_and(|follower| follower.has_ended())
     }
 
     /// What has been applied so far, where the read path is in use and this instance has written nothing
     /// newer.
     pub fn applied(&self) -> Option<Snapshot> {
-        let applied = self.follower.get().map(Follower::applied)?;
+        let applied = self.follower.get().map(|follower| follower.applied())?;
         let own = self.writer.get().map_or(Seq(0), Writer::last_version);
         (own <= applied.version()).then_some(applied)
+    }
+
+    /// The version that the read path shows, where it is in use.
+    pub fn shown_version(&self) -> Option<Seq> {
+        self.follower.get().map(|follower| follower.applied().version())
     }
 
     /// The newest version that this instance knows of: what it shows, or has written.
@@ -135,15 +164,16 @@ impl Collection {
 
     /// How long ago the read path last found nothing newer in the log, where somebody reads.
     pub fn lag(&self) -> Option<Duration> {
-        self.follower.get().and_then(Follower::lag)
+        self.follower.get().and_then(|follower| follower.lag())
     }
 
     /// Writes of the log that do not fit the collection and are skipped, as far as this instance has read.
     pub fn skipped(&self) -> Skipped {
-        self.follower.get().map(Follower::skipped).unwrap_or_default()
+        self.follower.get().map(|follower| follower.skipped()).unwrap_or_default()
     }
 
-    /// Has the read path look at the log where nobody has read for so long that it no longer does.
+    /// Has the read path, where there is one, look at the log if it has not for long. It is no read: nobody
+    /// polls because of it.
     pub async fn keep_current(&self) -> Result<()> {
         match self.follower.get() {
             Some(follower) if !follower.has_ended() => follower.keep_current().await,
@@ -151,8 +181,60 @@ impl Collection {
         }
     }
 
-    /// A snapshot that shows what `consistency` asks for, and always this instance's own writes.
+    /// What the log holds now, for upkeep: no read either.
+    pub async fn look(&self) -> Result<Snapshot> {
+        let started = self.follower.get().is_some();
+        let follower = self.follower().await?;
+        // To start one is to look.
+        if started {
+            follower.look().await?;
+        }
+        Ok(follower.applied())
+    }
+
+    /// Whether the log has entries that are in no segment, as far as this instance knows.
+    pub fn has_unindexed(&self) -> bool {
+        self.known_version().is_some_and(|known| known > self.manifest().wal_indexed)
+    }
+
+    /// Whether the tail has rows in memory.
+    pub fn has_tail(&self) -> bool {
+        self.follower.get().is_some_and(|follower| !follower.applied().tail.is_empty())
+    }
+
+    /// Whether the instance still has something to do for it: to index, to merge, or to let others do so.
+    pub fn needs_upkeep(&self) -> bool {
+        [Task::Index, Task::Compact].into_iter().any(|task| self.needs(task))
+    }
+
+    /// The same for one of the tasks. Without asking the store.
+    pub fn needs(&self, task: Task) -> bool {
+        let open = match task {
+            Task::Index => self.has_unindexed() || self.has_tail(),
+            Task::Compact => !self.rest.is_settled(self.manifest().stamp.version),
+        };
+        open || self.turns.holds(task)
+    }
+
+    /// Bytes of log that this instance has written and not read again.
+    pub fn unread_bytes(&self) -> u64 {
+        let read = self.follower.get().map(|follower| follower.applied().tail.totals.bytes);
+        let read = read.unwrap_or_else(|| self.manifest().indexed.bytes);
+        self.writer.get().map_or(0, Writer::log_bytes).saturating_sub(read)
+    }
+
+    /// A snapshot that shows what `consistency` asks for, and always this instance's own writes, and no less
+    /// than was shown before the collection was closed.
     pub async fn snapshot(&self, consistency: Consistency, wait_max: Duration) -> Result<Snapshot> {
+        let snapshot = self.shown(consistency, wait_max).await?;
+        let floor = self.rest.floor();
+        if snapshot.version() >= floor {
+            return Ok(snapshot);
+        }
+        self.follower().await?.at_least(floor, Instant::now() + wait_max).await
+    }
+
+    async fn shown(&self, consistency: Consistency, wait_max: Duration) -> Result<Snapshot> {
         let follower = self.follower().await?;
         match consistency {
             Consistency::Strong => follower.strong().await,
@@ -162,10 +244,17 @@ impl Collection {
             Consistency::Eventual => {
                 let snapshot = follower.eventual().await?;
                 let own = self.writer.get().map_or(Seq(0), Writer::last_version);
-                if own <= snapshot.version() {
+                if own <= snapshot.version()
+                    || snapshot.hole.is_some()
+                    || self.context.env.defects.has(Defect::OwnWritesUnseen)
+                {
                     return Ok(snapshot);
                 }
-                follower.at_least(own, Instant::now() + wait_max).await
+                match follower.at_least(own, Instant::now() + wait_max).await {
+                    // What can be served is, and says that it is not all.
+                    Err(error) if error.code() == Code::LogDamaged => Ok(follower.applied()),
+                    snapshot => snapshot,
+                }
             }
         }
     }
@@ -181,11 +270,13 @@ impl Collection {
         let known = before.or_else(read);
         if let Some(known) = &known
             && known.manifest().same_segments(manifest)
+            && known.damaged().is_empty()
         {
             return Ok(known.clone());
         }
         let partitioner = self.partitioner.clone();
         let set = self.context.shelf.set(manifest.clone(), partitioner, known.as_deref()).await?;
+        set.check_whole()?;
         Ok(Arc::new(set))
     }
 
@@ -197,7 +288,7 @@ impl Collection {
     ) -> Result<(Seq, Vec<bool>)> {
         let mut last_gone = None;
         loop {
-            let Snapshot { tail, set } = self.snapshot(Consistency::Strong, wait_max).await?;
+            let Snapshot { tail, set, .. } = self.snapshot(Consistency::Strong, wait_max).await?;
             let shown = set.manifest().stamp.version;
             let sought = ids
                 .iter()
@@ -232,11 +323,34 @@ impl Collection {
                 snapshot = self.snapshot(*consistency, wait_max).await?;
             }
             let shown = snapshot.set.manifest().stamp.version;
-            match snapshot.open(&self.context.shelf).await {
-                Err(error) => self.renew_after(error, shown, &mut last_gone).await?,
-                opened => return opened,
+            let opened = match snapshot.open(&self.context.shelf).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    self.renew_after(error, shown, &mut last_gone).await?;
+                    continue;
+                }
+            };
+            // Where the newest segments are damaged, too, what is left is shown.
+            if self.is_told(&opened) || last_gone.replace(shown) == Some(shown) {
+                if !opened.damaged_segments().is_empty() {
+                    self.context.shelf.tell(opened.set(), opened.damaged_segments());
+                }
+                return Ok(opened);
             }
+            self.follower().await?.renew().await?;
         }
+    }
+
+    /// Whether all that is damaged of it is known already.
+    fn is_told(&self, opened: &OpenSnapshot) -> bool {
+        if opened.damaged_segments().is_empty() {
+            return true;
+        }
+        let known = self.damage().list();
+        let is_known = |damage: &Damage| {
+            known.iter().any(|other| (other.kind, &other.place) == (damage.kind, &damage.place))
+        };
+        opened.damaged_segments().iter().all(is_known)
     }
 
     /// After `error` in reading what the manifest of version `shown` names: newer segments are taken up
@@ -280,6 +394,7 @@ impl Collection {
             wal_floor: manifest.wal_floor,
             partitions: manifest.partitions.clone(),
             deletion_files: manifest.deletions.len(),
+            damaged: self.damage().list(),
             skipped_writes: self.skipped().chunks,
             cache_bytes,
             cache_segments,

@@ -1,9 +1,16 @@
 //! The collections that this instance has open.
 
+mod idle;
+
+pub use idle::{Closer, Rest};
+
 use crate::base::ids::CollectionName;
 use crate::base::{Code, Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
+use crate::engine::damage::{Damage, Kind};
+use crate::store::paths;
+use idle::Closed;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,12 +20,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub struct Collections {
     context: Context,
     open: Mutex<BTreeMap<CollectionName, Arc<Collection>>>,
+    closed: Closed,
 }
 
 impl Collections {
     /// None is open.
     pub fn new(context: Context) -> Collections {
-        Collections { context, open: Mutex::default() }
+        Collections { context, open: Mutex::default(), closed: Closed::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<CollectionName, Arc<Collection>>> {
@@ -32,9 +40,9 @@ impl Collections {
         open
     }
 
-    /// The names of those that are open, in order.
-    pub fn names(&self) -> Vec<CollectionName> {
-        self.living().keys().cloned().collect()
+    /// Those that are open, with their names, in order.
+    pub fn all_named(&self) -> Vec<(CollectionName, Arc<Collection>)> {
+        self.living().iter().map(|(name, open)| (name.clone(), open.clone())).collect()
     }
 
     /// Those that are open, in the order of their names.
@@ -52,6 +60,8 @@ impl Collections {
         let mut collections = self.lock();
         if collections.get(ended.name()).is_some_and(|known| Arc::ptr_eq(known, ended)) {
             collections.remove(ended.name());
+            // It was of a life that is over.
+            self.context.damage.forget(ended.name());
         }
     }
 
@@ -70,7 +80,7 @@ impl Collections {
         self.lock().get(name).filter(|known| !known.has_ended()).cloned()
     }
 
-    /// The collection in use, opened when it is first asked for.
+    /// The collection in use, opened when it is first asked for; for a request, which keeps it open.
     pub async fn open(&self, name: &CollectionName) -> Result<Arc<Collection>> {
         self.open_from(name, 0).await
     }
@@ -78,16 +88,38 @@ impl Collections {
     /// The same, but not a life of the name before this one: whoever has seen it begin knows that those
     /// have ended.
     pub async fn open_from(&self, name: &CollectionName, life: u64) -> Result<Arc<Collection>> {
+        let collection = self.find(name, life).await?;
+        collection.rest().touch();
+        Ok(collection)
+    }
+
+    /// The collection, for work that nobody asked for: it is closed as if that were not done.
+    pub async fn open_for_upkeep(&self, name: &CollectionName) -> Result<Arc<Collection>> {
+        self.find(name, 0).await
+    }
+
+    async fn find(&self, name: &CollectionName, life: u64) -> Result<Arc<Collection>> {
         if let Some(known) = self.known(name).filter(|known| known.life() >= life) {
             return Ok(known);
         }
-        let opened = Arc::new(Collection::open(self.context.clone(), name.clone()).await?);
+        let (damage, key) = (self.context.damage.of(name), paths::manifest(name));
+        let opened = Collection::open(self.context.clone(), name.clone()).await;
+        match &opened {
+            Ok(_) => damage.mended(Kind::Manifest, key.as_str()),
+            Err(error) if error.code() == Code::Corrupt => {
+                damage.report(Damage::new(Kind::Manifest, key, None, error.message()));
+            }
+            Err(_) => {}
+        }
+        let opened = Arc::new(opened?);
         let mut collections = self.lock();
         match collections.get(name) {
             // Somebody else opened it meanwhile: one read path and one write path are enough.
             Some(other) if !other.has_ended() && other.life() >= opened.life() => Ok(other.clone()),
             _ => {
+                self.closed.reopened(&opened);
                 collections.insert(name.clone(), opened.clone());
+                self.context.env.metrics.collections_open.set(collections.len() as i64);
                 Ok(opened)
             }
         }

@@ -1,247 +1,175 @@
-//! Removes what nothing can name any more: log entries below the floor and their data objects, and
+//! Removes what nothing can name any more: log entries below the floor, data objects that no entry names,
 //! segments and deletions that the manifest does not name, and manifests from long ago.
 //!
-//! Log: two steps a grace period apart close the forgotten-id hazard: first the floor is advanced in
-//! the manifest, then, once this instance has seen that floor for a whole grace period by its own
-//! monotonic clock, entries below it are deleted.
+//! Guarantees:
 //!
-//! Segments: what has not been named for a whole grace period, by the same clock, is no longer read by anybody. But a pass that stood still may be about to name it. So `sweptBefore` in the
-//! manifest is set past its id first: after that no manifest names it anew (`sweep.rs`).
+//! 1. What is deleted is without a name for good, and was for a whole grace period by this instance's own
+//!    monotonic clock, which never runs ahead of the time that others were given. That time is counted from a
+//!    moment *after* the answer that showed it: what an answer shows came to be while it was under way.
+//! 2. *Log entries* are below a floor that has been in the manifest for a grace period ([`floor`]).
+//! 3. *Segments and deletions* are not named, and their ids are not after `sweptBefore`, so they are never named
+//!    anew ([`sweep`]).
+//! 4. *Data objects* go with the entry that names them, or, where none does, once an entry stands in the log
+//!    that is a grace period younger than they are ([`bodies`]).
+//! 5. A collection that fails keeps no other waiting, nor does one with much to delete: each is visited for
+//!    itself, and a visit ends after so many requests and goes on where it stopped when the others had theirs.
+//! 6. What does not change is looked at ever more rarely ([`visit`]), so an idle store costs next to nothing.
 //!
-//! Several collectors at once repeat work and break nothing.
+//! Whatever an instance knows only of what it has seen itself, so it starts over when it starts. Of the instances
+//! that write, one visits a collection ([`Duty::falls_to_us`]): several repeat work and break nothing.
 
+mod bodies;
+mod floor;
 mod history;
+mod schedule;
 mod sweep;
+#[cfg(test)]
+mod tests;
+mod visit;
 
+pub use bodies::unnamed_bodies;
 pub use sweep::unnamed;
 
-use crate::base::clock::Mark;
-use crate::base::ids::{CollectionName, Seq};
-use crate::base::{Env, Result};
+use crate::base::Result;
+use crate::base::ids::CollectionName;
+use crate::engine::collections::Collections;
 use crate::engine::context::Context;
 use crate::engine::duty::Duty;
-use crate::log::entry::{Entry, Part};
-use crate::log::waiting;
-use crate::manifest::{self, Manifest};
-use crate::store::cas::Change;
-use crate::store::{DynStore, Fetched, Key, get, paths};
-use std::collections::HashMap;
-use std::time::Duration;
+use crate::store::paths;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use schedule::Schedule;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::time::{Instant, sleep_until};
+use visit::{Known, Visited, Visitor};
 
-/// Keys listed at a time.
-const LIST_PAGE: usize = 1_000;
+/// Collections that are visited at a time.
+const VISITS_MAX: usize = 8;
+/// How often all collections of the store are listed, in grace periods.
+const LIST_GRACES: u32 = 6;
 
-/// Collects, over all collections, from time to time.
+/// Collects, over all collections, as long as the instance runs.
 #[derive(Debug)]
 pub struct Collector {
-    store: DynStore,
-    env: Env,
-    grace: Duration,
+    visitor: Visitor,
     duty: Duty,
-    floors: HashMap<CollectionName, Floor>,
-    sweeper: sweep::Sweeper,
-    historian: history::Historian,
+    collections: Arc<Collections>,
+    schedule: Schedule,
+    /// When the collections are listed next.
+    list_at: Instant,
+    is_listing: bool,
 }
 
-/// What is known of one collection's floor.
-#[derive(Debug, Clone, Copy)]
-struct Floor {
-    floor: Seq,
-    first_seen: Mark,
-    is_clean: bool,
+/// Something that was under way.
+enum Done {
+    Visited(CollectionName, Box<Known>, Result<Visited>),
+    Listed(Result<Vec<String>>),
 }
+
+type Busy = FuturesUnordered<BoxFuture<'static, Done>>;
 
 impl Collector {
     /// A collector; see [`Collector::run`].
-    pub fn new(context: Context) -> Self {
-        let Context { store, env, duty, limits, manifest_history, .. } = context;
-        let grace = limits.grace;
-        let sweeper = sweep::Sweeper::new(store.clone(), env.clone(), grace);
-        let historian = history::Historian::new(store.clone(), env.clone(), manifest_history);
-        Collector { store, env, grace, duty, floors: HashMap::new(), sweeper, historian }
+    pub fn new(context: Context, collections: Arc<Collections>) -> Self {
+        let (visitor, duty) = (Visitor::new(&context), context.duty);
+        let list_at = Instant::now() + visitor.pause();
+        let schedule = Schedule::default();
+        Collector { visitor, duty, collections, schedule, list_at, is_listing: false }
     }
 
-    /// Collects every half grace period, while this instance writes, until it stops.
+    /// Collects while this instance writes, until it stops.
     pub async fn run(mut self) {
-        let stop = self.env.tasks.stopping().clone();
+        let stop = self.visitor.env.tasks.stopping().clone();
+        let mut busy = Busy::new();
+        let mut tick = self.list_at;
         loop {
-            let pause = self.grace / 2 + self.env.rng.jitter(self.grace / 4);
+            let writes = self.duty.station().takes_writes();
+            if writes {
+                self.begin(&mut busy);
+            }
+            let due = self.schedule.next().filter(|_| writes && busy.len() < VISITS_MAX);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-            if self.duty.station().takes_writes()
-                && let Err(error) = self.pass().await
-            {
-                tracing::warn!(%error, "collecting failed; trying again later");
-            }
-        }
-    }
-
-    /// One pass over all collections; returns how many objects were deleted.
-    pub async fn pass(&mut self) -> Result<u64> {
-        let mut deleted = 0;
-        for dir in self.store.list_dirs(&paths::collections()).await? {
-            if let Ok(name) = CollectionName::new(dir) {
-                deleted += self.collect(&name).await?;
-            }
-        }
-        Ok(deleted)
-    }
-
-    async fn collect(&mut self, name: &CollectionName) -> Result<u64> {
-        let looked = self.env.clock.mark();
-        let Some(loaded) = manifest::load(&self.store, name).await? else {
-            return Ok(0);
-        };
-        let manifest = loaded.value;
-        let known = self.floors.get(name).copied();
-        let known = known.filter(|known| known.floor == manifest.wal_floor).unwrap_or(Floor {
-            floor: manifest.wal_floor,
-            first_seen: looked,
-            is_clean: false,
-        });
-        self.floors.insert(name.clone(), known);
-        let mut deleted = 0;
-        if !known.is_clean && self.env.clock.steady_since(known.first_seen) >= self.grace {
-            deleted = self.delete_below(name, known.floor).await?;
-            deleted += waiting::remove_over(&self.store, name, known.floor).await?;
-            self.floors.insert(name.clone(), Floor { is_clean: true, ..known });
-        }
-        // Only a clean floor moves on: otherwise it might move faster than it is cleaned.
-        if self.floors[name].is_clean || manifest.wal_floor == Seq(1) {
-            self.advance(name, &manifest).await?;
-        }
-        deleted += self.sweeper.sweep(&manifest).await?;
-        Ok(deleted + self.historian.collect(&manifest).await?)
-    }
-
-    async fn advance(&self, name: &CollectionName, seen: &Manifest) -> Result<()> {
-        if seen.wal_floor > seen.wal_indexed {
-            return Ok(());
-        }
-        manifest::update(&self.store, &self.env, name, |current| match current {
-            Some(current) if current.wal_floor <= current.wal_indexed => {
-                Ok(Change::Write(Manifest {
-                    wal_floor: current.wal_indexed.next(),
-                    floor_totals: current.indexed,
-                    ..current.clone()
-                }))
-            }
-            _ => Ok(Change::Keep),
-        })
-        .await
-        .map(drop)
-    }
-
-    async fn delete_below(&self, name: &CollectionName, floor: Seq) -> Result<u64> {
-        let mut deleted = 0;
-        let mut after: Option<Key> = None;
-        loop {
-            let prefix = paths::wal_entries(name);
-            let listing = self.store.list(&prefix, after.as_ref(), LIST_PAGE).await?;
-            for object in &listing.objects {
-                match paths::parse_wal_entry(&object.key) {
-                    Some(seq) if seq < floor => {
-                        deleted += self.delete_entry(name, &object.key).await?
+                Some(done) = busy.next(), if !busy.is_empty() => self.settle(done),
+                () = sleep_until(due.unwrap_or(tick).min(tick)) => {
+                    if Instant::now() >= tick {
+                        tick = Instant::now() + self.visitor.grace / 4;
+                        self.hasten();
                     }
-                    Some(_) => return Ok(deleted),
-                    None => {}
-                }
-            }
-            after = listing.objects.last().map(|object| object.key.clone());
-            if !listing.more {
-                return Ok(deleted);
-            }
-        }
-    }
-
-    /// Deletes an entry after the data objects that it names: cut off in between, the entry is
-    /// still there to name the rest.
-    async fn delete_entry(&self, name: &CollectionName, key: &Key) -> Result<u64> {
-        let mut deleted = 1;
-        if let Fetched::Found(object) = get(&*self.store, key).await? {
-            let entry = Entry::decode(&object.bytes).map_err(|error| error.context(key))?;
-            for part in &entry.parts {
-                if let Part::Object { id, .. } = part {
-                    self.store.delete(&paths::wal_data(name, *id)).await?;
-                    deleted += 1;
                 }
             }
         }
-        self.store.delete(key).await?;
-        Ok(deleted)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::Timestamp;
-    use crate::base::clock::VirtualClock;
-    use crate::base::ids::{Totals, WriteId};
-    use crate::base::settings::Role;
-    use crate::engine::duty::Station;
-    use crate::log::entry::Draft;
-    use crate::manifest::CollectionSettings;
-    use crate::store::memory::MemoryStore;
-    use std::sync::Arc;
-
-    const GRACE: Duration = Duration::from_secs(300);
-
-    /// The first manifest of a collection.
-    pub(super) fn first_manifest(name: &CollectionName, now: Timestamp) -> Manifest {
-        let settings = CollectionSettings {
-            dimensions: 2,
-            metric: Default::default(),
-            partition_count: 1,
-            partitioner: Default::default(),
-            description: None,
-        };
-        Manifest::create(name, settings, now, None)
     }
 
-    /// A collection of three log entries, all of them indexed, and a segment that nothing names.
-    async fn left_over(store: &DynStore, env: &Env, name: &CollectionName) {
-        let now = env.clock.now();
-        let manifest = Manifest { wal_indexed: Seq(3), ..first_manifest(name, now) };
-        let write = |_: Option<&Manifest>| Ok(Change::Write(manifest.clone()));
-        manifest::update(store, env, name, write).await.unwrap();
-        for seq in 1..=3 {
-            let draft = Draft::seal(1, WriteId::random(&*env.rng), now);
-            let entry = draft.encode(&draft.header(Seq(seq), Totals::default()));
-            store.put(&paths::wal_entry(name, Seq(seq)), entry).await.unwrap();
+    /// Begins what is due.
+    fn begin(&mut self, busy: &mut Busy) {
+        let now = Instant::now();
+        if now >= self.list_at && !self.is_listing {
+            self.is_listing = true;
+            self.list_at = now + self.visitor.grace * LIST_GRACES;
+            let store = self.visitor.store.clone();
+            busy.push(Box::pin(async move {
+                Done::Listed(store.list_dirs(&paths::collections()).await)
+            }));
         }
-        store.put(&paths::segment(name, 0, env.ulid()), "left".into()).await.unwrap();
+        while busy.len() < VISITS_MAX
+            && let Some((name, mut known)) = self.schedule.take(now)
+        {
+            if !self.duty.falls_to_us(name.as_str()) {
+                // Whoever it falls to remembers what is to be remembered.
+                self.schedule.put(name, Box::default(), now + self.visitor.grace);
+                continue;
+            }
+            let visitor = self.visitor.clone();
+            busy.push(Box::pin(async move {
+                let visited = visitor.visit(&name, &mut known).await;
+                Done::Visited(name, known, visited)
+            }));
+        }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_clock_that_is_set_ahead_takes_nothing_from_the_grace_period() {
-        let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_768_473_000_000)));
-        let (store, env): (DynStore, _) =
-            (Arc::new(MemoryStore::default()), Env::deterministic(1, clock.clone()));
-        let name = CollectionName::new("things").unwrap();
-        left_over(&store, &env, &name).await;
-        let mut collector = Collector {
-            grace: GRACE,
-            duty: Duty::new(Station { role: Role::Writer, standby: false }),
-            floors: HashMap::new(),
-            sweeper: sweep::Sweeper::new(store.clone(), env.clone(), GRACE),
-            historian: history::Historian::new(store.clone(), env.clone(), GRACE),
-            store,
-            env,
-        };
-        // The floor moves on, and is seen.
-        for _ in 0..2 {
-            assert_eq!(collector.pass().await.unwrap(), 0);
+    fn settle(&mut self, done: Done) {
+        match done {
+            Done::Visited(name, mut known, visited) => {
+                let pause = self.visitor.settle(&name, &mut known, visited);
+                self.schedule.put(name, known, Instant::now() + pause);
+            }
+            Done::Listed(listed) => {
+                self.is_listing = false;
+                match listed {
+                    Ok(dirs) => self.know(dirs),
+                    Err(error) => {
+                        self.list_at = Instant::now() + self.visitor.pause();
+                        tracing::warn!(%error, "collections could not be listed; trying again later");
+                    }
+                }
+            }
         }
-        for hours in [24, -24, 24 * 365] {
-            clock.set_ahead_ms(hours * 3_600_000);
-            assert_eq!(collector.pass().await.unwrap(), 0, "{hours} hours ahead");
+    }
+
+    /// Takes up what is new, and forgets what is gone.
+    fn know(&mut self, dirs: Vec<String>) {
+        // A folder that is not ours is none of our business.
+        let listed = dirs.into_iter().filter_map(|dir| CollectionName::new(dir).ok());
+        let mut names: BTreeSet<CollectionName> = listed.collect();
+        names.extend(self.collections.all_named().into_iter().map(|(name, _)| name));
+        self.schedule.retain(&names);
+        for name in names {
+            // Not all at once.
+            let at = Instant::now() + self.visitor.env.rng.jitter(self.visitor.grace / 4);
+            self.schedule.add(name, at);
         }
-        tokio::time::sleep(GRACE).await;
-        clock.set_ahead_ms(-24 * 3_600_000);
-        assert_eq!(collector.pass().await.unwrap(), 4);
+    }
+
+    /// Collections that are open here tell by themselves that they have changed, so they are not waited for
+    /// as long as those that nobody uses.
+    fn hasten(&mut self) {
+        for collection in self.collections.all() {
+            let manifest = collection.manifest();
+            let at = Instant::now() + self.visitor.pause();
+            self.schedule.hasten(&manifest.name, manifest.stamp.version, at);
+        }
     }
 }

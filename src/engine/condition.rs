@@ -6,6 +6,7 @@
 
 use crate::base::settings::Settings;
 use crate::cluster::{ClusterView, InstanceMetrics, Standing};
+use crate::engine::collection::Collection;
 use crate::engine::collections::Collections;
 use crate::engine::context::Context;
 use crate::engine::follower::Skipped;
@@ -51,6 +52,9 @@ impl Condition {
         if let Some(view) = view {
             condition.of_cluster(settings, view);
         }
+        let damage = context.damage.sentences();
+        condition.degraded.extend(damage.grave);
+        condition.warnings.extend(damage.minor);
         condition
     }
 
@@ -86,7 +90,7 @@ impl Condition {
 
     fn of_tail(&mut self, settings: &Settings, collection: &str, bytes: u64) {
         let most = settings.tail_max_bytes;
-        if bytes as f64 > TAIL_SHARE_MAX * most as f64 {
+        if is_long(settings, bytes) {
             self.degraded.push(format!(
                 "{bytes} bytes of the log of {collection} are not indexed, and writes are refused from \
                  {most} on; add a writer with index_enabled, or write more slowly"
@@ -124,6 +128,15 @@ impl Condition {
             self.warnings.push("the cluster has no leader; one is being elected".to_owned());
         }
     }
+}
+
+fn is_long(settings: &Settings, bytes: u64) -> bool {
+    bytes as f64 > TAIL_SHARE_MAX * settings.tail_max_bytes as f64
+}
+
+/// Whether so much of a collection's log is not indexed, as it was seen last, that the instance is degraded.
+pub(super) fn is_tail_long(settings: &Settings, collection: &Collection) -> bool {
+    is_long(settings, collection.unindexed_bytes())
 }
 
 /// Why an instance must stop. Cheap: probes ask for nothing else.

@@ -1,6 +1,7 @@
 //! What every part of an instance's engine works with.
 
 use crate::base::Env;
+use crate::base::memory::RequestMemory;
 use crate::base::settings::{IndexBuilder, Role, Settings};
 use crate::engine::damage::Registry;
 use crate::engine::duty::{Duty, Station};
@@ -11,6 +12,10 @@ use crate::partition::Partitioner;
 use crate::store::DynStore;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
+
+/// The most requests that background work has in flight, however many there may be in all.
+const BACKGROUND_MAX: usize = 32;
 
 /// One instance's surroundings and settings, in the engine's terms. Cloning shares them.
 #[derive(Debug, Clone)]
@@ -25,18 +30,31 @@ pub struct Context {
     pub duty: Duty,
     /// The write path's limits.
     pub limits: Limits,
+    /// Requests that background work may have in flight at a time: half of what the store may be asked, so that
+    /// clients get through.
+    pub background_requests: usize,
     /// What is known to be missing or damaged in the bucket.
     pub damage: Registry,
     /// How long earlier manifests are kept.
     pub manifest_history: Duration,
     /// How often a reader looks for new log entries.
     pub poll: Duration,
+    /// How old an answer may be while the store is out of reach.
+    pub stale_max: Duration,
+    /// After how long without a request a collection is closed.
+    pub idle: Duration,
     /// Where segments come into memory.
     pub shelf: Arc<Shelf>,
     /// Partitioners that the embedding program brings.
     pub partitioners: Arc<[Arc<dyn Partitioner>]>,
     /// When and how the log becomes segments.
     pub upkeep: UpkeepLimits,
+    /// Notified when an instance that wrote has died or left: what it did not index is for others.
+    pub writer_lost: Arc<Notify>,
+    /// What requests in flight may hold.
+    pub memory: RequestMemory,
+    /// Most bytes of one answer.
+    pub answer_max: usize,
 }
 
 /// The limits of indexing and compaction; see the settings of the same names.
@@ -50,6 +68,8 @@ pub struct UpkeepLimits {
     pub index_after_bytes: u64,
     /// How long fewer bytes wait.
     pub index_after: Duration,
+    /// How often all collections are looked at for logs that nobody indexes.
+    pub scan_interval: Duration,
     /// Most rows of a segment that is made from the log.
     pub segment_max_rows: usize,
     /// Segments of about the same size that are merged into one.
@@ -73,6 +93,7 @@ impl UpkeepLimits {
             interval: millis(settings.index_interval_ms),
             index_after_bytes: settings.index_after_bytes,
             index_after: millis(settings.index_after_ms),
+            scan_interval: millis(settings.index_scan_interval_ms),
             segment_max_rows: settings.segment_max_rows,
             compaction_fanout: settings.compaction_fanout,
             compaction_dead_share: settings.compaction_dead_percent as f64 / 100.0,
@@ -101,6 +122,8 @@ impl Context {
         partitioners: Arc<[Arc<dyn Partitioner>]>,
     ) -> Context {
         let millis = Duration::from_millis;
+        let damage = Registry::new(env.clone());
+        let cache_bytes = settings.cache_max_bytes;
         Context {
             instance_id: instance_id.into(),
             duty: Duty::new(Station { role, standby: settings.standby && role.writes() }),
@@ -114,14 +137,20 @@ impl Context {
                 tail_max_bytes: settings.tail_max_bytes,
                 grace: millis(settings.gc_grace_ms),
             },
-            damage: Registry::new(env.clone()),
+            background_requests: (settings.store_concurrency / 2).clamp(1, BACKGROUND_MAX),
+            damage: damage.clone(),
             manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),
-            shelf: Arc::new(Shelf::new(store.clone(), env.clone(), settings.cache_max_bytes)),
+            stale_max: millis(settings.stale_max_ms),
+            idle: millis(settings.collection_idle_ms),
+            memory: RequestMemory::new(settings.request_memory_bytes, &env.metrics.request_memory),
+            answer_max: usize::try_from(settings.max_answer_bytes).unwrap_or(usize::MAX),
+            shelf: Arc::new(Shelf::new(store.clone(), env.clone(), damage, cache_bytes)),
             store,
             env,
             partitioners,
             upkeep: UpkeepLimits::new(settings),
+            writer_lost: Arc::default(),
         }
     }
 }

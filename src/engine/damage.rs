@@ -22,6 +22,9 @@ const PLACES_MAX: usize = 256;
 /// How often one place is logged at most.
 const LOG_EVERY: Duration = Duration::from_secs(600);
 
+/// What is wrong with metadata that cannot be read.
+pub const UNREADABLE: &str = "its metadata are stored in a form that no JSON parser reads";
+
 /// What is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -31,8 +34,6 @@ pub enum Kind {
     LogEntry,
     /// A data object that an entry of the log names: the entry cannot be applied, nor what is behind it.
     LogData,
-    /// Operations of an entry that can be read but do not fit the collection; everybody leaves them out.
-    Misfit,
     /// A segment: its rows cannot be found.
     Segment,
     /// An object that names dead rows: segments of which it is not known which rows are dead are left out.
@@ -48,7 +49,6 @@ impl Kind {
             Kind::Manifest => "manifest",
             Kind::LogEntry => "logEntry",
             Kind::LogData => "logData",
-            Kind::Misfit => "misfit",
             Kind::Segment => "segment",
             Kind::Deletions => "deletions",
             Kind::Record => "record",
@@ -60,8 +60,7 @@ impl Kind {
         matches!(self, Kind::Manifest | Kind::LogEntry | Kind::LogData)
     }
 
-    /// Whether it hides records, so that answers are not complete. Records that are damaged themselves, and
-    /// operations that fit nowhere, are left out by everybody alike.
+    /// Whether it hides records, so that answers are not complete.
     pub fn hides_records(self) -> bool {
         matches!(self, Kind::LogEntry | Kind::LogData | Kind::Segment | Kind::Deletions)
     }
@@ -75,7 +74,6 @@ impl Kind {
                 "restore it from a backup or an earlier version of the object; until then nothing behind it is \
                  shown and writes are refused"
             }
-            Kind::Misfit => "its operations are left out; write those records again",
             Kind::Segment => {
                 "restore it from a backup or an earlier version of the object; until then its records are not \
                  found and the log is not indexed"

@@ -13,6 +13,10 @@ use tokio::sync::watch;
 pub trait Others: std::fmt::Debug + Send + Sync {
     /// Endpoints of instances that write, or of those that read.
     fn endpoints(&self, writes: bool) -> Vec<String>;
+
+    /// Whether, of all instances that write, this is the one that does what one is enough for on the thing of
+    /// this name. All find the same one as long as they see the same instances; nothing may depend on it.
+    fn falls_to_us(&self, what: &str) -> bool;
 }
 
 /// What an instance is to do.
@@ -77,6 +81,13 @@ impl Duty {
         *self.0.others.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(others);
     }
 
+    /// Whether work on the thing of this name, for which one of the instances that write is enough, is this
+    /// one's; so it is where there are no others.
+    pub fn falls_to_us(&self, what: &str) -> bool {
+        let others = self.0.others.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        others.is_none_or(|others| others.falls_to_us(what))
+    }
+
     /// Admits a write, or says who takes it.
     pub fn admit_write(&self) -> Result<Admitted> {
         // Counted first: who waits for the last write must see it, or it must see the new role.
@@ -130,6 +141,10 @@ mod tests {
         fn endpoints(&self, writes: bool) -> Vec<String> {
             vec![format!("http://other?writes={writes}")]
         }
+
+        fn falls_to_us(&self, what: &str) -> bool {
+            what == "ours"
+        }
     }
 
     fn active(role: Role) -> Station {
@@ -139,7 +154,9 @@ mod tests {
     #[tokio::test]
     async fn a_demoted_instance_admits_no_write_and_waits_for_those_in_flight() {
         let duty = Duty::new(active(Role::Hybrid));
+        assert!(duty.falls_to_us("theirs"), "there are no others");
         duty.refer_to(Arc::new(One));
+        assert!(duty.falls_to_us("ours") && !duty.falls_to_us("theirs"));
         let admitted = duty.admit_write().unwrap();
         duty.set(active(Role::Reader));
         let refused = duty.admit_write().unwrap_err();

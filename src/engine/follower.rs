@@ -5,16 +5,25 @@
 //! 3. A snapshot shows every record once: what is in segments is not in its tail. Newer segments are
 //!    brought into memory beside the reads and taken up when they are there; until then the tail has
 //!    their rows.
-//! 4. What the log says of a position, an entry or its absence, is believed only if a look at the
+//! 4. A snapshot that [`Follower::eventual`] returns is at most as old as the time between two looks and one
+//!    look. Only while the store is out of reach it may be older, up to [`Reading::stale_max`].
+//! 5. What is read is shown at once, also while more is coming: a log that takes longer to read than any
+//!    request waits is read once.
+//! 6. Behind an entry that is missing or damaged nothing is applied. It is found where the entry behind it
+//!    is read, and otherwise by a look at the listing, once a minute while somebody reads; snapshots say so
+//!    ([`Snapshot::hole`]), and what has to see more than they hold fails.
+//! 7. What the log says of a position, an entry or its absence, is believed only if a look at the
 //!    manifest, taken less than half a grace period before the answer, or after it, has the floor
 //!    at or below the position: below the floor entries are collected, and a stalled writer may
 //!    have created one that nobody acknowledged.
 
+mod hole;
 mod task;
 
-use crate::base::clock::Mark;
+use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Code, Env, Error, Result};
+use crate::engine::damage::Damaged;
 use crate::engine::segments::{SegmentSet, Shelf};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::tail::{Misfit, Shape, Tail};
@@ -24,16 +33,20 @@ use crate::log::read::LogReader;
 use crate::partition::Partitioner;
 use crate::store::DynStore;
 use crate::store::layers::Usage;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use task::FollowTask;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// Without reads for this long, the log is not polled; the next read looks first.
 const IDLE_AFTER: Duration = Duration::from_secs(60);
-/// How long an eventual read waits for a look before it is answered from what is there.
-const REFRESH_MAX: Duration = Duration::from_secs(2);
+/// What an eventual read shows may be so old, or as old as the pause between two looks.
+const FRESH_MIN: Duration = Duration::from_secs(1);
+/// A look that comes to its end within this time keeps nobody waiting.
+const QUICK_LOOK: Duration = Duration::from_secs(1);
+/// A store from which nothing came for so long, while it was asked, is out of reach.
+const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// How many requests for a look may wait.
 const SYNC_QUEUE: usize = 4_096;
 
@@ -41,8 +54,8 @@ const SYNC_QUEUE: usize = 4_096;
 #[derive(Debug, Clone)]
 struct Published {
     snapshot: Snapshot,
-    /// Taken before the look at the log that found nothing newer.
-    current_as_of: Mark,
+    /// Whether the log was read to its end once.
+    complete: bool,
     skipped: Skipped,
 }
 
@@ -65,6 +78,8 @@ struct Sync {
     reply: oneshot::Sender<Result<Usage>>,
     /// Whether the newest segments are to be taken up first.
     renew: bool,
+    /// Whether the log is known to go on, or should: then its listing is looked at.
+    missed: bool,
 }
 
 /// What a follower reads with.
@@ -78,6 +93,10 @@ pub struct Reading {
     pub serves: bool,
     /// How often to look for new log entries.
     pub poll: Duration,
+    /// How old an answer may be while the store is out of reach; zero: never older than otherwise.
+    pub stale_max: Duration,
+    /// Where damage is told.
+    pub damage: Damaged,
     /// The collection grace period.
     pub grace: Duration,
 }
@@ -96,6 +115,7 @@ struct Channels {
     publish: watch::Sender<Published>,
     requests: mpsc::Receiver<Sync>,
     last_read: LastRead,
+    reach: Reach,
 }
 
 /// Answers reads from what it has applied.
@@ -104,55 +124,104 @@ pub struct Follower {
     env: Env,
     collection: CollectionName,
     poll: Duration,
+    stale_max: Duration,
     published: watch::Receiver<Published>,
     syncs: mpsc::Sender<Sync>,
     last_read: LastRead,
+    reach: Reach,
+}
+
+/// Whether the store answers the one who looks. Cloning shares it.
+#[derive(Debug, Clone, Default)]
+struct Reach(Arc<Mutex<Asked>>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    /// When it was asked, or answered last, in the look that is under way.
+    heard: Option<Instant>,
+    /// Why the last look came to nothing.
+    failed: Option<Error>,
+}
+
+impl Reach {
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A look begins, or the store has answered in it.
+    fn heard(&self) {
+        self.lock().heard = Some(Instant::now());
+    }
+
+    /// A look has ended.
+    fn ended(&self, result: &Result<()>) {
+        let failed = result.as_ref().err().filter(|error| is_out_of_reach(error));
+        *self.lock() = Asked { heard: None, failed: failed.map(Error::replicate) };
+    }
+
+    /// Until the store is out of reach: the last look has failed, or this one does not get on.
+    async fn lost(&self) -> Error {
+        loop {
+            let until = {
+                let asked = self.lock();
+                match (&asked.failed, asked.heard) {
+                    (Some(error), _) => return error.replicate(),
+                    (None, Some(heard)) if heard.elapsed() >= SILENCE_MAX => {
+                        let silence = SILENCE_MAX.as_secs();
+                        return Error::unavailable(format!(
+                            "the store did not answer for {silence} s; retry later"
+                        ));
+                    }
+                    (None, heard) => heard.unwrap_or_else(Instant::now) + SILENCE_MAX,
+                }
+            };
+            sleep_until(until).await;
+        }
+    }
 }
 
 /// When somebody read last. Cloning shares it.
-#[derive(Debug, Clone)]
-struct LastRead(Arc<Mutex<Instant>>);
+#[derive(Debug, Clone, Default)]
+struct LastRead(Arc<Mutex<Option<Instant>>>);
 
 impl LastRead {
-    fn now() -> LastRead {
-        LastRead(Arc::new(Mutex::new(Instant::now())))
-    }
-
     fn touch(&self) {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Instant::now();
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Instant::now());
     }
 
     fn is_long_ago(&self) -> bool {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).elapsed() > IDLE_AFTER
+        let last = *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        last.is_none_or(|last| last.elapsed() > IDLE_AFTER)
     }
 }
 
 impl Follower {
-    /// Starts following, and waits until the log has been read once.
+    /// Starts following. Nothing is shown before a read has waited for a look: see [`Follower::eventual`].
     pub async fn start(
         store: DynStore,
         env: Env,
         view: Arc<ManifestView>,
         reading: Reading,
     ) -> Result<Self> {
-        let Reading { shelf, partitioner, serves, poll, .. } = &reading;
-        let (set, poll) = (shelf.current(&view, partitioner, None, *serves).await?, *poll);
+        let Reading { shelf, partitioner, serves, poll, stale_max, .. } = &reading;
+        let (poll, stale_max) = (*poll, *stale_max);
+        let set = shelf.current(&view, partitioner, None, *serves).await?;
         let collection = set.manifest().name.clone();
         let log = LogReader::new(store, collection.clone());
         let tail = Tail::new(reading.shape_of(&set), set.base(), set.manifest().indexed);
+        let as_of = env.clock.mark();
         let (publish, published) = watch::channel(Published {
-            snapshot: Snapshot { tail: tail.view(), set: set.clone() },
-            current_as_of: env.clock.mark(),
+            snapshot: Snapshot { tail: tail.view(), set: set.clone(), as_of, hole: None },
+            complete: false,
             skipped: Skipped::default(),
         });
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
-        let last_read = LastRead::now();
-        let channels = Channels { publish, requests, last_read: last_read.clone() };
+        let (last_read, reach) = (LastRead::default(), Reach::default());
+        let channels =
+            Channels { publish, requests, last_read: last_read.clone(), reach: reach.clone() };
         let task = FollowTask::new(env.clone(), (view, log), reading, (tail, set), channels);
         env.tasks.spawn("follower", task.run());
-        let follower = Follower { env, collection, poll, published, syncs, last_read };
-        follower.sync().await?;
-        Ok(follower)
+        Ok(Follower { env, collection, poll, stale_max, published, syncs, last_read, reach })
     }
 
     /// What has been applied, without a look.
@@ -168,54 +237,72 @@ impl Follower {
     /// How long ago the log had nothing that is not applied; `None` where nobody reads, because then
     /// nobody looks either, and the next read looks first.
     pub fn lag(&self) -> Option<Duration> {
-        let as_of = self.published.borrow().current_as_of;
+        let as_of = self.published.borrow().snapshot.as_of;
         (!self.last_read.is_long_ago()).then(|| self.env.clock.steady_since(as_of))
     }
 
-    fn age(&self) -> Duration {
-        self.env.clock.since(self.published.borrow().current_as_of)
+    /// How old what is shown is, where the log was read to its end once.
+    fn age(&self) -> Option<Duration> {
+        let published = self.published.borrow();
+        published.complete.then(|| self.env.clock.since(published.snapshot.as_of))
     }
 
-    /// Looks at the log where the last look is older than two poll intervals; no read, so it does not keep
-    /// the log from being left alone.
+    fn is_within(&self, most: Duration) -> bool {
+        self.age().is_some_and(|age| age <= most)
+    }
+
+    /// Looks at the log where the last look is older than two poll intervals; no read, as [`Follower::look`].
     pub async fn keep_current(&self) -> Result<()> {
-        if self.age() <= self.poll * 2 {
-            return Ok(());
+        match self.is_within(self.poll * 2) {
+            true => Ok(()),
+            false => self.look().await,
         }
+    }
+
+    /// Looks at the log now; no read, so it does not keep the log from being left alone.
+    pub async fn look(&self) -> Result<()> {
         self.sync().await
     }
 
-    /// What has been applied; looks first where the last look is older than two poll intervals. A
-    /// store that is out of reach leaves what is there.
+    /// What has been applied; looks first where that may be older than guarantee 4 says, however long the
+    /// look takes. While the store is out of reach, what is there is shown as long as it is no older than
+    /// [`Reading::stale_max`]; after that the store's error is.
     pub async fn eventual(&self) -> Result<Snapshot> {
         self.last_read.touch();
-        let published = self.published.borrow().clone();
-        if self.env.clock.since(published.current_as_of) <= self.poll * 2 {
-            return Ok(published.snapshot);
+        let for_ever = self.env.defects.has(Defect::StaleForEver) && self.age().is_some();
+        if for_ever || self.is_within(self.poll.max(FRESH_MIN) + QUICK_LOOK) {
+            return Ok(self.applied());
         }
-        match tokio::time::timeout(REFRESH_MAX, self.sync()).await {
-            Ok(Err(error)) if !is_out_of_reach(&error) => return Err(error),
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => {
-                tracing::warn!("the store does not answer; reading what is there")
+        let looked = tokio::select! {
+            biased;
+            looked = self.sync() => looked,
+            error = self.reach.lost(), if self.is_within(self.stale_max) => Err(error),
+        };
+        match looked {
+            Err(error) if is_out_of_reach(&error) && self.is_within(self.stale_max) => {
+                Ok(self.applied())
             }
+            Err(error) => Err(error),
+            Ok(()) => Ok(self.applied()),
         }
-        Ok(self.applied())
     }
 
     /// Everything that was acknowledged before the call.
     pub async fn strong(&self) -> Result<Snapshot> {
         self.last_read.touch();
-        self.sync().await?;
-        Ok(self.applied())
+        if !self.env.defects.has(Defect::StrongDoesNotLook) {
+            self.sync().await?;
+        }
+        self.applied().whole()
     }
 
     /// Everything up to `version`, waiting for it until `deadline`.
     pub async fn at_least(&self, version: Seq, deadline: Instant) -> Result<Snapshot> {
         self.last_read.touch();
+        let mut missed = false;
         loop {
             let applied = self.applied();
-            if applied.version() >= version {
+            if applied.version() >= version || self.env.defects.has(Defect::MinVersionIgnored) {
                 return Ok(applied);
             }
             let late = || {
@@ -230,10 +317,18 @@ impl Follower {
                 .with("minVersion", version.0)
                 .with("version", applied.version().0)
             };
-            timeout_at(deadline, self.sync()).await.map_err(|_| late())??;
-            if self.applied().version() < version {
+            let mut published = self.published.clone();
+            // It may be reached long before a look at a long log ends.
+            tokio::select! {
+                biased;
+                looked = timeout_at(deadline, self.ask(false, missed)) => looked.map_err(|_| late())??,
+                _ = published.wait_for(|now| now.snapshot.version() >= version) => continue,
+            }
+            let applied = self.applied();
+            if applied.version() < version {
+                applied.whole()?;
+                missed = true;
                 // Nobody has written it yet: wait for the poll, not in a busy loop of looks.
-                let mut published = self.published.clone();
                 let reached = published.wait_for(|now| now.snapshot.version() >= version);
                 let nap = deadline.min(Instant::now() + self.poll.min(Duration::from_millis(100)));
                 if timeout_at(nap, reached).await.is_err() && Instant::now() >= deadline {
@@ -245,17 +340,18 @@ impl Follower {
 
     /// Takes up the newest segments: those of the snapshots so far may be gone from the store.
     pub async fn renew(&self) -> Result<()> {
-        self.ask(true).await
+        self.ask(true, false).await
     }
 
     /// Waits for a look that starts after this call.
     async fn sync(&self) -> Result<()> {
-        self.ask(false).await
+        self.ask(false, false).await
     }
 
-    async fn ask(&self, renew: bool) -> Result<()> {
+    async fn ask(&self, renew: bool, missed: bool) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        self.syncs.send(Sync { reply, renew }).await.map_err(|_| self.ended())?;
+        let sync = Sync { reply, renew, missed };
+        self.syncs.send(sync).await.map_err(|_| self.ended())?;
         let asked = answer.await.map_err(|_| self.ended())??;
         if let Some(usage) = Usage::current() {
             usage.absorb(&asked);

@@ -1,7 +1,8 @@
 //! What goes into the engine and what comes out: plain values, no JSON names, no HTTP.
 
-use crate::base::Timestamp;
 use crate::base::ids::{CollectionName, Seq};
+use crate::base::{Error, Timestamp};
+use crate::engine::damage::Damage;
 use crate::filter::Filter;
 use crate::store::Key;
 use bytes::Bytes;
@@ -86,6 +87,8 @@ pub struct CollectionStats {
     pub partitions: Vec<Partition>,
     /// Objects that name dead rows of segments.
     pub deletion_files: usize,
+    /// What is missing or damaged, as far as this instance knows.
+    pub damaged: Vec<Damage>,
     /// Writes of the log that do not fit the collection and are skipped, as far as this instance has read it.
     pub skipped_writes: u64,
     /// Bytes of the segments that this instance has in memory, over all collections.
@@ -152,6 +155,8 @@ pub struct Record {
     pub metadata: Arc<str>,
     /// Its text.
     pub text: Option<Arc<str>>,
+    /// Whether its metadata are stored in a form that nobody can read; they are left out then.
+    pub damaged: bool,
     /// The log position that wrote it.
     pub version: Seq,
 }
@@ -213,6 +218,9 @@ pub enum Query {
     Id(String),
 }
 
+/// What is damaged, where an answer is not complete because of it.
+pub type Partial = Option<Arc<[Damage]>>;
+
 /// A search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchRequest {
@@ -271,6 +279,8 @@ pub struct SearchStats {
     pub rows_scanned: u64,
     /// Segments whose index was searched.
     pub segments: u64,
+    /// How old what was searched may be: since a look at the log found nothing newer.
+    pub age: Duration,
     /// Requests to the store that this search waited for.
     pub store_requests: u64,
     /// Bytes of those.
@@ -286,6 +296,8 @@ pub struct SearchResponse {
     pub hits: Vec<Hit>,
     /// What it cost.
     pub stats: SearchStats,
+    /// Why it is not complete.
+    pub partial: Partial,
 }
 
 /// One page of records, ordered by id.
@@ -297,24 +309,31 @@ pub struct RecordPage {
     pub next_cursor: Option<String>,
     /// The log position that was read.
     pub version: Seq,
+    /// Why it is not complete.
+    pub partial: Partial,
 }
 
 /// The records that were asked for by id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchedRecords {
-    /// Those that exist, in the order of the request.
+    /// Those that exist, each once, in the order in which the request first names them.
     pub records: Vec<Record>,
-    /// The ids that do not.
+    /// The ids that do not, each once.
     pub missing: Vec<String>,
     /// The log position that was read.
     pub version: Seq,
+    /// Why some of `missing` may be there.
+    pub partial: Partial,
 }
 
 /// One page of collections, ordered by name.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct CollectionPage {
-    /// The collections.
+    /// The collections, as their manifests say; records that are in no segment yet are counted where the
+    /// instance has the collection open.
     pub collections: Vec<CollectionInfo>,
+    /// Those of this page whose manifest cannot be read, with the reasons.
+    pub damaged: Vec<(CollectionName, Error)>,
     /// Pass it to get the next page; `None` at the end.
     pub next_cursor: Option<String>,
 }
@@ -343,10 +362,12 @@ pub struct ImportReport {
     pub errors: Vec<ImportFault>,
 }
 
-/// An export: records at one version, as NDJSON in pieces of about 64 KiB.
+/// An export: records at one version, as NDJSON in pieces of at most 256 KiB and one record.
 pub struct Export {
     /// The log position that is exported.
     pub version: Seq,
+    /// Why it is not complete.
+    pub partial: Partial,
     /// The lines.
     pub lines: futures::stream::BoxStream<'static, crate::base::Result<Bytes>>,
 }

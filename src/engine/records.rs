@@ -1,6 +1,9 @@
 //! Reading records by id and in order, from one snapshot.
 
-use crate::base::Result;
+use crate::base::defect::{self, Defect};
+use crate::base::request::{RequestContext, Work};
+use crate::base::{Error, Result, json};
+use crate::engine::search::record_units;
 use crate::engine::segments::{Member, Resident};
 use crate::engine::snapshot::{OpenSnapshot, Payload, Payloads, Place};
 use crate::engine::tail::Block;
@@ -9,25 +12,37 @@ use serde_json::value::RawValue;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The ids of all records that pass a filter.
-pub fn matching_ids(snapshot: &OpenSnapshot, filter: &Filter) -> Result<Vec<String>> {
-    let mut ids = Vec::new();
+/// The ids of all records that pass a filter. Ends where nobody waits for them any more.
+pub fn matching_ids(
+    snapshot: &OpenSnapshot,
+    filter: &Filter,
+    context: &RequestContext,
+) -> Result<Vec<String>> {
+    let (mut ids, work) = (Vec::new(), Work::unbounded(context));
+    let units = record_units(filter);
     for block in snapshot.tail.blocks() {
         for row in (0..block.rows()).filter(|row| snapshot.tail.shows(block, *row)) {
+            work.spend(units)?;
             if (Place::Tail { block, row }).passes(filter)? {
                 ids.push(block.id(row).to_owned());
             }
         }
     }
     for (member, resident) in snapshot.segments() {
-        let selection = filter.select(resident.segment().filter_index())?;
+        let spend = |units| work.spend(units);
+        let selection = filter.select_within(resident.segment().filter_index(), &spend)?;
         let mut payloads = Payloads::default();
         for row in selection.rows {
+            work.spend(1)?;
             let Some(id) = snapshot.shown(member, resident, row)? else { continue };
             let place = Place::Segment { resident, row };
-            if !selection.unsure.contains(row) || payloads.of(place)?.passes(filter) {
-                ids.push(id.to_owned());
+            if selection.unsure.contains(row) {
+                work.spend(units)?;
+                if !payloads.of(place)?.passes(filter) {
+                    continue;
+                }
             }
+            ids.push(id.to_owned());
         }
     }
     Ok(ids)
@@ -78,7 +93,8 @@ impl<'a> Source<'a> {
         let (mut low, mut high) = (0, self.rows());
         while low < high {
             let middle = usize::midpoint(low, high);
-            if self.place(middle).id()? <= after {
+            let id = self.place(middle).id()?;
+            if id < after || (id == after && !defect::is_here(Defect::PageRepeatsCursor)) {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -88,13 +104,13 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Visits up to `limit` records with ids greater than `after`, in ascending order of their ids;
-/// returns whether there are more.
+/// Visits up to `limit` records with ids greater than `after`, in ascending order of their ids, until one
+/// is not taken (`false`); returns whether there are more.
 pub fn visit<'a>(
     snapshot: &'a OpenSnapshot,
     after: Option<&str>,
     limit: usize,
-    mut visit: impl FnMut(Place<'a>) -> Result<()>,
+    mut visit: impl FnMut(Place<'a>) -> Result<bool>,
 ) -> Result<bool> {
     let blocks = snapshot.tail.blocks().iter().map(|block| Ok(Source::Block(block)));
     let segments = snapshot.segments();
@@ -114,7 +130,9 @@ pub fn visit<'a>(
             return Ok(false);
         };
         let source = &sources[number];
-        visit(source.place(at))?;
+        if !visit(source.place(at))? {
+            return Ok(true);
+        }
         if let Some((id, at)) = source.next(snapshot, at + 1)? {
             heads.push(Reverse((id, number, at)));
         }
@@ -138,9 +156,14 @@ pub fn write_line<'a>(
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<&'a str>,
     }
-    let Payload { metadata, text } = payloads.of(place)?;
-    // Metadata was checked to be JSON when it was written; writing to memory cannot fail.
-    let Ok(metadata) = serde_json::from_str(&metadata) else { return Ok(()) };
+    let Payload { metadata, text, .. } = payloads.of(place)?;
+    // What older builds stored may have spaces in it, also ends of lines.
+    let metadata = match metadata.contains(['\n', '\r']) {
+        true => json::compact(&metadata).map_or(metadata, Into::into),
+        false => metadata,
+    };
+    let metadata = serde_json::from_str(&metadata)
+        .map_err(|error| Error::internal(format!("metadata that were read: {error}")))?;
     let line = Line {
         id: place.id()?,
         vector: include_vector.then(|| place.vector()),

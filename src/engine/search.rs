@@ -9,13 +9,16 @@ mod sources;
 mod tail;
 
 use crate::base::compute::{self, Compute};
-use crate::base::{Code, Error, Result};
+use crate::base::defect::{self, Defect};
+use crate::base::request::{RequestContext, Work};
+use crate::base::{Env, Error, Result};
 use crate::engine::model::{Hit, K_MAX, Metric, Query, SearchRequest, SearchResponse, SearchStats};
-use crate::engine::snapshot::{Found, OpenSnapshot, Payloads};
+use crate::engine::snapshot::{Found, OpenSnapshot, Payloads, answer_bytes};
 use crate::engine::validate::check_vector;
 use crate::index::{EF_MAX, Effort, Part, Scratch, ThreadScratch, Threads, TopK, search_parts};
 use crate::manifest::CollectionSettings;
 use sources::Source;
+pub use sources::record_units;
 
 /// Rows asked for beyond those that are wanted, and for each dead one to be expected among them.
 const SPARE: usize = 2;
@@ -32,6 +35,14 @@ const QUICK_RESULTS: usize = 100;
 const QUICK_SEGMENTS: usize = 4;
 const QUICK_ROWS: u64 = 1 << 20;
 const QUICK_TAIL_ROWS: u64 = 1 << 16;
+
+/// Units of work (about a microsecond each) that a search takes, besides filters, and for each result.
+const UNITS_PER_SEARCH: u64 = 200;
+const UNITS_PER_RESULT: u64 = 2;
+/// A thread takes so many units of the searches of a batch at a time: then others have their turn.
+const UNITS_AT_A_TIME: u64 = 5_000;
+/// A search whose filter took so many units is dear: it goes on where it stands back behind others.
+const UNITS_OF_CHEAP: u64 = 20_000;
 
 /// Checks the ranges of a search.
 fn check(request: &SearchRequest, settings: &CollectionSettings) -> Result<()> {
@@ -62,16 +73,6 @@ pub fn check_all(requests: &[SearchRequest], settings: &CollectionSettings) -> R
     Ok(())
 }
 
-/// The error for a record that is not there.
-pub fn not_found(id: &str) -> Error {
-    let shown: String = id.chars().take(80).collect();
-    Error::new(
-        Code::VectorNotFound,
-        format!("there is no record with the id {shown:?} in this collection"),
-    )
-    .with("id", shown)
-}
-
 /// One search of a snapshot.
 struct Search<'a> {
     request: &'a SearchRequest,
@@ -82,6 +83,8 @@ struct Search<'a> {
     excluded: Option<&'a str>,
     /// Who may take a share of the work.
     threads: Threads,
+    /// How long it may take, and whether anybody waits for it.
+    work: &'a Work<'a>,
 }
 
 impl<'a> Search<'a> {
@@ -90,15 +93,17 @@ impl<'a> Search<'a> {
         metric: Metric,
         snapshot: &'a OpenSnapshot,
         threads: Threads,
+        work: &'a Work<'a>,
     ) -> Result<Self> {
         let (vector, excluded) = match &request.query {
             Query::Vector(vector) => (vector.as_slice(), None),
             Query::Id(id) => {
-                let place = snapshot.find(id)?.ok_or_else(|| not_found(id))?;
-                (place.vector(), Some(id.as_str()))
+                let place = snapshot.find(id)?.ok_or_else(|| snapshot.missing(id))?;
+                let excluded = (!defect::is_here(Defect::SearchFindsItself)).then_some(id.as_str());
+                (place.vector(), excluded)
             }
         };
-        Ok(Search { request, snapshot, metric, vector, excluded, threads })
+        Ok(Search { request, snapshot, metric, vector, excluded, threads, work })
     }
 
     /// The closest records, closest first.
@@ -123,20 +128,22 @@ impl<'a> Search<'a> {
         // Another search may begin on this thread before this one ends.
         let mut scratch = ThreadScratch::default();
         loop {
-            let (kept, found) = self.look(&sources, asked, &mut scratch)?;
+            self.work.context().check()?;
+            let (kept, found) = self.look(&mut sources, asked, &mut scratch)?;
             let all: usize = sources.iter().map(Source::rows).sum();
-            if kept.len() >= wanted || found >= all || asked >= EF_MAX {
+            // What was found and is not kept is left out from now on, so that each look goes further.
+            if kept.len() >= wanted || found >= all || found == kept.len() {
                 return Ok(kept);
             }
             asked = (MORE * asked).min(EF_MAX);
-            sources.iter_mut().for_each(|source| source.without_dead(self.snapshot));
+            sources.iter_mut().for_each(|source| source.without_rejected(self.snapshot));
         }
     }
 
     /// Of the `asked` closest rows the records that are shown, and how many rows there were.
     fn look(
         &self,
-        sources: &[Source<'a>],
+        sources: &mut [Source<'a>],
         asked: usize,
         scratch: &mut Scratch,
     ) -> Result<(Vec<(f32, Found<'a>)>, usize)> {
@@ -145,12 +152,13 @@ impl<'a> Search<'a> {
             sources.iter().zip(&vectors).map(|(source, vectors)| source.part(vectors)).collect();
         let effort = Effort::Default;
         let found = search_parts(self.vector, &parts, asked, effort, self.threads, scratch);
+        sources::decide(self, sources, found)?;
         let mut kept = Vec::with_capacity(found.len());
-        let mut payloads = Payloads::default();
         for one in found {
-            let source = &sources[one.part as usize];
-            if let Some(record) = source.record(self, one.row, &mut payloads)? {
-                kept.push((one.distance, record));
+            let source = &mut sources[one.part as usize];
+            match source.record(self, one.row)? {
+                Some(record) => kept.push((one.distance, record)),
+                None => source.reject(one.row),
             }
         }
         Ok((kept, found.len()))
@@ -161,7 +169,8 @@ impl<'a> Search<'a> {
         let closest = self.closest()?.into_iter().skip(self.request.offset);
         let hits = closest.map(|(distance, found)| self.hit(distance, found, &mut payloads));
         let version = self.snapshot.version();
-        Ok(SearchResponse { version, hits: hits.collect::<Result<_>>()?, stats })
+        let (hits, partial) = (hits.collect::<Result<_>>()?, self.snapshot.partial());
+        Ok(SearchResponse { version, hits, stats, partial })
     }
 
     fn hit(&self, distance: f32, found: Found<'a>, payloads: &mut Payloads<'a>) -> Result<Hit> {
@@ -169,13 +178,16 @@ impl<'a> Search<'a> {
             true => Some(payloads.of(found.place)?),
             false => None,
         };
+        let vector = self.request.include_vector.then(|| found.place.vector());
+        let bytes = answer_bytes(found.id, vector, payload.as_ref());
+        self.work.context().charge(bytes)?;
         let (metadata, text) = payload.map(|payload| (payload.metadata, payload.text)).unzip();
         Ok(Hit {
             id: found.id.to_owned(),
             distance,
             metadata,
             text: text.flatten(),
-            vector: self.request.include_vector.then(|| found.place.vector().to_vec()),
+            vector: vector.map(<[f32]>::to_vec),
         })
     }
 }
@@ -192,46 +204,103 @@ fn are_quick(snapshot: &OpenSnapshot, requests: &[SearchRequest]) -> bool {
 
 /// Answers searches on one snapshot, many of them on all threads of a pool.
 pub async fn run_all(
-    pool: &Compute,
+    env: &Env,
     snapshot: OpenSnapshot,
     metric: Metric,
     mut requests: Vec<SearchRequest>,
+    context: &RequestContext,
 ) -> Result<Vec<SearchResponse>> {
     if are_quick(&snapshot, &requests) {
-        return compute::here(|| run(&snapshot, metric, &requests, Threads::One))?;
+        let work = Work::unbounded(context);
+        let answer = |request| answer(&snapshot, metric, request, Threads::One, &work);
+        return compute::here(|| requests.iter().map(answer).collect())?;
     }
-    let at_a_time = requests.len().div_ceil(pool.threads()).max(SEARCHES_PER_THREAD);
+    let at_a_time = requests.len().div_ceil(env.searches.threads()).max(SEARCHES_PER_THREAD);
     let mut shares = Vec::new();
     while !requests.is_empty() {
         let rest = requests.split_off(requests.len().min(at_a_time));
-        let (share, snapshot) = (std::mem::replace(&mut requests, rest), snapshot.clone());
-        let threads = pool.clone();
-        shares.push(pool.run(move || {
-            // Throughput first: a search has other threads to itself only where they have nothing to do.
-            let threads = if threads.is_idle() { Threads::Pool } else { Threads::One };
-            run(&snapshot, metric, &share, threads)
-        }));
+        let share = Share {
+            snapshot: snapshot.clone(),
+            metric,
+            requests: std::mem::replace(&mut requests, rest),
+            responses: Vec::new(),
+            context: context.clone(),
+            is_dear: false,
+        };
+        shares.push(share.answered(env));
     }
     let answers = futures::future::try_join_all(shares).await?;
-    let mut responses = Vec::new();
-    for answers in answers {
-        responses.extend(answers?);
-    }
-    Ok(responses)
+    Ok(answers.into_iter().flatten().collect())
 }
 
-/// Answers searches on one snapshot. CPU-heavy.
-fn run(
+/// Some of the searches of a request, one after another.
+struct Share {
+    snapshot: OpenSnapshot,
+    metric: Metric,
+    requests: Vec<SearchRequest>,
+    /// The answers to the first of them.
+    responses: Vec<SearchResponse>,
+    context: RequestContext,
+    /// One that has a filter turned out to be dear: so are the others that have one, most likely.
+    is_dear: bool,
+}
+
+impl Share {
+    /// Answers all: a few at a time, so that what others ask for does not stand behind all of them, and
+    /// those that are dear where they stand back.
+    async fn answered(mut self, env: &Env) -> Result<Vec<SearchResponse>> {
+        while let Some(next) = self.requests.get(self.responses.len()) {
+            let stands_back = self.is_dear && next.filter.is_some();
+            let pool = if stands_back { &env.heavy } else { &env.searches };
+            let threads = pool.clone();
+            let was_dear = self.is_dear;
+            self = pool.run(move || self.some(stands_back, &threads)).await??;
+            if self.is_dear && !was_dear {
+                env.metrics.searches_dear.inc();
+            }
+        }
+        Ok(self.responses)
+    }
+
+    /// Answers the next few.
+    fn some(mut self, stands_back: bool, pool: &Compute) -> Result<Share> {
+        // Throughput first: a search has other threads to itself only where they have nothing to do.
+        let idle = !stands_back && pool.is_idle();
+        let threads = if idle { Threads::Pool } else { Threads::One };
+        let mut units = 0;
+        while let Some(request) = self.requests.get(self.responses.len())
+            && units < UNITS_AT_A_TIME
+            && (stands_back || !self.is_dear || request.filter.is_none())
+        {
+            self.context.check()?;
+            let patience = if stands_back { u64::MAX } else { UNITS_OF_CHEAP };
+            let work = Work::within(&self.context, patience);
+            match answer(&self.snapshot, self.metric, request, threads, &work) {
+                Ok(response) => self.responses.push(response),
+                Err(_) if work.is_dear() => self.is_dear = true,
+                Err(error) => return Err(error),
+            }
+            let request = &self.requests[self.responses.len().saturating_sub(1)];
+            units += UNITS_PER_SEARCH
+                + UNITS_PER_RESULT * (request.offset + request.k) as u64
+                + work.spent();
+        }
+        Ok(self)
+    }
+}
+
+/// Answers a search. CPU-heavy.
+fn answer(
     snapshot: &OpenSnapshot,
     metric: Metric,
-    requests: &[SearchRequest],
+    request: &SearchRequest,
     threads: Threads,
-) -> Result<Vec<SearchResponse>> {
+    work: &Work<'_>,
+) -> Result<SearchResponse> {
     let stats = SearchStats {
         rows_scanned: snapshot.tail.rows(),
         segments: snapshot.segments().count() as u64,
         ..SearchStats::default()
     };
-    let answer = |request| Search::start(request, metric, snapshot, threads)?.finish(stats);
-    requests.iter().map(answer).collect()
+    Search::start(request, metric, snapshot, threads, work)?.finish(stats)
 }

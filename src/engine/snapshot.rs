@@ -1,8 +1,13 @@
 //! What a collection holds at one version: the tail over the segments.
 
-use crate::base::Result;
+use crate::base::clock::Mark;
+use crate::base::defect::{self, Defect};
 use crate::base::ids::{Seq, record_hash};
-use crate::engine::model::Record;
+use crate::base::json;
+use crate::base::request::RequestContext;
+use crate::base::{Code, Error, Result};
+use crate::engine::damage::Damage;
+use crate::engine::model::{Partial, Record};
 use crate::engine::segments::{Member, OpenSet, Resident, SegmentSet, Shelf};
 use crate::engine::tail::{self, Block};
 use crate::filter::Filter;
@@ -18,6 +23,10 @@ pub struct Snapshot {
     pub tail: tail::View,
     /// What is.
     pub set: Arc<SegmentSet>,
+    /// Taken before the look at the log that found nothing that could be applied beyond.
+    pub as_of: Mark,
+    /// What keeps anything beyond from being applied.
+    pub hole: Option<Arc<Damage>>,
 }
 
 impl Snapshot {
@@ -26,14 +35,25 @@ impl Snapshot {
         self.tail.version
     }
 
+    /// The same, unless the log goes on where it cannot be read.
+    pub fn whole(self) -> Result<Snapshot> {
+        match &self.hole {
+            Some(hole) => Err(hole.error(&self.set.manifest().name)),
+            None => Ok(self),
+        }
+    }
+
     /// Live records.
     pub fn live(&self) -> u64 {
-        self.tail.live + self.set.live().saturating_sub(self.tail.shadowed)
+        let forgets = defect::is_here(Defect::CountForgetsOverwrites);
+        let shadowed = if forgets { 0 } else { self.tail.shadowed };
+        self.tail.live + self.set.live().saturating_sub(shadowed)
     }
 
     /// The same with its segments at hand.
     pub async fn open(self, shelf: &Shelf) -> Result<OpenSnapshot> {
-        Ok(OpenSnapshot { segments: shelf.open(&self.set).await?, tail: self.tail })
+        let Snapshot { tail, set, as_of, hole } = self;
+        Ok(OpenSnapshot { segments: shelf.open(&set).await?, tail, set, as_of, hole })
     }
 }
 
@@ -42,13 +62,45 @@ impl Snapshot {
 pub struct OpenSnapshot {
     /// What is not in segments.
     pub tail: tail::View,
+    /// Taken before the look at the log that found nothing that could be applied beyond.
+    pub as_of: Mark,
+    set: Arc<SegmentSet>,
     segments: OpenSet,
+    hole: Option<Arc<Damage>>,
 }
 
 impl OpenSnapshot {
     /// The log position that is shown.
     pub fn version(&self) -> Seq {
         self.tail.version
+    }
+
+    /// What is damaged of its segments.
+    pub fn damaged_segments(&self) -> &[Damage] {
+        self.segments.damaged()
+    }
+
+    /// The set whose segments are at hand.
+    pub fn set(&self) -> &Arc<SegmentSet> {
+        &self.set
+    }
+
+    /// What is missing of it, where not everything is there that was written up to now.
+    pub fn partial(&self) -> Partial {
+        let hole = self.hole.as_deref();
+        match (hole, self.segments.damaged()) {
+            (None, damaged) if damaged.is_empty() => None,
+            (None, damaged) => Some(damaged.clone()),
+            (Some(hole), damaged) => Some([hole].into_iter().chain(&**damaged).cloned().collect()),
+        }
+    }
+
+    /// The error for a record that was not found: that may be because the log goes on where it cannot be read.
+    pub fn missing(&self, id: &str) -> Error {
+        match &self.hole {
+            Some(hole) => hole.error(&self.set.manifest().name),
+            None => not_found(id),
+        }
     }
 
     /// The segments with what is known of them.
@@ -92,6 +144,16 @@ impl OpenSnapshot {
     }
 }
 
+/// The error for a record that is not there.
+pub fn not_found(id: &str) -> Error {
+    let shown: String = id.chars().take(80).collect();
+    Error::new(
+        Code::VectorNotFound,
+        format!("there is no record with the id {shown:?} in this collection"),
+    )
+    .with("id", shown)
+}
+
 /// Where a record is.
 #[derive(Debug, Clone, Copy)]
 pub enum Place<'a> {
@@ -118,27 +180,53 @@ pub struct Payload {
     pub metadata: Arc<str>,
     /// Its text.
     pub text: Option<Arc<str>>,
+    /// Whether the metadata that are stored cannot be read, and are left out.
+    pub damaged: bool,
 }
 
 impl Payload {
     fn new(metadata: &str, text: Option<&str>) -> Payload {
-        let metadata = if metadata.is_empty() { "{}" } else { metadata };
-        Payload { metadata: metadata.into(), text: text.map(Into::into) }
+        let damaged = !metadata.is_empty() && !json::is_object(metadata);
+        let metadata = if metadata.is_empty() || damaged { "{}" } else { metadata };
+        Payload { metadata: metadata.into(), text: text.map(Into::into), damaged }
     }
 
     /// Whether the metadata pass a filter.
     pub fn passes(&self, filter: &Filter) -> bool {
-        passes(filter, &self.metadata)
+        !self.damaged && passes(filter, &self.metadata)
     }
 }
 
-/// Whether metadata pass a filter.
+/// Bytes of JSON that a number of a vector takes at most.
+const NUMBER_BYTES: usize = 16;
+/// Bytes of JSON that a record takes besides its values: names, brackets, distance, version.
+const RECORD_BYTES: usize = 160;
+
+/// Bytes of JSON that a record takes in an answer: at least as many as will be written.
+pub fn answer_bytes(id: &str, vector: Option<&[f32]>, payload: Option<&Payload>) -> usize {
+    let payload = payload.map_or(0, |Payload { metadata, text, .. }| {
+        metadata.len() + text.as_deref().map_or(0, json_bytes)
+    });
+    let vector = vector.map_or(0, |vector| vector.len() * NUMBER_BYTES);
+    RECORD_BYTES + json_bytes(id) + vector + payload
+}
+
+/// Bytes of a string in JSON, without its quotes.
+fn json_bytes(text: &str) -> usize {
+    let more = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.len() + text.bytes().map(more).sum::<usize>()
+}
+
+/// Whether metadata pass a filter. Those that cannot be read pass none.
 fn passes(filter: &Filter, metadata: &str) -> bool {
-    let metadata = if metadata.is_empty() { "{}" } else { metadata };
-    // Metadata was checked to be JSON when it was written; a fault would be a defect, and a
-    // record that cannot be read matches nothing.
-    let metadata: Value = serde_json::from_str(metadata).unwrap_or_default();
-    filter.matches(&metadata)
+    match serde_json::from_str::<Value>(if metadata.is_empty() { "{}" } else { metadata }) {
+        Ok(metadata) => metadata.is_object() && filter.matches(&metadata),
+        Err(_) => false,
+    }
 }
 
 impl<'a> Place<'a> {
@@ -202,16 +290,28 @@ impl<'a> Payloads<'a> {
         Ok(payload)
     }
 
-    /// A record as it is read.
-    pub fn record(&mut self, place: Place<'a>, include_vector: bool) -> Result<Record> {
-        let Payload { metadata, text } = self.of(place)?;
-        Ok(Record {
-            id: place.id()?.to_owned(),
-            vector: include_vector.then(|| place.vector().to_vec()),
-            metadata,
-            text,
+    /// A record as it is read, for the answer of a request; `None` where it does not fit into that.
+    pub fn record_that_fits(
+        &mut self,
+        place: Place<'a>,
+        include_vector: bool,
+        context: &RequestContext,
+    ) -> Result<Option<Record>> {
+        let payload = self.of(place)?;
+        let (id, vector) = (place.id()?, include_vector.then(|| place.vector()));
+        let bytes = answer_bytes(id, vector, Some(&payload));
+        if !context.fits(bytes) {
+            return Ok(None);
+        }
+        context.charge(bytes)?;
+        Ok(Some(Record {
+            id: id.to_owned(),
+            vector: vector.map(<[f32]>::to_vec),
+            metadata: payload.metadata,
+            text: payload.text,
+            damaged: payload.damaged,
             version: place.written(),
-        })
+        }))
     }
 }
 

@@ -1,7 +1,10 @@
 //! Import and export: NDJSON of any size in constant memory.
 
+use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::json::Object;
+use crate::base::memory::Reservation;
+use crate::base::request::RequestContext;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::brainy::{Brainy, Target};
 use crate::engine::model::{
@@ -11,12 +14,13 @@ use crate::engine::records;
 use crate::engine::snapshot::{OpenSnapshot, Payloads};
 use crate::engine::validate::check_record;
 use crate::engine::vector_json::VectorInput;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::future::Future;
-use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+use tokio_util::codec::{Decoder, FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
 /// The longest line of an import: a record at all its limits, with room for escapes.
@@ -27,10 +31,14 @@ const BATCH_RECORDS: usize = 1_000;
 const BATCH_BYTES: usize = 8 << 20;
 /// Writes of one import in flight.
 const WRITES_IN_FLIGHT: usize = 4;
+/// Memory for each byte of a batch or a line: as it came, and as it is written or parsed.
+const HELD_PER_BYTE: usize = 2;
 /// Faults that are reported in full.
 const FAULTS_MAX: usize = 100;
-/// Records of one piece of an export.
+/// Records of one piece of an export, at most.
 const EXPORT_PAGE: usize = 256;
+/// Bytes of which a piece of an export is full.
+const EXPORT_BYTES: usize = 256 << 10;
 
 const _: () = assert!(LINE_BYTES_MAX > 2 * (METADATA_BYTES_MAX + TEXT_BYTES_MAX));
 
@@ -54,23 +62,37 @@ fn parse(line: &str) -> Result<NewRecord> {
     })
 }
 
-/// All records of a snapshot, in pieces that are made when they are asked for.
-pub fn export(snapshot: OpenSnapshot, env: Env, include_vector: bool) -> Export {
-    let version = snapshot.version();
+/// All records of a snapshot, in pieces that are made when they are asked for. One piece at a time is held
+/// for the request.
+pub fn export(
+    snapshot: OpenSnapshot,
+    env: Env,
+    context: RequestContext,
+    include_vector: bool,
+) -> Export {
+    let (version, partial) = (snapshot.version(), snapshot.partial());
     // The state is the last id written, or None once everything is.
     let lines = stream::unfold(Some(None::<String>), move |state| {
-        let (snapshot, env) = (snapshot.clone(), env.clone());
+        let (snapshot, env, context) = (snapshot.clone(), env.clone(), context.clone());
         async move {
             let after = state?;
-            let page = env.compute.run(move || page(&snapshot, after.as_deref(), include_vector));
+            let page = env.compute.run(move || {
+                let page = page(&snapshot, after.as_deref(), include_vector)?;
+                context.next_piece(page.0.len())?;
+                Ok(page)
+            });
             match page.await.and_then(|page| page) {
                 Ok((bytes, _)) if bytes.is_empty() => None,
+                Ok((bytes, next)) if env.defects.has(Defect::ExportDropsLine) => {
+                    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+                    Some((Ok(bytes.slice(end + 1..)), next.map(Some)))
+                }
                 Ok((bytes, next)) => Some((Ok(bytes), next.map(Some))),
                 Err(error) => Some((Err(error), None)),
             }
         }
     });
-    Export { version, lines: lines.fuse().boxed() }
+    Export { version, partial, lines: lines.fuse().boxed() }
 }
 
 fn page(
@@ -81,8 +103,12 @@ fn page(
     let (mut out, mut last) = (Vec::new(), None);
     let mut payloads = Payloads::default();
     let more = records::visit(snapshot, after, EXPORT_PAGE, |place| {
+        if out.len() >= EXPORT_BYTES {
+            return Ok(false);
+        }
         last = Some(place.id()?);
-        records::write_line(&mut out, place, &mut payloads, include_vector)
+        records::write_line(&mut out, place, &mut payloads, include_vector)?;
+        Ok(true)
     })?;
     Ok((out.into(), last.filter(|_| more).map(str::to_owned)))
 }
@@ -95,19 +121,24 @@ pub async fn import(
     body: BoxStream<'static, Result<Bytes>>,
 ) -> Result<ImportReport> {
     let body = body.map(|piece| piece.map_err(std::io::Error::other));
-    let codec = LinesCodec::new_with_max_length(LINE_BYTES_MAX);
-    let mut lines = FramedRead::new(StreamReader::new(body), codec);
+    let mut lines = FramedRead::new(StreamReader::new(body), Lines::new(brainy));
     let mut import = Import::new(brainy.clone(), name.clone());
-    let mut writes = FuturesUnordered::new();
+    let mut writes = Writes::new();
     let mut outcome = loop {
         let line = match lines.next().await {
             None => break Ok(()),
             Some(Ok(line)) => line,
-            Some(Err(error)) => break Err(broken(import.line + 1, error)),
+            Some(Err(error)) => break Err(error.at(import.line + 1)),
         };
-        if let Err(error) = import.take(&line).await {
+        let record = match import.take(&line).await {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(error) => break Err(error),
+        };
+        if let Err(error) = import.make_room(&record, &mut writes).await {
             break Err(error);
         }
+        import.add(record);
         if import.is_full() {
             match import.write().await {
                 Ok(write) => writes.push(write),
@@ -139,17 +170,74 @@ pub async fn import(
     }
 }
 
-fn broken(line: u64, error: LinesCodecError) -> Error {
-    match error {
-        LinesCodecError::MaxLineLengthExceeded => Error::new(
-            Code::PayloadTooLarge,
-            format!("line {line} is longer than {LINE_BYTES_MAX} bytes"),
-        ),
-        LinesCodecError::Io(error) => {
-            Error::invalid(format!("the upload ended or broke in line {line}: {error}"))
+/// Lines of an import. A long one takes its share of memory as it arrives.
+struct Lines {
+    codec: LinesCodec,
+    held: Reservation,
+}
+
+/// Why there are no more lines.
+enum Broken {
+    Line(LinesCodecError),
+    NoRoom(Error),
+}
+
+impl From<std::io::Error> for Broken {
+    fn from(error: std::io::Error) -> Self {
+        Broken::Line(error.into())
+    }
+}
+
+impl Broken {
+    /// The error that the client gets.
+    fn at(self, line: u64) -> Error {
+        match self {
+            Broken::NoRoom(error) => error,
+            Broken::Line(LinesCodecError::MaxLineLengthExceeded) => Error::new(
+                Code::PayloadTooLarge,
+                format!("line {line} is longer than {LINE_BYTES_MAX} bytes"),
+            ),
+            Broken::Line(LinesCodecError::Io(error)) => {
+                Error::invalid(format!("the upload ended or broke in line {line}: {error}"))
+            }
         }
     }
 }
+
+impl Lines {
+    fn new(brainy: &Brainy) -> Lines {
+        let codec = LinesCodec::new_with_max_length(LINE_BYTES_MAX);
+        Lines { codec, held: brainy.request_memory().bodies.reserve() }
+    }
+}
+
+impl Decoder for Lines {
+    type Item = String;
+    type Error = Broken;
+
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<String>, Broken> {
+        self.held.cover(HELD_PER_BYTE * buffer.len()).map_err(Broken::NoRoom)?;
+        let line = self.codec.decode(buffer).map_err(Broken::Line)?;
+        if line.is_some() {
+            self.held.shrink(HELD_PER_BYTE * buffer.len());
+        }
+        Ok(line)
+    }
+
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<String>, Broken> {
+        self.codec.decode_eof(buffer).map_err(Broken::Line)
+    }
+}
+
+/// Bytes of vectors and texts of a record.
+fn bytes_of(record: &NewRecord) -> usize {
+    let strings = [&record.metadata, &record.text, &record.id];
+    let strings: usize = strings.iter().map(|text| text.as_ref().map_or(0, String::len)).sum();
+    record.vector.len() * size_of::<f32>() + strings
+}
+
+/// The writes of an import that are under way.
+type Writes = FuturesUnordered<BoxFuture<'static, Result<(u64, Seq)>>>;
 
 /// An import on its way.
 struct Import {
@@ -160,26 +248,36 @@ struct Import {
     line: u64,
     batch: Vec<NewRecord>,
     batch_bytes: usize,
+    /// What the batch holds, until it is written.
+    held: Reservation,
     report: ImportReport,
 }
 
 impl Import {
     fn new(brainy: Brainy, name: CollectionName) -> Import {
-        let report = ImportReport::default();
-        Import { brainy, name, target: None, line: 0, batch: Vec::new(), batch_bytes: 0, report }
+        Import {
+            held: brainy.request_memory().bodies.reserve(),
+            brainy,
+            name,
+            target: None,
+            line: 0,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            report: ImportReport::default(),
+        }
     }
 
-    /// Takes a line into the batch, or notes what is wrong with it.
-    async fn take(&mut self, line: &str) -> Result<()> {
+    /// The record of a line; `None` where there is none, or something is wrong with it, which is noted.
+    async fn take(&mut self, line: &str) -> Result<Option<NewRecord>> {
         self.line += 1;
         if line.trim().is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let record = match parse(line) {
             Ok(record) => record,
             Err(error) => {
                 self.fault(&error);
-                return Ok(());
+                return Ok(None);
             }
         };
         // The collection is made as the first good record says: one that is refused decides nothing.
@@ -197,11 +295,31 @@ impl Import {
             Some(target) => check_record(&record, &target.settings()),
             None => return Err(Error::internal("an import has nowhere to go")),
         };
-        match checked {
-            Ok(()) => self.add(record),
-            Err(error) => self.fault(&error),
+        Ok(match checked {
+            Ok(()) => Some(record),
+            Err(error) => {
+                self.fault(&error);
+                None
+            }
+        })
+    }
+
+    /// Makes room for a record in the batch. Where there is none beside what is here, all of that is
+    /// written, and it waits while it holds nothing.
+    async fn make_room(&mut self, record: &NewRecord, writes: &mut Writes) -> Result<()> {
+        if self.held.cover(HELD_PER_BYTE * (self.batch_bytes + bytes_of(record))).is_ok() {
+            return Ok(());
         }
-        Ok(())
+        if !self.batch.is_empty() {
+            let write = self.write().await?;
+            writes.push(write);
+        }
+        let mut outcome = Ok(());
+        while let Some(done) = writes.next().await {
+            outcome = outcome.and(self.account(done));
+        }
+        outcome?;
+        self.held.cover_in_turn(HELD_PER_BYTE * bytes_of(record)).await
     }
 
     fn fault(&mut self, error: &Error) {
@@ -216,9 +334,7 @@ impl Import {
     }
 
     fn add(&mut self, record: NewRecord) {
-        let strings = [&record.metadata, &record.text, &record.id];
-        let strings: usize = strings.iter().map(|text| text.as_ref().map_or(0, String::len)).sum();
-        self.batch_bytes += record.vector.len() * size_of::<f32>() + strings;
+        self.batch_bytes += bytes_of(&record);
         self.batch.push(record);
     }
 
@@ -227,7 +343,7 @@ impl Import {
     }
 
     /// Takes the batch, and begins the collection where it is the first; the future writes it.
-    async fn write(&mut self) -> Result<impl Future<Output = Result<(u64, Seq)>> + use<>> {
+    async fn write(&mut self) -> Result<BoxFuture<'static, Result<(u64, Seq)>>> {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let target = self.target.take();
@@ -239,10 +355,14 @@ impl Import {
         })?;
         self.target = Some(Target::Life(collection.clone()));
         let brainy = self.brainy.clone();
-        Ok(async move {
+        let next = brainy.request_memory().bodies.reserve();
+        let held = std::mem::replace(&mut self.held, next);
+        let write = async move {
+            let _held = held;
             let upserted = brainy.upsert_into(collection, batch).await?;
             Ok((upserted.upserted as u64, upserted.version))
-        })
+        };
+        Ok(write.boxed())
     }
 
     fn account(&mut self, written: Result<(u64, Seq)>) -> Result<()> {

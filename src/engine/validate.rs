@@ -1,6 +1,8 @@
 //! What a record must be like before it enters the log. Nothing behind this point checks again.
 
+use crate::base::defect::Defect;
 use crate::base::ids::check_record_id;
+use crate::base::json;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::model::{
     METADATA_BYTES_MAX, Metric, NewRecord, RECORDS_PER_WRITE_MAX, TEXT_BYTES_MAX,
@@ -8,12 +10,6 @@ use crate::engine::model::{
 use crate::log::chunk::ChunkBuilder;
 use crate::manifest::CollectionSettings;
 use bytes::Bytes;
-use serde::de::IgnoredAny;
-use serde_json::Value;
-use std::collections::BTreeMap;
-
-/// JSON with so few brackets cannot be nested deeper than its readers accept (128).
-const NESTING_CERTAINLY_FINE: usize = 100;
 
 /// A write, ready for the log.
 #[derive(Debug)]
@@ -47,7 +43,7 @@ pub fn prepare(
     let generates = records.iter().any(|record| record.id.is_none());
     let mut ids = Vec::new();
     for (index, record) in records.iter().enumerate() {
-        check_record(record, settings).map_err(|error| {
+        let metadata = checked(record, settings).map_err(|error| {
             let id = record.id.as_deref().map(|id| id.chars().take(80).collect::<String>());
             let error = error.context(format!("vectors[{index}]")).with("index", index);
             match id {
@@ -56,7 +52,10 @@ pub fn prepare(
             }
         })?;
         let id = record.id.clone().unwrap_or_else(|| env.record_id());
-        let metadata = record.metadata.as_deref().unwrap_or_default();
+        let metadata = match &record.metadata {
+            Some(sent) if env.defects.has(Defect::MetadataAsSent) => sent,
+            _ => &metadata,
+        };
         builder.upsert(&id, &record.vector, metadata, record.text.as_deref());
         if generates {
             ids.push(id);
@@ -71,19 +70,21 @@ pub fn prepare(
 
 /// Checks one record.
 pub fn check_record(record: &NewRecord, settings: &CollectionSettings) -> Result<()> {
+    checked(record, settings).map(drop)
+}
+
+/// Checks one record; its metadata as they are stored.
+fn checked(record: &NewRecord, settings: &CollectionSettings) -> Result<String> {
     if let Some(id) = &record.id {
         check_record_id(id)?;
     }
     check_vector(&record.vector, settings)?;
-    if let Some(metadata) = &record.metadata {
-        check_metadata(metadata)?;
-    }
     match &record.text {
         Some(text) if text.len() > TEXT_BYTES_MAX => Err(Error::invalid(format!(
             "text has {} bytes, the limit is {TEXT_BYTES_MAX}; split it into several records",
             text.len()
         ))),
-        _ => Ok(()),
+        _ => record.metadata.as_deref().map_or_else(|| Ok(String::new()), kept_metadata),
     }
 }
 
@@ -118,23 +119,25 @@ pub fn check_vector(vector: &[f32], settings: &CollectionSettings) -> Result<()>
     Ok(())
 }
 
-/// Checks that metadata is the JSON text of an object within the limit.
-pub fn check_metadata(metadata: &str) -> Result<()> {
+/// Metadata as they are stored: what was parsed, on one line. Whoever reads them parses them again, so what
+/// cannot be parsed is refused here.
+fn kept_metadata(metadata: &str) -> Result<String> {
     let invalid = |message: String| Err(Error::new(Code::InvalidMetadata, message));
-    if metadata.len() > METADATA_BYTES_MAX {
+    let kept = match json::compact(metadata) {
+        Ok(kept) => kept,
+        Err(error) => {
+            return invalid(format!(
+                "metadata must be a JSON object of whole characters, numbers within a double and at most 127 \
+                 levels: {error}"
+            ));
+        }
+    };
+    if kept.len() > METADATA_BYTES_MAX {
         return invalid(format!(
             "metadata has {} bytes of JSON, the limit is {METADATA_BYTES_MAX}; \
              keep large texts in `text` or outside",
-            metadata.len()
+            kept.len()
         ));
     }
-    // Values are skipped, not kept; but skipping ignores the nesting limit that reading has, so
-    // what may exceed it is read in full.
-    let brackets = metadata.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
-    let object = if brackets <= NESTING_CERTAINLY_FINE {
-        serde_json::from_str::<BTreeMap<String, IgnoredAny>>(metadata).map(drop)
-    } else {
-        serde_json::from_str::<BTreeMap<String, Value>>(metadata).map(drop)
-    };
-    object.or_else(|error| invalid(format!("metadata must be a JSON object: {error}")))
+    Ok(kept)
 }

@@ -6,7 +6,7 @@ use crate::base::{Env, Result};
 use crate::log::append::gone;
 use crate::log::{Bounds, BoundsSource};
 use crate::manifest::{self, Manifest};
-use crate::store::{DynStore, Etag, Fetched, GetOptions, paths};
+use crate::store::{DynStore, Etag, Fetched, GetOptions, Key, paths};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -49,14 +49,19 @@ impl ManifestView {
         self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Which life of the collection's name this is a view of.
+    pub fn life(&self) -> u64 {
+        self.life
+    }
+
     /// The collection's name.
     pub fn name(&self) -> &CollectionName {
         &self.name
     }
 
-    /// Which life of the collection's name this is a view of.
-    pub fn life(&self) -> u64 {
-        self.life
+    /// Where the manifest lies.
+    pub fn key(&self) -> Key {
+        paths::manifest(&self.name)
     }
 
     /// What was seen at the last look.
@@ -99,6 +104,7 @@ impl BoundsSource for ManifestView {
         Ok(Bounds {
             incarnation: seen.manifest.incarnation,
             floor: seen.manifest.wal_floor,
+            indexed: seen.manifest.wal_indexed,
             base: seen.manifest.floor_totals,
             looked: seen.looked,
         })

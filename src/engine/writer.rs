@@ -4,13 +4,17 @@
 //! that runs in parallel. A single sequencer then takes a position in the log for everything that
 //! is ready: while one append is in flight, the next entry fills (group commit).
 
+use crate::base::clock::Mark;
 use crate::base::ids::{Seq, Ulid};
 use crate::base::{Code, Env, Error, Result};
+use crate::engine::damage::{Damage, Damaged, Kind};
 use crate::engine::view::ManifestView;
-use crate::log::append::{Appended, Appender, Tried};
+use crate::log::append::{Appended, Appender, MISSING, Tried};
 use crate::log::entry::{PARTS_MAX, Part};
 use crate::store::{DynStore, paths};
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +25,10 @@ use tokio::time::{Instant, timeout_at};
 const BUDGET_UNIT: u64 = 1 << 10;
 /// How long a client that meets a full queue should wait.
 const RETRY_AFTER_MS: u64 = 1_000;
+/// How long it is believed that the log cannot be read, where nobody has tried since.
+const DAMAGE_RETRY: Duration = Duration::from_secs(30);
+/// How often data objects are uploaded again because they were too old when their turn came.
+const RENAMES_MAX: u32 = 3;
 
 /// What a sequencer with nothing to serve sleeps, if anything ever asked.
 const IDLE: Duration = Duration::from_secs(3_600);
@@ -51,6 +59,8 @@ struct Pending {
     part: Part,
     /// The chunk of a part that is a data object, should it have to be uploaded again.
     chunk: Bytes,
+    /// Taken before the data object was put, where the part is one.
+    uploaded: Option<Mark>,
     reply: oneshot::Sender<Result<Appended>>,
     /// Returned to the budget when the write is answered.
     _budget: OwnedSemaphorePermit,
@@ -78,11 +88,18 @@ pub struct Writer {
     uploads: Semaphore,
     queue: mpsc::Sender<Pending>,
     shared: Arc<Shared>,
+    damage: Damaged,
 }
 
 impl Writer {
     /// Starts the sequencer.
-    pub fn start(store: DynStore, env: Env, view: Arc<ManifestView>, limits: Limits) -> Self {
+    pub fn start(
+        store: DynStore,
+        env: Env,
+        view: Arc<ManifestView>,
+        limits: Limits,
+        damage: Damaged,
+    ) -> Self {
         let (queue, requests) = mpsc::channel(PARTS_MAX);
         let shared = Arc::new(Shared::default());
         let sequencer = Sequencer {
@@ -94,6 +111,7 @@ impl Writer {
             shared: shared.clone(),
             appender: None,
             waiting: None,
+            damage: damage.clone(),
         };
         env.tasks.spawn("sequencer", sequencer.run());
         Writer {
@@ -105,6 +123,7 @@ impl Writer {
             uploads: Semaphore::new(limits.upload_concurrency),
             queue,
             shared,
+            damage,
         }
     }
 
@@ -123,6 +142,7 @@ impl Writer {
         if self.env.tasks.are_ending() {
             return Err(Error::shutting_down());
         }
+        self.check_readable()?;
         self.check_tail().await?;
         let units = (chunk.len() as u64).div_ceil(BUDGET_UNIT).max(1) as u32;
         let budget = self.budget.clone().try_acquire_many_owned(units).map_err(|_| {
@@ -136,19 +156,32 @@ impl Writer {
         let busy = self.shared.busy.swap(true, Ordering::Relaxed);
         let inline_max =
             if busy { self.limits.inline_max_bytes } else { self.limits.batch_max_bytes };
-        let part = if chunk.len() as u64 <= inline_max {
-            Part::Inline { operations, chunk: chunk.clone() }
+        let (part, uploaded) = if chunk.len() as u64 <= inline_max {
+            (Part::Inline { operations, chunk: chunk.clone() }, None)
         } else {
             let _permit = self.uploads.acquire().await.map_err(|_| self.ended())?;
-            upload(&self.store, &self.env, &self.view, &chunk, operations).await?
+            let uploaded = self.env.clock.mark();
+            let part = upload(&self.store, &self.env, &self.view, &chunk, operations).await?;
+            (part, Some(uploaded))
         };
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { part, chunk, reply, _budget: budget };
+        let pending = Pending { part, chunk, uploaded, reply, _budget: budget };
         self.queue.send(pending).await.map_err(|_| self.ended())?;
         // The sequencer answers everything it takes; without an answer it was dropped half way.
         let appended = answer.await.map_err(|_| self.ended().ambiguous())??;
         self.env.metrics.records_written.inc_by(u64::from(operations));
         Ok(appended)
+    }
+
+    /// Refuses writes that nobody could read. Who follows the log tells again and again what is in the way;
+    /// where nobody does, a write is let through now and then to find out whether it still is.
+    fn check_readable(&self) -> Result<()> {
+        match self.damage.log_fault() {
+            Some((damage, met)) if met < DAMAGE_RETRY => {
+                Err(damage.error(self.damage.collection()).retry_after_ms(RETRY_AFTER_MS))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The error of a write after the sequencer has ended.
@@ -201,6 +234,14 @@ async fn upload(
     Ok(Part::Object { operations, id, length: chunk.len() as u64, crc: crc32c::crc32c(chunk) })
 }
 
+/// The error for a write whose body is too old each time when its turn in the log has come.
+fn too_slow() -> Error {
+    Error::unavailable(
+        "uploading the body of this write and finding its place in the log takes longer than half of \
+         gc_grace_ms each time; send fewer records at a time, or raise gc_grace_ms",
+    )
+}
+
 /// Takes positions in the log for whatever is ready.
 struct Sequencer {
     store: DynStore,
@@ -212,6 +253,7 @@ struct Sequencer {
     appender: Option<Appender>,
     /// A request that did not fit into the last batch.
     waiting: Option<Pending>,
+    damage: Damaged,
 }
 
 /// Parts that go into one entry.
@@ -308,7 +350,10 @@ impl Sequencer {
         match appender.serve().await {
             Ok(Some(appended)) => self.appended(appended),
             Ok(None) => {}
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                let error = self.told(error);
+                self.failed(&error);
+            }
         }
     }
 
@@ -318,7 +363,9 @@ impl Sequencer {
     }
 
     fn failed(&mut self, error: &Error) {
-        tracing::warn!(%error, "append failed");
+        if error.code() != Code::LogDamaged {
+            tracing::warn!(%error, "append failed");
+        }
         // Where the log ends is unknown now; the next write finds out.
         if let Some(mut appender) = self.appender.take() {
             appender.leave();
@@ -349,6 +396,7 @@ impl Sequencer {
 
     /// Appends a group, adding to it after every lost race, and answers its requests.
     async fn commit(&mut self, mut group: Group) {
+        let mut renames = 0;
         let result = loop {
             match self.append(&group).await {
                 Ok(Tried::Appended(appended)) => break Ok(appended),
@@ -356,6 +404,14 @@ impl Sequencer {
                 Ok(Tried::Stray) => {
                     if let Err(error) = self.rename_objects(&mut group).await {
                         break Err(error);
+                    }
+                }
+                Ok(Tried::Aged) if renames == RENAMES_MAX => break Err(too_slow()),
+                Ok(Tried::Aged) => {
+                    renames += 1;
+                    match self.rename_objects(&mut group).await {
+                        Ok(()) => continue,
+                        Err(error) => break Err(error),
                     }
                 }
                 Err(error) => break Err(error),
@@ -369,21 +425,45 @@ impl Sequencer {
         group.answer(&result);
     }
 
-    /// Uploads data objects again under new names; see [`Tried::Stray`].
+    /// Uploads data objects again under new names; see [`Tried::Stray`] and [`Tried::Aged`].
     async fn rename_objects(&self, group: &mut Group) -> Result<()> {
+        let (store, env, view) = (&self.store, &self.env, &self.view);
+        let mut uploads = Vec::new();
         for pending in &mut group.pending {
             if let Part::Object { operations, .. } = pending.part {
-                let (store, env, chunk) = (&self.store, &self.env, &pending.chunk);
-                pending.part = upload(store, env, &self.view, chunk, operations).await?;
+                uploads.push(async move {
+                    let uploaded = env.clock.mark();
+                    pending.part = upload(store, env, view, &pending.chunk, operations).await?;
+                    pending.uploaded = Some(uploaded);
+                    Ok::<_, Error>(())
+                });
             }
         }
-        Ok(())
+        let uploads = stream::iter(uploads).buffered(self.limits.upload_concurrency);
+        uploads.try_for_each(|()| async { Ok(()) }).await
     }
 
     async fn append(&mut self, group: &Group) -> Result<Tried> {
-        let appender = match &mut self.appender {
+        let parts: Vec<Part> = group.pending.iter().map(|pending| pending.part.clone()).collect();
+        // The one that is oldest by the clock that says more.
+        let uploaded = group.pending.iter().filter_map(|pending| pending.uploaded);
+        let oldest = uploaded.max_by_key(|uploaded| self.env.clock.since(*uploaded));
+        let tried = match self.appender().await {
+            Ok(appender) => appender.append(&parts, oldest).await,
+            Err(error) => Err(error),
+        };
+        tried.map_err(|error| self.told(error))
+    }
+
+    /// Where to append. While something is known to be missing, the whole log is looked at again.
+    async fn appender(&mut self) -> Result<&mut Appender> {
+        let was_damaged = self.damage.log_fault().is_some();
+        if was_damaged && let Some(mut appender) = self.appender.take() {
+            appender.leave();
+        }
+        let appender = match self.appender.take() {
             Some(appender) => appender,
-            None => self.appender.insert(
+            None => {
                 Appender::open(
                     self.store.clone(),
                     self.env.clone(),
@@ -391,10 +471,28 @@ impl Sequencer {
                     self.view.clone(),
                     self.limits.grace,
                 )
-                .await?,
-            ),
+                .await?
+            }
         };
-        let parts: Vec<Part> = group.pending.iter().map(|pending| pending.part.clone()).collect();
-        appender.append(&parts).await
+        if was_damaged {
+            // What was missing is there; what could not be read is for those to judge who read.
+            self.damage.retain(|damage| damage.fault != MISSING);
+        }
+        Ok(self.appender.insert(appender))
+    }
+
+    /// Tells of an entry that was found missing.
+    fn told(&self, error: Error) -> Error {
+        let (key, position) = (error.details().get("key"), error.details().get("position"));
+        let (Code::LogDamaged, Some(key), Some(position)) =
+            (error.code(), key.and_then(Value::as_str), position.and_then(Value::as_u64))
+        else {
+            return error;
+        };
+        let damage = Damage::new(Kind::LogEntry, key, Some(Seq(position)), MISSING);
+        self.damage.report(damage.clone());
+        let told = damage.error(self.damage.collection()).retry_after_ms(RETRY_AFTER_MS);
+        // Whoever does not know of it yet may still take along what waits.
+        told.ambiguous_if(error.is_ambiguous())
     }
 }

@@ -1,5 +1,6 @@
 //! The tree that a filter becomes: paths split, numbers canonical, long lists indexed.
 
+use super::words::Nodes;
 use serde_json::{Map, Number, Value, json};
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -12,8 +13,8 @@ const WALKED_VALUES_MAX: usize = 16;
 pub(super) enum Node {
     /// The empty filter: always true.
     All,
-    And(Box<[Node]>),
-    Or(Box<[Node]>),
+    And(Nodes),
+    Or(Nodes),
     Not(Box<Node>),
     Test(Path, Test),
 }
@@ -193,6 +194,14 @@ impl Scalar {
         }
     }
 
+    /// Bytes that it takes besides its own.
+    fn bytes(&self) -> usize {
+        match self {
+            Scalar::Str(string) => string.len(),
+            Scalar::Null | Scalar::Bool(_) | Scalar::Num(_) => 0,
+        }
+    }
+
     fn to_json(&self) -> Value {
         match self {
             Scalar::Null => Value::Null,
@@ -249,6 +258,13 @@ impl List {
         }
     }
 
+    fn bytes(&self) -> usize {
+        let values = self.values.iter().map(|value| size_of::<Scalar>() + value.bytes());
+        let values: usize = values.sum();
+        // Its index holds each once more, with room to spare.
+        if self.index.is_some() { 3 * values } else { values }
+    }
+
     fn to_json(&self) -> Value {
         self.values.iter().map(Scalar::to_json).collect()
     }
@@ -282,6 +298,29 @@ impl Index {
 }
 
 impl Node {
+    /// How many nodes there are.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Node::All | Node::Test(..) => 1,
+            Node::And(nodes) | Node::Or(nodes) => 1 + nodes.iter().map(Node::count).sum::<usize>(),
+            Node::Not(node) => 1 + node.count(),
+        }
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let inner = match self {
+            Node::All => 0,
+            Node::And(nodes) | Node::Or(nodes) => {
+                nodes.words_bytes() + nodes.iter().map(Node::bytes).sum::<usize>()
+            }
+            Node::Not(node) => node.bytes(),
+            // The path as written, and in steps that have their own length.
+            Node::Test(path, test) => 3 * path.whole.len() + test.bytes(),
+        };
+        size_of::<Node>() + inner
+    }
+
     /// The canonical JSON form. It has exactly one JSON object per node, so that parsing it gives
     /// this node again and stays within the same limits.
     pub(super) fn to_json(&self) -> Value {
@@ -301,6 +340,18 @@ impl Node {
 }
 
 impl Test {
+    fn bytes(&self) -> usize {
+        match self {
+            Test::Eq(scalar)
+            | Test::Ne(scalar)
+            | Test::Order(_, scalar)
+            | Test::Contains(scalar) => scalar.bytes(),
+            Test::In(list) | Test::Nin(list) => list.bytes(),
+            Test::Exists(_) => 0,
+            Test::StartsWith(prefix) => prefix.len(),
+        }
+    }
+
     fn to_json(&self) -> Value {
         match self {
             Test::Eq(scalar) => json!({ "$eq": scalar.to_json() }),

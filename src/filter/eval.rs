@@ -8,7 +8,10 @@ pub(super) fn matches(node: &Node, metadata: &Value) -> bool {
     match node {
         Node::All => true,
         Node::And(nodes) => nodes.iter().all(|node| matches(node, metadata)),
-        Node::Or(nodes) => nodes.iter().any(|node| matches(node, metadata)),
+        Node::Or(nodes) => {
+            nodes.words().iter().any(|words| words.matches(metadata))
+                || nodes.others().any(|node| matches(node, metadata))
+        }
         Node::Not(node) => !matches(node, metadata),
         Node::Test(path, test) => passes(test, path.find(metadata)),
     }
@@ -57,7 +60,9 @@ fn ordered(order: Order, operand: &Scalar, value: &Value) -> bool {
 fn contains(scalar: &Scalar, value: &Value) -> bool {
     match (value, scalar) {
         (Value::Array(elements), _) => elements.iter().any(|element| scalar.is(element)),
-        (Value::String(string), Scalar::Str(part)) => string.contains(&**part),
+        (Value::String(string), Scalar::Str(part)) => {
+            memchr::memmem::find(string.as_bytes(), part.as_bytes()).is_some()
+        }
         _ => false,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Filter`] is parsed once from JSON (`parse.rs`), becomes a small tree with paths split and
 //! `$in` lists indexed (`ast.rs`), and then decides about one metadata object after another
-//! without allocating (`eval.rs`). [`index`] answers for all rows of a segment at once, from the
+//! without allocating (`eval.rs`); many words of an `$or` are looked for at once (`words.rs`). [`index`] answers for all rows of a segment at once, from the
 //! values of their fields. The language is documented in `docs/filters.md`; its rules in
 //! short:
 //!
@@ -21,6 +21,7 @@ pub mod index;
 mod parse;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use crate::base::{Code, Error, Result};
 use serde_json::Value;
@@ -33,6 +34,10 @@ pub const DEPTH_MAX: usize = 16;
 pub const NODES_MAX: usize = 1_024;
 /// How many values one `$in` or `$nin` may list.
 pub const LIST_VALUES_MAX: usize = 10_000;
+/// How many bytes of JSON a filter may have: parsed, a list of short values takes many times as much.
+pub const BYTES_MAX: usize = 2 << 20;
+/// Bytes of memory that a byte of a filter's JSON becomes at most, as in a list of digits.
+pub const MEMORY_PER_BYTE: usize = 40;
 /// Longest path of a field, in bytes.
 pub const PATH_BYTES_MAX: usize = 512;
 
@@ -50,6 +55,16 @@ impl Filter {
 
     /// Parses the JSON form from text.
     pub fn from_json_str(text: &str) -> Result<Filter> {
+        if text.len() > BYTES_MAX {
+            return Err(Error::new(
+                Code::InvalidFilter,
+                format!(
+                    "the filter has {} bytes of JSON: use at most {BYTES_MAX}, and split the search",
+                    text.len()
+                ),
+            )
+            .with("path", "$"));
+        }
         let json: Value = serde_json::from_str(text).map_err(|error| {
             Error::new(Code::InvalidFilter, format!("the filter is not valid JSON: {error}"))
                 .with("path", "$")
@@ -67,6 +82,16 @@ impl Filter {
     /// filter.
     pub fn to_json(&self) -> Value {
         self.root.to_json()
+    }
+
+    /// How many tests, `$and`, `$or` and `$not` it has.
+    pub fn tests(&self) -> usize {
+        self.root.count()
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.root.bytes()
     }
 
     /// Whether this is the empty filter `{}`, which lets everything through.

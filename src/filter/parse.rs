@@ -1,6 +1,7 @@
 //! From JSON to the tree, with every limit checked and every fault located.
 
 use super::ast::{List, Node, Order, Path, Scalar, Test};
+use super::words::Nodes;
 use super::{DEPTH_MAX, LIST_VALUES_MAX, NODES_MAX, PATH_BYTES_MAX};
 use crate::base::{Code, Error, Result};
 use serde_json::{Map, Value};
@@ -133,8 +134,8 @@ impl Parser {
             return Ok(Node::All);
         }
         self.conjunction(object, place, depth, |parser, key, value, place, depth| match key {
-            "$and" => Ok(Node::And(parser.filters(value, place, depth)?)),
-            "$or" => Ok(Node::Or(parser.filters(value, place, depth)?)),
+            "$and" => Ok(Node::And(Nodes::all(parser.filters(value, place, depth)?))),
+            "$or" => Ok(Node::Or(Nodes::any(parser.filters(value, place, depth)?))),
             "$not" => {
                 parser.count(place, depth)?;
                 Ok(Node::Not(Box::new(parser.filter(value, place, depth + 1)?)))
@@ -160,7 +161,7 @@ impl Parser {
             .iter()
             .map(|(key, value)| entry(self, key, value, &place.key(key), depth + 1))
             .collect::<Result<_>>()?;
-        Ok(Node::And(nodes))
+        Ok(Node::And(Nodes::all(nodes)))
     }
 
     /// The filters of an `$and` or `$or`.

@@ -2,17 +2,18 @@
 //!
 //! A writer that meets nobody puts its entry behind the tail that it knows: one request. Once it has met
 //! others, either it holds the turn and takes along what they wait with, or it waits with its own
-//! (`join.rs`).
+//! (`join.rs`). `tail.rs` is about where the log ends.
 
 mod join;
+mod tail;
 #[cfg(test)]
 mod tests;
 
+use crate::base::clock::Mark;
 use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq, Totals};
 use crate::base::{Code, Env, Error, Result};
 use crate::log::entry::{Author, Draft, HEADER_BYTES, Head, Header, Part, Submission};
-use crate::log::read::head_at;
 use crate::log::turns::Turns;
 use crate::log::waiting::{Joined, Places};
 use crate::log::{Bounds, BoundsSource};
@@ -21,6 +22,9 @@ use crate::store::{DynStore, Precondition, paths};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+pub use tail::MISSING;
+use tail::{Gaps, Tail};
 
 /// How often a seal may lose a race before the caller hears of it.
 const RACES_MAX: u32 = 1_000;
@@ -53,6 +57,9 @@ pub enum Tried {
     /// one day, after the position was collected. Data objects that it names must not be named
     /// again: the collector would delete them with it.
     Stray,
+    /// Nothing was tried: data objects are so old that the collector may be about to delete them. They
+    /// must be uploaded again under new names.
+    Aged,
 }
 
 /// How a conditional PUT of an entry ended.
@@ -69,19 +76,12 @@ enum Put {
 /// What one writer wants to have in the log.
 #[derive(Debug, Clone, Copy)]
 enum Wish<'a> {
-    /// These parts.
-    Parts(Submission, &'a [Part]),
+    /// These parts; when the first of the data objects among them was uploaded.
+    Parts(Submission, &'a [Part], Option<Mark>),
     /// The end of the collection's life.
     Seal(Submission),
     /// Nothing but what others wait with.
     Nothing,
-}
-
-/// The last entry that an appender knows of.
-#[derive(Debug, Clone, Copy)]
-struct Tail {
-    seq: Seq,
-    totals: Totals,
 }
 
 /// Appends to one collection's log.
@@ -98,6 +98,8 @@ pub struct Appender {
     stale: bool,
     /// Whether the tail is the seal of this life of the collection.
     sealed: bool,
+    /// When the listing was last looked at.
+    checked: Mark,
     /// The number that this appender is known by to others.
     me: u64,
     /// How many submissions it has made.
@@ -113,7 +115,8 @@ pub struct Appender {
 }
 
 impl Appender {
-    /// Finds the end of the log, sealed or not. `grace` is the time between the floor's advance and the deletion
+    /// Finds the end of the log, sealed or not. Where entries are missing that are not in segments yet, that is
+    /// `log_damaged`: what is appended behind could not be read. `grace` is the time between the floor's advance and the deletion
     /// of what is below it; all instances must agree on it.
     pub async fn open(
         store: DynStore,
@@ -122,7 +125,30 @@ impl Appender {
         source: Arc<dyn BoundsSource>,
         grace: Duration,
     ) -> Result<Self> {
+        Self::open_with(Gaps::Refuse, store, env, collection, source, grace).await
+    }
+
+    /// The same for who ends the log, whatever is missing of it.
+    pub async fn open_past_gaps(
+        store: DynStore,
+        env: Env,
+        collection: CollectionName,
+        source: Arc<dyn BoundsSource>,
+        grace: Duration,
+    ) -> Result<Self> {
+        Self::open_with(Gaps::Skip, store, env, collection, source, grace).await
+    }
+
+    async fn open_with(
+        gaps: Gaps,
+        store: DynStore,
+        env: Env,
+        collection: CollectionName,
+        source: Arc<dyn BoundsSource>,
+        grace: Duration,
+    ) -> Result<Self> {
         let bounds = source.look().await?;
+        let checked = env.clock.mark();
         let me = env.rng.next_u64();
         let mut appender = Appender {
             places: Places::new(store.clone(), env.clone(), collection.clone(), me),
@@ -135,6 +161,7 @@ impl Appender {
             bounds,
             stale: true,
             sealed: false,
+            checked,
             me,
             submissions: 0,
             turns: Turns::new(me),
@@ -143,6 +170,7 @@ impl Appender {
             list_after: APPENDS_BETWEEN_LISTS.0,
             listed: None,
         };
+        appender.move_past_listed(gaps).await?;
         appender.find_tail().await?;
         // What was there before says nothing about who else appends now.
         appender.turns.forget_others();
@@ -181,9 +209,13 @@ impl Appender {
 
     /// Tries to append an entry of `parts`, or has them taken along by whoever appends. Where
     /// it did not work, add what has arrived since and try again.
-    pub async fn append(&mut self, parts: &[Part]) -> Result<Tried> {
+    ///
+    /// `uploaded` was taken before the first of the data objects among them was put. They are named only
+    /// while that is less than half a grace period ago *after* the position was chosen: whoever has seen
+    /// one for a whole grace period appends an entry, and knows that only entries before that name it.
+    pub async fn append(&mut self, parts: &[Part], uploaded: Option<Mark>) -> Result<Tried> {
         let submission = self.next_submission();
-        self.get(Wish::Parts(submission, parts)).await
+        self.get(Wish::Parts(submission, parts, uploaded)).await
     }
 
     /// Appends the entry that ends the collection's life. Every write that was acknowledged is
@@ -199,7 +231,7 @@ impl Appender {
                     self.leave();
                     return Ok(sealed);
                 }
-                Ok(Tried::Lost | Tried::Stray) => {}
+                Ok(Tried::Lost | Tried::Stray | Tried::Aged) => {}
                 // Somebody else sealed it in between.
                 Err(_) if self.sealed => continue,
                 Err(error) => return Err(error),
@@ -215,9 +247,7 @@ impl Appender {
     }
 
     async fn get(&mut self, wish: Wish<'_>) -> Result<Tried> {
-        if self.env.clock.since(self.bounds.looked) > self.grace / 4 {
-            self.look().await?;
-        }
+        self.look_at_times().await?;
         let serves = self.turns.is_contended() && self.turns.is_mine();
         let is_known = if serves { self.look_around().await? } else { self.is_alone() };
         if !is_known && !self.follow(STEPS_MAX).await? {
@@ -239,8 +269,16 @@ impl Appender {
 
     /// Tries once to put an entry behind the tail: `wish`, and what others wait with.
     async fn try_once(&mut self, wish: Wish<'_>) -> Result<Tried> {
+        // The tail is known by now, and the position with it. What is taken along has no data objects.
+        if let Wish::Parts(_, _, Some(uploaded)) = wish
+            && self.is_aged(uploaded)
+        {
+            return Ok(Tried::Aged);
+        }
         let (own, joined) = match wish {
-            Wish::Parts(submission, parts) => (Some((submission, parts)), self.join(parts.len())),
+            Wish::Parts(submission, parts, _) => {
+                (Some((submission, parts)), self.join(parts.len()))
+            }
             Wish::Nothing => (None, self.join(0)),
             Wish::Seal(_) => (None, Joined::default()),
         };
@@ -271,6 +309,12 @@ impl Appender {
             Put::Lost => Tried::Lost,
             Put::LostAfterCut => Tried::Stray,
         })
+    }
+
+    /// Whether data objects that were put after `uploaded` may not be named any more.
+    fn is_aged(&self, uploaded: Mark) -> bool {
+        self.env.clock.since(uploaded) > self.grace / 2
+            && !self.env.defects.has(Defect::NameOldBodies)
     }
 
     /// Puts the entry, and now and then looks meanwhile whether there is somebody who waits: a writer that
@@ -333,127 +377,6 @@ impl Appender {
                 Err(error)
             }
         }
-    }
-
-    /// Moves the tail to the entry that follows it, or to a later one.
-    fn advance(&mut self, head: &Head) {
-        self.tail = Tail { seq: head.header.seq, totals: head.header.totals };
-        self.turns.note(head);
-        let held = head.submissions.iter().map(|submission| submission.writer);
-        for writer in head.author.map(|author| author.writer).into_iter().chain(held) {
-            self.places.meet(writer);
-        }
-    }
-
-    /// Makes sure that what was seen at `seq` is the log. With a look at the manifest that is
-    /// younger than half the grace period it is: the floor was not above `seq` then, and nothing is
-    /// deleted sooner than a grace period after the floor passes it.
-    ///
-    /// A writer that stood still for longer looks again. If the floor has passed its position
-    /// meanwhile, its entry may have been read by everyone and collected since, or it may have
-    /// been created after the collection, where nobody reads it. Nothing is left to tell the two
-    /// apart, so the outcome is ambiguous: to append again could apply the write twice.
-    async fn check_floor(&mut self, seq: Seq) -> Result<()> {
-        if self.env.clock.since(self.bounds.looked) <= self.grace / 2
-            || self.env.defects.has(Defect::SkipFloorCheck)
-        {
-            return Ok(());
-        }
-        self.look().await.map_err(Error::ambiguous)?;
-        if seq >= self.bounds.floor {
-            return Ok(());
-        }
-        self.env.metrics.wal_appends_below_floor.inc();
-        Err(Error::unavailable(
-            "this instance stood still for so long that it cannot tell whether the write is in \
-             the log; read the records back before writing them again",
-        )
-        .ambiguous())
-    }
-
-    /// Reads the manifest again and moves to the floor where it has passed our tail.
-    async fn look(&mut self) -> Result<()> {
-        let bounds = self.source.look().await?;
-        if bounds.incarnation != self.bounds.incarnation {
-            return Err(gone(&self.collection));
-        }
-        self.bounds = bounds;
-        if self.tail.seq.next() < bounds.floor {
-            self.tail = Tail::below(&bounds);
-            self.turns.forget();
-            self.stale = true;
-        }
-        Ok(())
-    }
-
-    /// Reads on from the tail; whether the end of the log was reached within `steps` entries. In between
-    /// no entry is skipped. As many are asked for at a time as there were the last time, and one more.
-    async fn follow(&mut self, steps: u64) -> Result<bool> {
-        let mut read = 0;
-        while read < steps {
-            let wanted = self.window.min(steps - read);
-            let started = Instant::now();
-            let (store, name, tail) =
-                (self.store.clone(), self.collection.clone(), self.tail.seq.0);
-            let heads = (1..=wanted).map(|step| head_at(&store, &name, Seq(tail + step)));
-            let heads = futures::future::join_all(heads).await;
-            self.turns.get_took(started.elapsed());
-            for head in heads {
-                let Some(head) = head? else {
-                    self.stale = false;
-                    self.window = (read + 1).min(STEPS_MAX);
-                    return Ok(true);
-                };
-                self.arrive(&head)?;
-                read += 1;
-                if self.sealed {
-                    return Ok(true);
-                }
-            }
-            self.window = (self.window * 2).min(STEPS_MAX);
-        }
-        Ok(false)
-    }
-
-    /// Moves to the end of the log: one read where nothing was appended, steps that double where
-    /// much was. Positions have no gaps, so existence is monotonic and can be searched.
-    async fn find_tail(&mut self) -> Result<()> {
-        let mut step = 1;
-        let mut missing: Option<u64> = None;
-        loop {
-            let from = self.tail.seq.0;
-            let probe = match missing {
-                Some(missing) if missing == from + 1 => break,
-                Some(missing) => (from + step).min(from + (missing - from) / 2),
-                None => from + step,
-            };
-            match head_at(&self.store, &self.collection, Seq(probe)).await? {
-                Some(head) => {
-                    step *= 2;
-                    self.arrive(&head)?;
-                }
-                None => missing = Some(probe),
-            }
-        }
-        self.stale = false;
-        Ok(())
-    }
-
-    /// Takes in an entry at or behind the tail.
-    fn arrive(&mut self, head: &Head) -> Result<()> {
-        self.advance(head);
-        self.turns.met_another();
-        if head.header.incarnation > self.bounds.incarnation {
-            return Err(gone(&self.collection));
-        }
-        self.sealed = head.header.seal && head.header.incarnation == self.bounds.incarnation;
-        Ok(())
-    }
-}
-
-impl Tail {
-    fn below(bounds: &Bounds) -> Self {
-        Tail { seq: bounds.floor.previous(), totals: bounds.base }
     }
 }
 

@@ -9,7 +9,8 @@ const MAGIC: &[u8; 8] = b"BRNYWAL1";
 const FORMAT_VERSION: u16 = 1;
 /// The header alone: what a writer reads of an entry that it does not apply.
 pub const HEADER_BYTES: usize = 80;
-const PART_BYTES: usize = 40;
+/// One row of the part table.
+pub const PART_BYTES: usize = 40;
 /// The first bytes of an entry that hold its header and its first [`HEAD_PARTS`] rows of parts.
 pub const HEAD_BYTES: usize = HEADER_BYTES + HEAD_PARTS * PART_BYTES;
 const HEAD_PARTS: usize = 64;
@@ -77,6 +78,28 @@ impl Part {
             Part::Inline { chunk, .. } => chunk.len() as u64,
             Part::Object { length, .. } => *length,
         }
+    }
+}
+
+/// One row of the part table.
+struct Row {
+    kind: u32,
+    operations: u32,
+    length: u64,
+    crc: u32,
+    id: Ulid,
+}
+
+impl Row {
+    fn read(table: &mut Cursor<'_>) -> Result<Row> {
+        let (kind, operations, length, crc) =
+            (table.u32()?, table.u32()?, table.u64()?, table.u32()?);
+        table.u32()?;
+        let id = Ulid(u128::from_le_bytes(table.array()?));
+        if !matches!(kind, INLINE | OBJECT) {
+            return Err(Error::corrupt("a log entry has an unknown kind of part"));
+        }
+        Ok(Row { kind, operations, length, crc, id })
     }
 }
 
@@ -155,6 +178,11 @@ impl Head {
     /// How many of an entry's first bytes its head is.
     pub fn length(header: &Header) -> usize {
         HEADER_BYTES + header.parts as usize * PART_BYTES
+    }
+
+    /// Whether it changes nothing: a collector's fence.
+    pub fn is_fence(&self) -> bool {
+        self.header.parts == 0 && !self.header.seal
     }
 
     /// Decodes the first bytes of an entry, at least [`Head::length`].
@@ -340,6 +368,31 @@ impl Header {
         }
         Ok(header)
     }
+
+    /// Where the part table ends, in bytes from the entry's beginning.
+    pub fn table_end(&self) -> usize {
+        HEADER_BYTES + self.parts as usize * PART_BYTES
+    }
+
+    /// The data objects that the part table names, of an entry that is there at least up to
+    /// [`Header::table_end`].
+    pub fn objects(&self, entry: &[u8]) -> Result<Vec<Ulid>> {
+        let mut table = Cursor::new("a log entry", entry.get(HEADER_BYTES..).unwrap_or_default());
+        let mut objects = Vec::new();
+        for _ in 0..self.parts {
+            let row = Row::read(&mut table)?;
+            objects.extend((row.kind == OBJECT).then_some(row.id));
+        }
+        Ok(objects)
+    }
+
+    /// Checks everything behind the header.
+    pub fn check_body(&self, body: &[u8]) -> Result<()> {
+        if crc32c::crc32c(body) != self.body_crc {
+            return Err(Error::corrupt("a log entry's body fails its checksum"));
+        }
+        Ok(())
+    }
 }
 
 impl Entry {
@@ -347,19 +400,12 @@ impl Entry {
     pub fn decode(bytes: &Bytes) -> Result<Entry> {
         let header = Header::decode(bytes)?;
         let body = bytes.slice(HEADER_BYTES..);
-        if crc32c::crc32c(&body) != header.body_crc {
-            return Err(Error::corrupt("a log entry's body fails its checksum"));
-        }
+        header.check_body(&body)?;
         let mut table = Cursor::new("a log entry", &body);
         let mut at = header.parts as usize * PART_BYTES;
         let mut parts = Vec::with_capacity(header.parts as usize);
         for _ in 0..header.parts {
-            let kind = table.u32()?;
-            let operations = table.u32()?;
-            let length = table.u64()?;
-            let crc = table.u32()?;
-            table.u32()?;
-            let id = Ulid(u128::from_le_bytes(table.array()?));
+            let Row { kind, operations, length, crc, id } = Row::read(&mut table)?;
             parts.push(match kind {
                 INLINE => {
                     let end =
@@ -370,8 +416,7 @@ impl Entry {
                     at = end;
                     Part::Inline { operations, chunk }
                 }
-                OBJECT => Part::Object { operations, id, length, crc },
-                _ => return Err(Error::corrupt("a log entry has an unknown kind of part")),
+                _ => Part::Object { operations, id, length, crc },
             });
         }
         if at != body.len() {

@@ -14,14 +14,17 @@
 //! 6. A submission is in at most one entry, whoever appends it: at a position for which its author has seen
 //!    that none of the entries since the submission's base holds it. Its writer acknowledges it once it has
 //!    read it there. While a submission may still be taken along, its writer's errors are ambiguous.
+//! 7. Once an entry has been created that is a grace period younger than a data object, only entries before
+//!    it can name the object ([`Appender::append`]; docs/decisions/0012-orphans.md).
 //!
 //! [`chunk`] is the columnar batch of operations ([`vectors`] its largest column), [`entry`] the envelope, [`append`] the writer's
-//! side, [`read`] the reader's; [`turns`] says who appends while several want to, [`waiting`] holds what it
+//! side, [`read`] the reader's, [`names`] the collector's; [`turns`] says who appends while several want to, [`waiting`] holds what it
 //! takes along for the others. docs/format.md has every byte.
 
 pub mod append;
 pub mod chunk;
 pub mod entry;
+pub mod names;
 pub mod read;
 pub mod turns;
 pub mod vectors;
@@ -43,6 +46,8 @@ pub struct Bounds {
     pub incarnation: u64,
     /// Positions below this one may be gone and must not be believed.
     pub floor: Seq,
+    /// Entries up to this one are not needed any more: it does not matter whether they are there.
+    pub indexed: Seq,
     /// The entry before the floor, as far as an appender needs it.
     pub base: Totals,
     /// Taken before the manifest was asked.

@@ -45,6 +45,8 @@ struct Seen {
     totals: Totals,
     author: Option<Author>,
     submissions: Vec<Submission>,
+    /// Whether it is a fence of a collector, which has no part in the turns.
+    is_fence: bool,
 }
 
 impl Seen {
@@ -54,6 +56,7 @@ impl Seen {
             totals: head.header.totals,
             author: head.author,
             submissions: head.submissions.clone(),
+            is_fence: head.is_fence(),
         }
     }
 }
@@ -204,7 +207,7 @@ impl Turns {
 
     /// Who appends next, where that is known.
     fn holder(&self) -> Option<u64> {
-        let last = self.recent.back()?.author?;
+        let last = self.recent.iter().rev().find(|seen| !seen.is_fence)?.author?;
         match last.next {
             0 => Some(last.writer),
             next if next == self.me as u32 => Some(self.me),
@@ -259,7 +262,8 @@ impl Turns {
     /// there, because it is in it, once this writer has had it for long enough.
     pub fn hand_over<T>(&self, joined: &[(Submission, T)]) -> Option<u64> {
         let mine = |seen: &&Seen| seen.author.is_some_and(|author| author.writer == self.me);
-        let held = self.recent.iter().rev().take_while(mine).take(HELD_MAX).count();
+        let entries = self.recent.iter().rev().filter(|seen| !seen.is_fence);
+        let held = entries.take_while(mine).take(HELD_MAX).count();
         joined.first().filter(|_| held == HELD_MAX).map(|(submission, _)| submission.writer)
     }
 
@@ -294,11 +298,14 @@ impl Turns {
 mod tests {
     use super::*;
     use crate::base::Timestamp;
-    use crate::log::entry::Draft;
+    use crate::log::entry::{Draft, Part};
+    use bytes::Bytes;
 
     fn entry(seq: u64, writer: u64, next: u32, held: &[u64]) -> Head {
         let author = Author { writer, next };
-        let header = Draft::data(1, author.write_id(0), Timestamp(0), &[])
+        let part = |_| Part::Inline { operations: 1, chunk: Bytes::from_static(b"a") };
+        let parts: Vec<Part> = held.iter().map(part).collect();
+        let header = Draft::data(1, author.write_id(0), Timestamp(0), &parts)
             .header(Seq(seq), Totals::default());
         let submissions = held.iter().map(|writer| Submission { writer: *writer, number: seq });
         Head { header, author: Some(author), submissions: submissions.collect() }
@@ -315,8 +322,24 @@ mod tests {
         turns.note(&entry(3, 2, 9, &[2]));
         assert!(turns.is_anothers());
         // One of an older build.
-        turns.note(&Head { author: None, ..entry(4, 1, 0, &[]) });
+        turns.note(&Head { author: None, ..entry(4, 1, 0, &[1]) });
         assert!(!turns.is_mine() && !turns.is_anothers());
+    }
+
+    #[test]
+    fn a_fence_leaves_the_turn_where_it_is() {
+        let mut turns = Turns::new(1);
+        turns.note(&entry(1, 1, 0, &[1, 3]));
+        // As others read it: no part says who appended it.
+        turns.note(&Head { author: None, ..entry(2, 9, 0, &[]) });
+        assert!(turns.is_mine() && turns.known_from() == Some(Seq(1)));
+        let joined = [(Submission { writer: 3, number: 1 }, ())];
+        for seq in 3..=HELD_MAX as u64 {
+            turns.note(&entry(seq, 1, 0, &[1, 3]));
+        }
+        assert_eq!(turns.hand_over(&joined), None);
+        turns.note(&entry(HELD_MAX as u64 + 1, 1, 0, &[1, 3]));
+        assert_eq!(turns.hand_over(&joined), Some(3));
     }
 
     #[test]

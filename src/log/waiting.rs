@@ -20,6 +20,7 @@ use crate::store::{ByteRange, DynStore, Etag, Fetched, GetOptions, Listed, paths
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The most bytes and parts of one submission that is taken along.
 pub const JOIN_BYTES_MAX: u64 = 512 << 10;
@@ -44,12 +45,27 @@ pub fn may_join(parts: &[Part]) -> bool {
     inline && parts.len() <= JOIN_PARTS_MAX && bytes <= JOIN_BYTES_MAX
 }
 
-/// Deletes what writers that are gone have left: no position that it could have gone to is still to
-/// come or still read, now that everything below `floor` is deleted. Should it be deleted under a
-/// writer that has just come back to it, that one appends by itself. Returns how many there were.
-pub async fn remove_over(store: &DynStore, collection: &CollectionName, floor: Seq) -> Result<u64> {
-    let mut removed = 0;
+/// What [`remove_old`] found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Objects that it deleted.
+    pub deleted: u64,
+    /// Whether others are left, which are younger.
+    pub others: bool,
+}
+
+/// Deletes what writers that are gone have left, and what is older than `age` by the clocks of both sides:
+/// its client has long been answered. Should it be deleted under a writer that has just come back to it,
+/// that one loses patience and appends by itself.
+pub async fn remove_old(
+    store: &DynStore,
+    collection: &CollectionName,
+    now: Timestamp,
+    age: Duration,
+) -> Result<Left> {
+    let age = (age.as_millis() as u64).max(AGE_MAX_MS);
     let listing = store.list(&paths::wal_waiting_all(collection), None, LIST_PAGE).await?;
+    let mut left = Left { deleted: 0, others: listing.more };
     for object in listing.objects {
         let range = Some(ByteRange::Bounded(0..HEADER_BYTES as u64));
         let found = store.get(&object.key, GetOptions { range, if_none_match: None }).await?;
@@ -57,12 +73,16 @@ pub async fn remove_over(store: &DynStore, collection: &CollectionName, floor: S
             continue;
         };
         // What cannot be read is not taken along either.
-        if Header::decode(&found.bytes).map_or(true, |header| header.seq.0 + WINDOW < floor.0) {
+        if Header::decode(&found.bytes)
+            .map_or(true, |header| header.created.0.abs_diff(now.0) > age)
+        {
             store.delete(&object.key).await?;
-            removed += 1;
+            left.deleted += 1;
+        } else {
+            left.others = true;
         }
     }
-    Ok(removed)
+    Ok(left)
 }
 
 /// What one writer waits with.

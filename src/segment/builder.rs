@@ -139,7 +139,7 @@ impl SegmentBuilder {
         let undone = || Error::internal("a part of a segment was not made");
         let ids = ids.ok_or_else(undone)??;
         let records = records.ok_or_else(undone)??;
-        let filter = filter.ok_or_else(undone)??;
+        let filter = filter.ok_or_else(undone)?;
         let sections = index.sections();
         let mut file = FileBuilder::with_capacity(self.bytes() + index.bytes());
         file.section(Name::Vectors, |out| {
@@ -185,21 +185,12 @@ impl SegmentBuilder {
         Ok(records)
     }
 
-    fn filter_index(&self, order: &[u32]) -> Result<Vec<u8>> {
+    fn filter_index(&self, order: &[u32]) -> Vec<u8> {
         let mut filter = FilterIndexBuilder::new();
         for &row in order {
-            match self.metadata.get(row as usize) {
-                "" => filter.push(None),
-                metadata => {
-                    let parsed = serde_json::from_str(metadata).map_err(|error| {
-                        let id = self.ids.get(row as usize);
-                        Error::corrupt(format!("the metadata of {id:?} are not JSON: {error}"))
-                    })?;
-                    filter.push(Some(&parsed));
-                }
-            }
+            filter.push_text(self.metadata.get(row as usize));
         }
-        Ok(filter.finish())
+        filter.finish()
     }
 
     fn contents(&self) -> Result<Contents> {

@@ -3,7 +3,7 @@
 use crate::base::settings::Settings;
 use crate::base::{Code, Env, Error, Result};
 use crate::store::DynStore;
-use crate::store::layers::{Count, Limit, Retry, Timeout};
+use crate::store::layers::{Count, Limit, Retry, Timeout, Whole};
 use crate::store::local::LocalStore;
 use crate::store::memory::MemoryStore;
 #[cfg(feature = "s3")]
@@ -126,7 +126,8 @@ pub fn layered(raw: DynStore, settings: &Settings, env: &Env) -> DynStore {
         Duration::from_millis(settings.store_timeout_ms),
         Duration::from_millis(settings.store_cas_timeout_ms),
     );
-    let counted = Count::new(Arc::new(timed), env.metrics.clone());
+    let whole = Whole::new(Arc::new(timed));
+    let counted = Count::new(Arc::new(whole), env.metrics.clone());
     let limited = Limit::new(Arc::new(counted), settings.store_concurrency);
     Arc::new(Retry::new(Arc::new(limited), env.rng.clone(), settings.store_retries))
 }

@@ -187,6 +187,12 @@ pub fn parse_wal_waiting(key: &Key) -> Option<u64> {
     folder.ends_with("/wal/waiting").then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
+/// The id in the key of the body of a large log entry.
+pub fn parse_wal_data(key: &Key) -> Option<Ulid> {
+    let id = key.as_str().rsplit('/').next()?.strip_suffix(".bin")?;
+    Ulid::from_string(id).ok()
+}
+
 /// A segment of a partition.
 pub fn segment(collection: &CollectionName, partition: u32, id: Ulid) -> Key {
     Key::raw(format!("{COLLECTIONS}{collection}/vectors/p{partition:03}/{id}.seg"))

@@ -1,7 +1,9 @@
 //! Every call of the contract, as it should go.
 
 use crate::support::{Api, memory};
+use brainy::base::ids::CollectionName;
 use brainy::base::settings::Role;
+use brainy::store::paths;
 use serde_json::{Value, json};
 
 const THINGS: &str = "/v1/collections/things";
@@ -63,7 +65,7 @@ async fn records_come_back_as_they_were_written() {
     assert_eq!((ids.len(), &ids[0]), (2, &json!("a")));
 
     let answer = api.get(&format!("{THINGS}/vectors/a")).await;
-    assert!(String::from_utf8_lossy(&answer.bytes).contains(r#"{"z": 1.50, "a": "é"}"#));
+    assert!(String::from_utf8_lossy(&answer.bytes).contains(r#"{"z":1.5,"a":"é"}"#));
     let record = answer.ok();
     assert_eq!(record["vector"], json!([0.1, -2.0]));
     assert_eq!((&record["text"], &record["version"]), (&json!("t"), &written["version"]));
@@ -208,4 +210,24 @@ async fn a_search_waits_for_a_version_or_says_that_it_did_not_come() {
     let answer = writer.post(&search, json!({"vector": [1, 0]})).await;
     assert!(answer.refused(403, "write_only_instance")["readers"].is_array());
     assert_eq!(writer.get(THINGS).await.ok()["vectorCount"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_collection_whose_manifest_is_broken_is_named_beside_the_others() {
+    let store = memory();
+    let api = Api::with(store.clone(), Role::Hybrid, |_| {}).await;
+    for name in ["a", "b", "c"] {
+        let created = api.post("/v1/collections", json!({"name": name, "dimensions": 2})).await;
+        assert_eq!(created.status, 201);
+    }
+    assert!(api.get("/v1/collections").await.ok().get("damaged").is_none());
+    let broken = paths::manifest(&CollectionName::new("b").unwrap());
+    store.put(&broken, "{}".into()).await.unwrap();
+    let other = Api::with(store, Role::Reader, |_| {}).await;
+    let page = other.get("/v1/collections").await.ok();
+    let names = page["collections"].as_array().unwrap().iter().map(|found| &found["name"]);
+    assert_eq!(names.collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(page["damaged"].as_array().unwrap().len(), 1);
+    assert_eq!(page["damaged"][0]["name"], "b");
+    assert!(!page["damaged"][0]["reason"].as_str().unwrap().is_empty());
 }

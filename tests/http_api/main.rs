@@ -3,7 +3,9 @@
 mod bad_input;
 mod calls;
 mod cluster;
+mod damage;
 mod layers;
+mod limits;
 mod pages;
 mod server;
 mod streams;

@@ -5,121 +5,139 @@
 //! ```text
 //! cargo test --test simulation -- --seeds 1000           # seeds 0..1000
 //! cargo test --test simulation -- --seed 17 --trace      # one seed, every event
+//! cargo test --test simulation -- --minutes 10           # fresh seeds
+//! cargo test --test simulation -- --mode fair            # two or four writers, equal load
 //! cargo test --test simulation -- --defect skip-floor-check
+//! cargo test --test simulation -- --defects              # all of them, and the seeds that catch them
 //! ```
 //!
 //! To add an actor, write a file in `actors/` and name it in `actors::spawn_all`.
 
 mod actors;
-mod checker;
+mod args;
+mod checks;
+mod counts;
+mod guarantees;
+mod instance;
 mod model;
+mod profile;
 mod recorder;
 mod trace;
 mod world;
 
+use args::Args;
 use brainy::base::defect::{Defect, Defects};
+use profile::Mode;
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Seeds that a plain `cargo test` runs.
-const SEEDS_DEFAULT: u64 = 20;
 /// Within so many seeds a defect must show.
 const DEFECT_SEEDS_MAX: u64 = 200;
 
-struct Args {
-    first: u64,
-    seeds: u64,
-    trace: bool,
-    twice: bool,
-    defect: Option<(Defect, &'static str)>,
-}
-
-fn parse() -> Result<Args, String> {
-    let mut args =
-        Args { first: 0, seeds: SEEDS_DEFAULT, trace: false, twice: false, defect: None };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} needs a value"));
-        let number = |text: String| text.parse().map_err(|_| format!("{text} is no number"));
-        match word.as_str() {
-            "--seeds" => args.seeds = number(value()?)?,
-            "--first" => args.first = number(value()?)?,
-            "--seed" => (args.first, args.seeds) = (number(value()?)?, 1),
-            "--trace" => args.trace = true,
-            "--twice" => args.twice = true,
-            "--defect" => {
-                let name = value()?;
-                let known = Defect::ALL.iter().find(|(_, known)| *known == name);
-                args.defect = Some(*known.ok_or(format!("{name} is no defect"))?);
-            }
-            // What the test runner of cargo passes to every test binary.
-            _ if word.starts_with("--") => {}
-            _ => {}
-        }
-    }
-    Ok(args)
-}
-
 #[cfg(debug_assertions)]
-fn defects(defect: Option<Defect>) -> Defects {
-    defect.map_or_else(Defects::default, Defects::only)
+fn broken(defect: Defect) -> Defects {
+    Defects::only(defect)
 }
 
 #[cfg(not(debug_assertions))]
-fn defects(defect: Option<Defect>) -> Defects {
-    assert!(defect.is_none(), "--defect needs a build with debug assertions");
-    Defects::default()
+fn broken(_: Defect) -> Defects {
+    panic!("defects need a build with debug assertions")
 }
 
 fn main() -> ExitCode {
-    let args = match parse() {
+    let args = match args::parse() {
         Ok(args) => args,
         Err(message) => {
             eprintln!("{message}");
             return ExitCode::from(2);
         }
     };
-    match args.defect {
+    let is_fine = match args.defect {
+        _ if args.defects => expect_all_caught(&args),
         Some((defect, name)) => expect_caught(&args, defect, name),
         None => expect_sound(&args),
-    }
+    };
+    if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn expect_sound(args: &Args) -> ExitCode {
-    let mut totals = world::Counts::default();
+/// Elapsed time of the machine, for how long to go on; no run depends on it.
+fn clock() -> impl Fn() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "it decides about no run")]
+    let started = std::time::Instant::now();
+    move || started.elapsed()
+}
+
+fn expect_sound(args: &Args) -> bool {
+    let mut totals = counts::Counts::default();
     let mut combined = trace::Trace::new(false);
-    for seed in args.first..args.first + args.seeds {
-        let outcome = world::run(seed, Defects::default(), args.trace);
+    let (elapsed, mut passed) = (clock(), 0);
+    let goes_on = |passed: u64| match args.minutes {
+        Some(minutes) => elapsed() < Duration::from_secs(60 * minutes),
+        None => passed < args.seeds,
+    };
+    if args.minutes.is_some() {
+        println!("seeds from {}", args.first);
+    }
+    while goes_on(passed) {
+        let seed = args.first + passed;
+        let outcome = world::run(seed, args.mode, Defects::default(), args.trace);
         if let Some(violation) = outcome.violation {
-            println!("seed {seed}: {violation}");
-            println!("again: cargo test --test simulation -- --seed {seed} --trace");
-            println!("simulation: 0 passed, 1 failed");
-            return ExitCode::FAILURE;
+            return failed(args, seed, &violation);
         }
-        if args.twice && world::run(seed, Defects::default(), false).hash != outcome.hash {
-            println!("seed {seed}: two runs differ; something is not deterministic");
-            println!("simulation: 0 passed, 1 failed");
-            return ExitCode::FAILURE;
+        if args.twice && world::run(seed, args.mode, Defects::default(), false).hash != outcome.hash
+        {
+            return failed(args, seed, "two runs differ; something is not deterministic");
         }
         if args.seeds == 1 {
             println!("seed {seed}: trace {:016x}", outcome.hash);
         }
         combined.event(format_args!("{seed} {:016x}", outcome.hash));
         totals.add(&outcome.counts);
+        passed += 1;
     }
     println!("{totals}");
     println!("trace of all seeds {:016x}", combined.hash());
-    println!("simulation: {} passed, 0 failed", args.seeds);
-    ExitCode::SUCCESS
+    println!("simulation: {passed} passed, 0 failed");
+    true
 }
 
-fn expect_caught(args: &Args, defect: Defect, name: &str) -> ExitCode {
-    for seed in args.first..args.first + DEFECT_SEEDS_MAX {
-        let outcome = world::run(seed, defects(Some(defect)), args.trace);
-        if let Some(violation) = outcome.violation {
-            println!("defect {name} caught at seed {seed}: {violation}");
-            return ExitCode::SUCCESS;
+fn failed(args: &Args, seed: u64, what: &str) -> bool {
+    println!("seed {seed}: {what}");
+    let mode = Mode::ALL.iter().find(|(mode, _)| *mode == args.mode).map_or("", |(_, name)| name);
+    println!("again: cargo test --test simulation -- --mode {mode} --seed {seed} --trace");
+    println!("simulation: 0 passed, 1 failed");
+    false
+}
+
+/// The first seed that catches a defect, and how.
+fn caught(args: &Args, defect: Defect) -> Option<(u64, String)> {
+    let seeds = args.first..args.first + DEFECT_SEEDS_MAX;
+    let mut runs =
+        seeds.map(|seed| (seed, world::run(seed, args.mode, broken(defect), args.trace)));
+    runs.find_map(|(seed, outcome)| outcome.violation.map(|violation| (seed, violation)))
+}
+
+fn expect_caught(args: &Args, defect: Defect, name: &str) -> bool {
+    let caught = caught(args, defect);
+    match &caught {
+        Some((seed, violation)) => println!("defect {name} caught at seed {seed}: {violation}"),
+        None => println!("defect {name} was not caught within {DEFECT_SEEDS_MAX} seeds"),
+    }
+    caught.is_some()
+}
+
+fn expect_all_caught(args: &Args) -> bool {
+    let mut missed = Vec::new();
+    for (defect, name) in Defect::ALL {
+        let short = |violation: String| violation.chars().take(120).collect::<String>();
+        match caught(args, *defect) {
+            Some((seed, violation)) => println!("{name:<28} {seed:>4}  {}", short(violation)),
+            None => {
+                println!("{name:<28}    -  not within {DEFECT_SEEDS_MAX} seeds");
+                missed.push(*name);
+            }
         }
     }
-    println!("defect {name} was not caught within {DEFECT_SEEDS_MAX} seeds");
-    ExitCode::FAILURE
+    println!("{} defects, missed: {missed:?}", Defect::ALL.len());
+    missed.is_empty()
 }

@@ -1,10 +1,12 @@
 //! A name is looked up once: what is done is done to one life of it.
 
 use crate::support::*;
-use brainy::base::Code;
 use brainy::base::settings::{Role, Settings};
+use brainy::base::{Code, Env};
+use brainy::engine::Brainy;
 use brainy::engine::model::*;
 use brainy::log::ChunkBuilder;
+use brainy::store::DynStore;
 use bytes::Bytes;
 use futures::StreamExt;
 use std::sync::Arc;
@@ -34,6 +36,29 @@ async fn a_write_that_was_checked_against_an_earlier_life_does_not_enter_the_nex
         a.delete_collection(&things()).await.unwrap();
         a.create_collection(spec(2, Metric::Cosine)).await.unwrap();
     }
+}
+
+/// The same, while its records are checked: nothing looks the name up again behind that.
+#[tokio::test]
+async fn a_write_that_is_checked_while_its_collection_is_made_again_does_not_enter_it() {
+    let store: DynStore = Arc::new(Hooked::default());
+    let one = Brainy::start(quiet(), Role::Hybrid, store, Env::system(1).unwrap()).await.unwrap();
+    one.upsert(&things(), vec![record("x", &[1.0, 0.0], 1)]).await.unwrap();
+    found(&one, &[1.0, 0.0]).await.unwrap();
+    // The one thread that checks records has something else to do.
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let compute = one.env().compute.clone();
+    let mut busy = std::pin::pin!(compute.run(move || held.recv()));
+    assert!(futures::poll!(&mut busy).is_pending());
+    let name = things();
+    let mut write = std::pin::pin!(one.upsert(&name, vec![record("y", &[0.0, 1.0], 1)]));
+    assert!(futures::poll!(&mut write).is_pending());
+    one.delete_collection(&things()).await.unwrap();
+    one.create_collection(spec(3, Metric::Cosine)).await.unwrap();
+    release.send(()).unwrap();
+    assert_eq!(write.await.unwrap_err().code(), Code::DimensionMismatch);
+    assert!(found(&one, &[1.0, 0.0, 0.0]).await.unwrap().is_empty());
+    assert_eq!(one.stats(&things()).await.unwrap().skipped_writes, 0);
 }
 
 #[tokio::test(start_paused = true)]

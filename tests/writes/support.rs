@@ -180,6 +180,7 @@ impl BoundsSource for Source {
         Ok(Bounds {
             incarnation: manifest.incarnation,
             floor: manifest.wal_floor,
+            indexed: manifest.wal_indexed,
             base: manifest.floor_totals,
             looked,
         })
@@ -196,7 +197,7 @@ pub async fn appender(store: &Arc<Hooked>) -> Appender {
 
 pub async fn append(store: &Arc<Hooked>, chunk: Bytes, operations: u32) -> Seq {
     let mut appender = appender(store).await;
-    match appender.append(&[Part::Inline { operations, chunk }]).await.unwrap() {
+    match appender.append(&[Part::Inline { operations, chunk }], None).await.unwrap() {
         Tried::Appended(appended) => appended.seq,
         other => panic!("{other:?}"),
     }

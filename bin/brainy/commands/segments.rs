@@ -50,8 +50,8 @@ fn unnamed(answer: &Value) -> Result<()> {
     output::print(&table)?;
     let bytes = objects.iter().filter_map(|object| object["bytes"].as_u64()).sum();
     output::line(&format!(
-        "\n{}, {}: being made, replaced, or left behind; instances that write delete\nthem when \
-         nothing has named them for gc_grace_ms",
+        "\n{}, {}: being made, replaced, or left behind; instances that write delete\nwhat stays \
+         without a name for longer than gc_grace_ms",
         output::counted(objects.len() as u64, "object"),
         output::size(bytes),
     ))

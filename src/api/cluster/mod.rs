@@ -198,7 +198,7 @@ pub async fn leave(State(app): State<Shared>, headers: HeaderMap) -> Reply {
 pub async fn set_role(
     State(app): State<Shared>,
     NodeId(id): NodeId,
-    Input(role): Input<Role>,
+    Input(role, ..): Input<Role>,
 ) -> Reply {
     app.brainy.cluster().membership()?.set_role(&id, role).await?;
     tracing::info!(target: "brainy::role", %id, role = role.name(), "a role was asked for");

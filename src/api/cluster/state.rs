@@ -2,7 +2,8 @@
 
 use crate::api::extract::{Input, Query, StateKey};
 use crate::api::types::cluster::{
-    StateBody, StateDeletedBody, StatePageBody, StateQuery, StateValue, StateValueBody,
+    DamagedStateBody, StateBody, StateDeletedBody, StatePageBody, StateQuery, StateValue,
+    StateValueBody,
 };
 use crate::api::{Reply, Shared, json};
 use crate::base::{Error, Result};
@@ -54,7 +55,11 @@ pub async fn list(State(app): State<Shared>, Query(query): Query<StateQuery>) ->
     let state = app.brainy.cluster().state();
     let page = state.list(&query.prefix, query.cursor.as_deref(), limit).await?;
     let entries = page.entries.iter().map(StateBody::from).collect();
-    json(StatusCode::OK, &StatePageBody { entries, next_cursor: page.next.as_deref() })
+    let damaged = page.damaged.iter();
+    let damaged =
+        damaged.map(|(key, error)| DamagedStateBody { key, reason: error.message().to_owned() });
+    let (damaged, next_cursor) = (damaged.collect(), page.next.as_deref());
+    json(StatusCode::OK, &StatePageBody { entries, damaged, next_cursor })
 }
 
 /// An entry of the shared state
@@ -82,7 +87,7 @@ pub async fn put(
     State(app): State<Shared>,
     StateKey(key): StateKey,
     headers: HeaderMap,
-    Input(StateValue(value)): Input<StateValue>,
+    Input(StateValue(value), ..): Input<StateValue>,
 ) -> Reply {
     let expected = expected(&headers)?;
     entry(&app.brainy.cluster().state().put(&key, value, &expected).await?)

@@ -1,8 +1,10 @@
 //! Bodies that are wrong, and what the client is told about them.
 
 use super::*;
-use crate::api::types::records::{FetchBody, Records};
+use crate::api::types::records::{Fetch, Records};
 use crate::api::types::search::{Search, Searches};
+use crate::base::memory::Budget;
+use crate::base::metrics::Gauge;
 use crate::base::settings::Role;
 use crate::engine::model::{CollectionSpec, Consistency, DeleteTarget, Query as Target};
 use serde_json::{Value, json};
@@ -11,7 +13,8 @@ use std::time::Duration;
 const LIMITS: Limits = Limits { body_bytes_max: 1 << 20, wait_ms_max: 60_000 };
 
 fn parse<T: Decode>(body: &str) -> Result<T> {
-    decode(body.as_bytes(), &LIMITS)
+    let budget = Budget::new(1 << 20, Gauge::default());
+    decode(body.as_bytes(), &LIMITS, &mut budget.reserve())
 }
 
 /// Fails with `code`, and with these details.
@@ -87,8 +90,8 @@ fn faults_of_the_form_name_their_path() {
         invalid,
         json!({"path": "columns"}),
     );
-    refused::<FetchBody>(r#"{"ids": []}"#, invalid, json!({"path": "ids"}));
-    refused::<FetchBody>(r#"{"ids": ["a"], "k": 1}"#, invalid, json!({"path": "k"}));
+    refused::<Fetch>(r#"{"ids": []}"#, invalid, json!({"path": "ids"}));
+    refused::<Fetch>(r#"{"ids": ["a"], "k": 1}"#, invalid, json!({"path": "k"}));
     refused::<CollectionSpec>(
         r#"{"name": "a", "dimensions": 0}"#,
         invalid,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::clock::{SystemClock, VirtualClock};
 use crate::base::{Clock, Timestamp};
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use serde_json::Value;

@@ -2,13 +2,15 @@
 
 use crate::api::types::{Decode, Limits};
 use crate::base::settings::Role;
-use crate::base::{Error, Result, Timestamp};
+use crate::base::{Code, Error, Result, Timestamp};
+use crate::cluster::state::VALUE_BYTES_MAX;
 use crate::cluster::{
     ClusterView, ConfigFault, InstanceMetrics, LeaderView, Node, SharedConfig, StateEntry,
 };
 use crate::engine::cluster::{CollectionLag, NodeLag, Replication};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
@@ -342,8 +344,20 @@ pub struct RemovedBody {
 pub struct StatePageBody<'a> {
     /// In the order of their keys.
     pub entries: Vec<StateBody<'a>>,
+    /// Entries of this page that cannot be read; left out where there are none. Put or delete them anew.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedStateBody<'a>>,
     /// Where the next page begins; null after the last.
     pub next_cursor: Option<&'a str>,
+}
+
+/// An entry of the shared state that cannot be read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DamagedStateBody<'a> {
+    /// Its key.
+    pub key: &'a str,
+    /// Why, and what to do.
+    pub reason: String,
 }
 
 /// An entry of the shared state.
@@ -373,21 +387,36 @@ impl<'a> From<&'a StateEntry> for StateBody<'a> {
 /// A value for the shared state.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct StateValueBody {
+pub struct StateValueBody<'a> {
     /// Any JSON, up to 64 KiB.
-    #[serde(deserialize_with = "Deserialize::deserialize")]
+    #[serde(borrow)]
     #[schema(value_type = Value)]
-    pub value: Value,
+    pub value: &'a RawValue,
 }
+
+/// Longest JSON of a value as it comes, which may have blanks that are not stored.
+const VALUE_JSON_BYTES_MAX: usize = 4 * VALUE_BYTES_MAX;
 
 /// A value for the shared state.
 pub struct StateValue(pub Value);
 
 impl Decode for StateValue {
-    type Wire<'a> = StateValueBody;
+    type Wire<'a> = StateValueBody<'a>;
 
-    fn decode(wire: StateValueBody, _: &Limits) -> Result<Self> {
-        Ok(StateValue(wire.value))
+    fn decode(wire: StateValueBody<'_>, _: &Limits) -> Result<Self> {
+        let text = wire.value.get();
+        if text.len() > VALUE_JSON_BYTES_MAX {
+            return Err(Error::new(
+                Code::PayloadTooLarge,
+                format!(
+                    "the value has {} bytes of JSON: use at most {VALUE_BYTES_MAX}",
+                    text.len()
+                ),
+            ));
+        }
+        let value = serde_json::from_str(text)
+            .map_err(|error| Error::invalid(format!("value: {error}")).with("path", "value"))?;
+        Ok(StateValue(value))
     }
 }
 
@@ -417,7 +446,7 @@ pub struct StateQuery {
 pub fn no_such_node(id: &str) -> Error {
     let shown: String = id.chars().take(128).collect();
     Error::new(
-        crate::base::Code::InstanceNotFound,
+        Code::InstanceNotFound,
         format!("there is no instance {shown:?} in the cluster; GET /cluster/nodes lists all"),
     )
     .with("id", shown)

@@ -1,9 +1,10 @@
 //! Collections on the wire.
 
+use crate::api::types::damage::DamageBody;
 use crate::api::types::partitions::{PARTITIONS_MAX, PartitionBody, PartitionerBody};
 use crate::api::types::{Decode, Limits, in_range};
 use crate::base::ids::CollectionName;
-use crate::base::{Result, Timestamp};
+use crate::base::{Error, Result, Timestamp};
 use crate::engine::model::{
     CollectionInfo, CollectionPage, CollectionSpec, CollectionStats, DIMENSIONS_MAX, Metric,
 };
@@ -164,6 +165,9 @@ impl CollectionsQuery {
 pub struct CollectionPageBody<'a> {
     /// The collections.
     pub collections: Vec<CollectionBody<'a>>,
+    /// Collections of this page whose manifest cannot be read; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedCollectionBody<'a>>,
     /// Pass it as `cursor` to get the next page; null at the end.
     pub next_cursor: Option<&'a str>,
 }
@@ -172,8 +176,24 @@ impl<'a> From<&'a CollectionPage> for CollectionPageBody<'a> {
     fn from(page: &'a CollectionPage) -> Self {
         CollectionPageBody {
             collections: page.collections.iter().map(CollectionBody::from).collect(),
+            damaged: page.damaged.iter().map(DamagedCollectionBody::from).collect(),
             next_cursor: page.next_cursor.as_deref(),
         }
+    }
+}
+
+/// A collection whose manifest cannot be read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DamagedCollectionBody<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl<'a> From<&'a (CollectionName, Error)> for DamagedCollectionBody<'a> {
+    fn from((name, error): &'a (CollectionName, Error)) -> Self {
+        DamagedCollectionBody { name: name.as_str(), reason: error.message().to_owned() }
     }
 }
 
@@ -207,6 +227,8 @@ pub struct StatsBody<'a> {
     pub skipped_writes: u64,
     /// The partitions and their segments.
     pub partitions: Vec<PartitionBody<'a>>,
+    /// What is missing or damaged in the bucket, as far as this instance knows.
+    pub damaged: Vec<DamageBody<'a>>,
     /// What this instance keeps in memory, over all collections.
     pub cache: CacheBody,
 }
@@ -252,6 +274,7 @@ impl<'a> From<&'a CollectionStats> for StatsBody<'a> {
             deletion_files: stats.deletion_files as u64,
             skipped_writes: stats.skipped_writes,
             partitions: stats.partitions.iter().map(PartitionBody::from).collect(),
+            damaged: stats.damaged.iter().map(DamageBody::from).collect(),
             cache: CacheBody { bytes: stats.cache_bytes, segments: stats.cache_segments },
         }
     }

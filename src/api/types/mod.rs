@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod collections;
+pub mod damage;
 pub mod health;
 pub mod partitions;
 pub mod records;
@@ -13,6 +14,7 @@ pub mod vector;
 
 use crate::base::settings::Settings;
 use crate::base::{Error, Result};
+use crate::filter::MEMORY_PER_BYTE;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::ops::RangeInclusive;
@@ -40,8 +42,18 @@ pub trait Decode: Sized + Send + 'static {
     /// Its shape on the wire; may borrow from the body.
     type Wire<'a>: Deserialize<'a>;
 
+    /// Bytes of memory that it takes beyond twice those of the body.
+    fn more_bytes(_: &Self::Wire<'_>) -> usize {
+        0
+    }
+
     /// Checks what the shape alone cannot say.
     fn decode(wire: Self::Wire<'_>, limits: &Limits) -> Result<Self>;
+}
+
+/// Bytes of memory that a filter takes.
+fn filter_bytes(filter: Option<&RawValue>) -> usize {
+    filter.map_or(0, |filter| filter.get().len().saturating_mul(MEMORY_PER_BYTE))
 }
 
 /// Fails where `value` is outside `range`; `path` names the field.

@@ -1,8 +1,9 @@
 //! Records on the wire.
 
+use crate::api::types::damage::PartialFields;
 use crate::api::types::vector::VectorSchema;
-use crate::api::types::{Decode, Limits, in_range, raw};
-use crate::base::json::Object;
+use crate::api::types::{Decode, Limits, filter_bytes, in_range, raw};
+use crate::base::json::{Bounded, Object};
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{
     DeleteTarget, Deleted, FetchedRecords, NewRecord, PAGE_MAX, RECORDS_PER_WRITE_MAX, Record,
@@ -21,7 +22,7 @@ pub struct UpsertBody<'a> {
     /// 1 to 10,000 records. Of several with one id the last one stays.
     #[serde(borrow)]
     #[schema(value_type = Option<Vec<RecordInput<'a>>>, min_items = 1, max_items = 10000)]
-    pub vectors: Option<Vec<Object<RecordInput<'a>>>>,
+    pub vectors: Option<Bounded<Object<RecordInput<'a>>, RECORDS_PER_WRITE_MAX>>,
     /// The same in columns, which large writes are made and read faster in.
     #[serde(borrow)]
     #[schema(value_type = Option<ColumnsInput<'a>>)]
@@ -33,17 +34,18 @@ pub struct UpsertBody<'a> {
 #[serde(deny_unknown_fields)]
 pub struct ColumnsInput<'a> {
     /// The ids of 1 to 10,000 records.
-    #[schema(min_items = 1, max_items = 10000)]
-    pub ids: Vec<String>,
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 10000)]
+    pub ids: Bounded<String, RECORDS_PER_WRITE_MAX>,
     /// All vectors one after another, in one array or one base64 text.
     #[schema(value_type = VectorSchema)]
     pub vectors: VectorInput,
     /// A JSON object or null for each record.
     #[serde(borrow)]
     #[schema(value_type = Option<Vec<Option<Object>>>)]
-    pub metadata: Option<Vec<Option<&'a RawValue>>>,
+    pub metadata: Option<Bounded<Option<&'a RawValue>, RECORDS_PER_WRITE_MAX>>,
     /// A text or null for each record.
-    pub texts: Option<Vec<Option<String>>>,
+    #[schema(value_type = Option<Vec<Option<String>>>)]
+    pub texts: Option<Bounded<Option<String>, RECORDS_PER_WRITE_MAX>>,
 }
 
 /// A record to store.
@@ -80,9 +82,9 @@ impl Decode for Records {
     }
 }
 
-fn from_rows(rows: Vec<Object<RecordInput<'_>>>) -> Result<Records> {
-    in_range("vectors", rows.len() as u64, 1..=RECORDS_PER_WRITE_MAX as u64)?;
-    let records = rows.into_iter().enumerate().map(|(index, Object(record))| {
+fn from_rows(rows: Bounded<Object<RecordInput<'_>>, RECORDS_PER_WRITE_MAX>) -> Result<Records> {
+    in_range("vectors", rows.count, 1..=RECORDS_PER_WRITE_MAX as u64)?;
+    let records = rows.items.into_iter().enumerate().map(|(index, Object(record))| {
         let vector = match record.vector.0 {
             Ok(vector) => vector,
             Err(fault) => return Err(vector_fault(index, record.id, fault)),
@@ -98,8 +100,8 @@ fn from_rows(rows: Vec<Object<RecordInput<'_>>>) -> Result<Records> {
 }
 
 fn from_columns(columns: ColumnsInput<'_>) -> Result<Records> {
-    let count = columns.ids.len();
-    in_range("columns.ids", count as u64, 1..=RECORDS_PER_WRITE_MAX as u64)?;
+    in_range("columns.ids", columns.ids.count, 1..=RECORDS_PER_WRITE_MAX as u64)?;
+    let count = columns.ids.items.len();
     let values = columns.vectors.0.map_err(|fault| {
         Error::new(Code::InvalidVector, format!("columns.vectors: {fault}"))
             .with("path", "columns.vectors")
@@ -114,7 +116,7 @@ fn from_columns(columns: ColumnsInput<'_>) -> Result<Records> {
     let metadata = column("metadata", columns.metadata, count)?;
     let texts = column("texts", columns.texts, count)?;
     let vectors = values.chunks_exact(values.len() / count);
-    let rows = columns.ids.into_iter().zip(vectors).zip(metadata.into_iter().zip(texts));
+    let rows = columns.ids.items.into_iter().zip(vectors).zip(metadata.into_iter().zip(texts));
     let records = rows.map(|((id, vector), (metadata, text))| NewRecord {
         id: Some(id),
         vector: vector.to_vec(),
@@ -125,12 +127,16 @@ fn from_columns(columns: ColumnsInput<'_>) -> Result<Records> {
 }
 
 /// A column that may be left out.
-fn column<T>(name: &str, column: Option<Vec<Option<T>>>, count: usize) -> Result<Vec<Option<T>>> {
-    let column = column.unwrap_or_else(|| (0..count).map(|_| None).collect());
-    if column.len() == count {
-        return Ok(column);
+fn column<T>(
+    name: &str,
+    column: Option<Bounded<Option<T>, RECORDS_PER_WRITE_MAX>>,
+    count: usize,
+) -> Result<Vec<Option<T>>> {
+    let Some(column) = column else { return Ok((0..count).map(|_| None).collect()) };
+    let found = column.count;
+    if found == count as u64 {
+        return Ok(column.items);
     }
-    let found = column.len();
     Err(Error::invalid(format!("columns.{name} has {found} elements, there are {count} ids"))
         .with("path", format!("columns.{name}")))
 }
@@ -175,6 +181,9 @@ pub struct RecordBody<'a> {
     /// Its text, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<&'a str>,
+    /// Whether its metadata cannot be read, and are left out; an older version stored them.
+    #[serde(skip_serializing_if = "is_false")]
+    pub damaged: bool,
     /// The log position that wrote it.
     pub version: u64,
 }
@@ -186,9 +195,14 @@ impl<'a> From<&'a Record> for RecordBody<'a> {
             vector: record.vector.as_deref(),
             metadata: &record.metadata,
             text: record.text.as_deref(),
+            damaged: record.damaged,
             version: record.version.0,
         }
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// How to page through records.
@@ -244,6 +258,9 @@ pub struct RecordPageBody<'a> {
     pub next_cursor: Option<&'a str>,
     /// The log position that was read.
     pub version: u64,
+    /// Whether it is all.
+    #[serde(flatten)]
+    pub partial: PartialFields<'a>,
 }
 
 impl<'a> From<&'a RecordPage> for RecordPageBody<'a> {
@@ -252,6 +269,7 @@ impl<'a> From<&'a RecordPage> for RecordPageBody<'a> {
             vectors: page.records.iter().map(RecordBody::from).collect(),
             next_cursor: page.next_cursor.as_deref(),
             version: page.version.0,
+            partial: PartialFields::of(page.partial.as_deref()),
         }
     }
 }
@@ -261,31 +279,43 @@ impl<'a> From<&'a RecordPage> for RecordPageBody<'a> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FetchBody {
     /// 1 to 10,000 ids.
-    #[schema(min_items = 1, max_items = 10000, example = json!(["doc-1", "doc-2"]))]
-    pub ids: Vec<String>,
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 10000, example = json!(["doc-1", "doc-2"]))]
+    pub ids: Bounded<String, PAGE_MAX>,
     /// Whether records carry their vectors.
     #[serde(default)]
     pub include_vector: bool,
 }
 
-impl Decode for FetchBody {
+/// Records to fetch.
+#[derive(Debug)]
+pub struct Fetch {
+    /// Their ids.
+    pub ids: Vec<String>,
+    /// Whether records carry their vectors.
+    pub include_vector: bool,
+}
+
+impl Decode for Fetch {
     type Wire<'a> = FetchBody;
 
     fn decode(wire: FetchBody, _: &Limits) -> Result<Self> {
-        in_range("ids", wire.ids.len() as u64, 1..=PAGE_MAX as u64)?;
-        Ok(wire)
+        in_range("ids", wire.ids.count, 1..=PAGE_MAX as u64)?;
+        Ok(Fetch { ids: wire.ids.items, include_vector: wire.include_vector })
     }
 }
 
 /// The records that were asked for.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FetchedBody<'a> {
-    /// Those that exist, in the order of the request.
+    /// Those that exist, each once, in the order in which the request first names them.
     pub vectors: Vec<RecordBody<'a>>,
     /// The ids that do not.
     pub missing: &'a [String],
     /// The log position that was read.
     pub version: u64,
+    /// Whether it is all.
+    #[serde(flatten)]
+    pub partial: PartialFields<'a>,
 }
 
 impl<'a> From<&'a FetchedRecords> for FetchedBody<'a> {
@@ -294,6 +324,7 @@ impl<'a> From<&'a FetchedRecords> for FetchedBody<'a> {
             vectors: fetched.records.iter().map(RecordBody::from).collect(),
             missing: &fetched.missing,
             version: fetched.version.0,
+            partial: PartialFields::of(fetched.partial.as_deref()),
         }
     }
 }
@@ -303,8 +334,8 @@ impl<'a> From<&'a FetchedRecords> for FetchedBody<'a> {
 #[serde(deny_unknown_fields)]
 pub struct DeleteBody<'a> {
     /// 1 to 10,000 ids; those that do not exist are no error.
-    #[schema(min_items = 1, max_items = 10000, example = json!(["doc-1"]))]
-    pub ids: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 10000, example = json!(["doc-1"]))]
+    pub ids: Option<Bounded<String, PAGE_MAX>>,
     /// Every record whose metadata passes this filter.
     #[serde(borrow)]
     #[schema(value_type = Option<Object>)]
@@ -314,11 +345,15 @@ pub struct DeleteBody<'a> {
 impl Decode for DeleteTarget {
     type Wire<'a> = DeleteBody<'a>;
 
+    fn more_bytes(wire: &DeleteBody<'_>) -> usize {
+        filter_bytes(wire.filter)
+    }
+
     fn decode(wire: DeleteBody<'_>, _: &Limits) -> Result<Self> {
         match (wire.ids, wire.filter) {
             (Some(ids), None) => {
-                in_range("ids", ids.len() as u64, 1..=PAGE_MAX as u64)?;
-                Ok(DeleteTarget::Ids(ids))
+                in_range("ids", ids.count, 1..=PAGE_MAX as u64)?;
+                Ok(DeleteTarget::Ids(ids.items))
             }
             (None, Some(filter)) => Ok(DeleteTarget::Filter(Filter::from_json_str(filter.get())?)),
             _ => Err(Error::invalid("send exactly one of ids and filter")),

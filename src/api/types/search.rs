@@ -1,9 +1,10 @@
 //! Searches on the wire.
 
+use crate::api::types::damage::PartialFields;
 use crate::api::types::vector::VectorSchema;
-use crate::api::types::{Decode, Limits, in_range, raw_option};
+use crate::api::types::{Decode, Limits, filter_bytes, in_range, raw_option};
 use crate::base::ids::Seq;
-use crate::base::json::Object;
+use crate::base::json::{Bounded, Object};
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{
     Consistency, Hit, K_MAX, Query, SEARCHES_PER_BATCH_MAX, SearchRequest, SearchResponse,
@@ -120,6 +121,10 @@ impl Floor {
 impl Decode for Search {
     type Wire<'a> = SearchBody<'a>;
 
+    fn more_bytes(wire: &SearchBody<'_>) -> usize {
+        filter_bytes(wire.filter)
+    }
+
     fn decode(wire: SearchBody<'_>, limits: &Limits) -> Result<Self> {
         let query =
             match (wire.vector, wire.id) {
@@ -164,7 +169,7 @@ pub struct SearchBatchBody<'a> {
     /// 1 to 1,000 searches.
     #[serde(borrow)]
     #[schema(value_type = Vec<SearchBody<'a>>, min_items = 1, max_items = 1000)]
-    pub searches: Vec<Object<SearchBody<'a>>>,
+    pub searches: Bounded<Object<SearchBody<'a>>, SEARCHES_PER_BATCH_MAX>,
 }
 
 /// Searches for the engine.
@@ -174,9 +179,14 @@ pub struct Searches(pub Vec<Search>);
 impl Decode for Searches {
     type Wire<'a> = SearchBatchBody<'a>;
 
+    fn more_bytes(wire: &SearchBatchBody<'_>) -> usize {
+        wire.searches.items.iter().map(|Object(search)| filter_bytes(search.filter)).sum()
+    }
+
     fn decode(wire: SearchBatchBody<'_>, limits: &Limits) -> Result<Self> {
-        in_range("searches", wire.searches.len() as u64, 1..=SEARCHES_PER_BATCH_MAX as u64)?;
-        let searches = wire.searches.into_iter().enumerate().map(|(index, Object(search))| {
+        let searches = wire.searches;
+        in_range("searches", searches.count, 1..=SEARCHES_PER_BATCH_MAX as u64)?;
+        let searches = searches.items.into_iter().enumerate().map(|(index, Object(search))| {
             Search::decode(search, limits)
                 .map_err(|error| error.context(format!("searches[{index}]")).with("index", index))
         });
@@ -191,6 +201,9 @@ pub struct SearchStatsBody {
     /// Milliseconds inside the engine.
     #[schema(example = 0.42)]
     pub took_ms: f64,
+    /// How old what was searched may be, in milliseconds: since a look at the log found nothing newer.
+    #[schema(example = 120.5)]
+    pub age_ms: f64,
     /// Rows of the log's unindexed tail, each of which was compared.
     pub rows_scanned: u64,
     /// Segments whose index was searched.
@@ -205,6 +218,7 @@ impl From<SearchStats> for SearchStatsBody {
     fn from(stats: SearchStats) -> Self {
         SearchStatsBody {
             took_ms: stats.took.as_secs_f64() * 1_000.0,
+            age_ms: stats.age.as_secs_f64() * 1_000.0,
             rows_scanned: stats.rows_scanned,
             segments: stats.segments,
             store_requests: stats.store_requests,
@@ -256,6 +270,9 @@ pub struct SearchedBody<'a> {
     pub results: Vec<HitBody<'a>>,
     /// What it cost.
     pub stats: SearchStatsBody,
+    /// Whether it is all.
+    #[serde(flatten)]
+    pub partial: PartialFields<'a>,
 }
 
 impl<'a> From<&'a SearchResponse> for SearchedBody<'a> {
@@ -264,6 +281,7 @@ impl<'a> From<&'a SearchResponse> for SearchedBody<'a> {
             version: response.version.0,
             results: response.hits.iter().map(HitBody::from).collect(),
             stats: response.stats.into(),
+            partial: PartialFields::of(response.partial.as_deref()),
         }
     }
 }
@@ -286,6 +304,9 @@ pub struct BatchBody<'a> {
     pub responses: Vec<BatchItemBody<'a>>,
     /// What all of them cost; `tookMs` is the time until the last one was done.
     pub stats: SearchStatsBody,
+    /// Whether they are all: they were answered on one snapshot.
+    #[serde(flatten)]
+    pub partial: PartialFields<'a>,
 }
 
 impl<'a> BatchBody<'a> {
@@ -293,6 +314,7 @@ impl<'a> BatchBody<'a> {
     pub fn new(responses: &'a [SearchResponse], took: Duration) -> Self {
         let mut total = SearchStats { took, ..SearchStats::default() };
         for response in responses {
+            total.age = total.age.max(response.stats.age);
             total.rows_scanned += response.stats.rows_scanned;
             total.segments += response.stats.segments;
             total.store_requests += response.stats.store_requests;
@@ -306,6 +328,9 @@ impl<'a> BatchBody<'a> {
             version: responses.iter().map(|response| response.version.0).min().unwrap_or(0),
             responses: items.collect(),
             stats: total.into(),
+            partial: PartialFields::of(
+                responses.first().and_then(|response| response.partial.as_deref()),
+            ),
         }
     }
 }

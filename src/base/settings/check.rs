@@ -37,6 +37,8 @@ macro_rules! limits {
 
 const LIMITS: &[Limit] = limits! {
     poll_interval_ms: 10, HOUR_MS;
+    stale_max_ms: 0, 24 * HOUR_MS;
+    collection_idle_ms: 1_000, 24 * HOUR_MS;
     wait_ms_max: 0, HOUR_MS;
     batch_max_bytes: 1, BYTES_MAX;
     batch_max_records: 1, 10_000_000;
@@ -50,6 +52,7 @@ const LIMITS: &[Limit] = limits! {
     index_interval_ms: 10, HOUR_MS;
     index_after_bytes: 1, BYTES_MAX;
     index_after_ms: 0, 24 * HOUR_MS;
+    index_scan_interval_ms: 1_000, 24 * HOUR_MS;
     segment_max_rows: 1_000, 10_000_000;
     index_m: 4, 64;
     index_ef_construction: 16, 2_000;
@@ -63,6 +66,8 @@ const LIMITS: &[Limit] = limits! {
     store_cas_timeout_ms: 1, HOUR_MS;
     store_retries: 0, 100;
     max_body_bytes: 1_024, BYTES_MAX;
+    max_answer_bytes: 1_024, BYTES_MAX;
+    request_memory_bytes: 1 << 20, BYTES_MAX;
     max_concurrent_requests: 1, 1_000_000;
     request_timeout_ms: 1, 24 * HOUR_MS;
     shutdown_timeout_ms: 0, HOUR_MS;
@@ -143,6 +148,7 @@ fn faults(settings: &Settings) -> Faults {
     check("embedding_model", settings.embedding_model.as_deref().and_then(model_fault));
     check("otlp_endpoint", settings.otlp_endpoint.as_deref().and_then(endpoint_fault));
     check("batch_max_bytes", batch_fault(settings));
+    check("request_memory_bytes", request_memory_fault(settings));
     check("store_cas_timeout_ms", cas_timeout_fault(settings));
     faults
 }
@@ -151,6 +157,25 @@ fn batch_fault(settings: &Settings) -> Option<String> {
     let (batch, queue) = (settings.batch_max_bytes, settings.write_queue_max_bytes);
     (batch > queue).then(|| {
         format!("is {batch}: use at most write_queue_max_bytes ({queue}), or no batch ever fills")
+    })
+}
+
+/// A body, or an answer, takes twice its size: as bytes and as values. Each kind has half of the memory.
+const MEMORY_PER_BYTE: u64 = 4;
+
+fn request_memory_fault(settings: &Settings) -> Option<String> {
+    let value = settings.request_memory_bytes;
+    let (body, answer) = (settings.max_body_bytes, settings.max_answer_bytes);
+    let (name, largest) = match body >= answer {
+        true => ("max_body_bytes", body),
+        false => ("max_answer_bytes", answer),
+    };
+    let least = largest.saturating_mul(MEMORY_PER_BYTE);
+    (value < least).then(|| {
+        format!(
+            "is {value}: use at least {MEMORY_PER_BYTE} times {name} ({largest}), which is {least}, or the \
+             largest never fits"
+        )
     })
 }
 

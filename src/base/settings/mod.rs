@@ -222,6 +222,12 @@ settings! {
 
         /// How often a reader looks for new log entries, in milliseconds (10..=3,600,000).
         pub poll_interval_ms: u64 = 1_000,
+        /// How old an answer with the consistency `eventual` may be while the store is out of reach, in
+        /// milliseconds (0..=86,400,000); past it such reads fail. 0: they fail at once.
+        pub stale_max_ms: u64 = 60_000,
+        /// After how long without a request a collection is closed: its log's tail and its hold on segments are
+        /// given back, and the next request opens it again; in milliseconds (1,000..=86,400,000).
+        pub collection_idle_ms: u64 = 600_000,
         /// Longest time that a search may wait for `minVersion`, in milliseconds (0..=3,600,000).
         pub wait_ms_max: u64 = 60_000,
 
@@ -260,6 +266,9 @@ settings! {
         pub index_after_bytes: u64 = 8 << 20,
         /// How long fewer bytes of log wait before they are indexed, in milliseconds (0..=86,400,000).
         pub index_after_ms: u64 = 10_000,
+        /// How often one of the instances on a store looks for collections whose log nobody indexes, because
+        /// those that wrote to them have died, in milliseconds (1,000..=86,400,000).
+        pub index_scan_interval_ms: u64 = 3_600_000,
         /// Most rows of a segment that is made from the log (1,000..=10,000,000): bounds the memory of an
         /// indexing pass.
         pub segment_max_rows: usize = 250_000,
@@ -296,6 +305,13 @@ settings! {
         /// Largest request body after decompression, in bytes, at least 1,024; import streams and has
         /// no limit.
         pub max_body_bytes: u64 = 64 << 20,
+        /// Most that one answer holds, in bytes of JSON, about, at least 1,024; pages end earlier, others are
+        /// refused with `answer_too_large`. Export streams and has no limit.
+        pub max_answer_bytes: u64 = 64 << 20,
+        /// Memory, in bytes, that the bodies and answers of all requests in flight may take, half of it for
+        /// each; at least four times `max_body_bytes` and `max_answer_bytes`. Those that find no room get
+        /// `overloaded`.
+        pub request_memory_bytes: u64 = 1 << 30,
         /// Requests in flight at a time before clients get `overloaded` (1..=1,000,000).
         pub max_concurrent_requests: usize = 512,
         /// Time limit of one HTTP request, in milliseconds (1..=86,400,000); import and export have none.

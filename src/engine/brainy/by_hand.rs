@@ -5,7 +5,7 @@ use crate::base::Result;
 use crate::base::ids::CollectionName;
 use crate::engine::catalog::PARTITIONS_MAX;
 use crate::engine::collection::Collection;
-use crate::engine::collector::unnamed;
+use crate::engine::collector::{unnamed, unnamed_bodies};
 use crate::engine::model::{Reworked, UnnamedObject};
 use crate::engine::{upkeep, validate};
 use crate::store::Listed;
@@ -37,14 +37,15 @@ impl Brainy {
         self.0.collections.on_life(name, compact).await
     }
 
-    /// The objects beside a collection's segments that its manifest does not name: what is being made,
-    /// what was replaced, and what a process left behind when it died. They are deleted when nobody has
-    /// named them for a grace period.
+    /// The objects of a collection without a name: those beside its segments that its manifest does not name,
+    /// and data objects that no entry of its log names. They are being made, were replaced, or were left behind
+    /// by a process that died; the collector deletes what stays without a name.
     pub async fn unnamed_objects(&self, name: &CollectionName) -> Result<Vec<UnnamedObject>> {
         let look = |collection: Arc<Collection>| async move { collection.view().look_now().await };
         let manifest = self.0.collections.on_life(name, look).await?.manifest;
         let found = unnamed(&self.0.context.store, &manifest).await?;
-        let objects = found.into_iter().map(|(object, _)| object);
+        let bodies = unnamed_bodies(&self.0.context.store, name).await?;
+        let objects = found.into_iter().map(|(object, _)| object).chain(bodies);
         Ok(objects.map(|Listed { key, size, .. }| UnnamedObject { key, bytes: size }).collect())
     }
 

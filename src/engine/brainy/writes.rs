@@ -162,8 +162,10 @@ impl Brainy {
     ) -> Result<Deleted> {
         let snapshot = collection.open_snapshot(&[Consistency::Strong], self.wait_max()).await?;
         let (as_of, filter) = (snapshot.version(), filter.clone());
-        let matching = move || records::matching_ids(&snapshot, &filter);
-        let ids = self.0.context.env.compute.run(matching).await??;
+        let (env, context) = (&self.0.context.env, self.request(None));
+        let guard = context.guard(&env.metrics.searches_cancelled);
+        let matching = move || records::matching_ids(&snapshot, &filter, &context);
+        let ids = guard.done(env.heavy.run(matching).await.and_then(|ids| ids))?;
         let mut version = as_of;
         for ids in ids.chunks(RECORDS_PER_WRITE_MAX) {
             let mut builder = ChunkBuilder::new(0);

@@ -65,7 +65,7 @@ fn living<'a>(
     view.nodes().filter(|node| node.alive).map(move |node| (node, metrics(&node)))
 }
 
-fn heads(view: &ClusterView, own: &InstanceMetrics) -> BTreeMap<String, u64> {
+pub(super) fn heads(view: &ClusterView, own: &InstanceMetrics) -> BTreeMap<String, u64> {
     let mut heads = BTreeMap::new();
     for (_, metrics) in living(view, own) {
         for (collection, version) in &metrics.applied_versions {
@@ -96,9 +96,11 @@ pub(super) async fn replication(
     }
     let reads = wanted.into_iter().take(HEADERS_MAX).map(|(collection, version)| async move {
         let bytes = match CollectionName::new(&collection) {
-            Ok(name) => {
-                header_at(store, &name, Seq(version)).await?.map(|header| header.totals.bytes)
-            }
+            // An entry that cannot be read keeps nobody from the others' bytes.
+            Ok(name) => match header_at(store, &name, Seq(version)).await {
+                Err(error) if error.is_about_content() => None,
+                header => header?.map(|header| header.totals.bytes),
+            },
             Err(_) => None,
         };
         Ok::<_, crate::base::Error>(((collection, version), bytes))

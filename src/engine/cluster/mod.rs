@@ -14,7 +14,7 @@ mod vitals;
 pub use lag::{CollectionLag, NodeLag, Replication};
 pub use replicate::Peers;
 
-use crate::base::ids::{CollectionName, Seq};
+use crate::base::ids::{CollectionName, Seq, record_hash};
 use crate::base::settings::{DistanceMetric, ReplicationMode, Role, Settings};
 use crate::base::{Code, Error, Result};
 use crate::cluster::{
@@ -333,6 +333,18 @@ impl Others for Directory {
         }
         let others = view.serving(writes).filter(|node| *node.id != *view.id);
         others.filter_map(|node| node.entry.endpoint.clone()).collect()
+    }
+
+    /// Whoever of the writers has the highest hash together with the name: one that comes or goes changes what
+    /// falls to the others as little as can be.
+    fn falls_to_us(&self, what: &str) -> bool {
+        let view = self.0.view();
+        if view.standing == Standing::Left {
+            return true;
+        }
+        let rank = |node: &str| (record_hash(&format!("{node}/{what}")), node.to_owned());
+        let highest = view.serving(true).map(|node| rank(node.id)).max();
+        highest.is_none_or(|(_, node)| *node == *view.id)
     }
 }
 

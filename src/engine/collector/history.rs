@@ -6,97 +6,110 @@
 //!
 //! Ages are by the clocks of those that wrote the versions. One that is set ahead deletes nothing early:
 //! what it wrote then is as old as the version after it, and where it is ours, only the time counts that
-//! has passed since the start.
+//! has passed since the start. Nor does one that cannot be read keep those after it for ever: it, too, is as old
+//! as the version after it.
 
+use super::visit::{LIST_PAGE, PAGES_MAX, Visited, Visitor};
 use crate::base::clock::Mark;
-use crate::base::ids::CollectionName;
-use crate::base::{Env, Result, Timestamp};
+use crate::base::{Result, Timestamp};
 use crate::manifest::Manifest;
 use crate::store::cas::Stamp;
-use crate::store::{DynStore, Fetched, Key, get, paths};
+use crate::store::{Fetched, Key, get, paths};
 use futures::stream::{self, StreamExt};
 use serde::Deserialize;
-use std::collections::HashMap;
 use std::time::Duration;
 
-/// Keys listed at a time.
-const LIST_PAGE: usize = 1_000;
 /// How often, at most, a collection's history is looked at; and how often while it lasts.
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
 const LOOKS: u32 = 8;
-/// Requests in flight.
-const READS_MAX: usize = 8;
 
-/// Deletes what is older than is kept.
-#[derive(Debug)]
-pub(super) struct Historian {
-    store: DynStore,
-    env: Env,
-    kept_for: Duration,
-    started: Mark,
-    looked: HashMap<CollectionName, Mark>,
+/// What is known of a collection's history.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    next: Option<Next>,
 }
 
-impl Historian {
-    pub(super) fn new(store: DynStore, env: Env, kept_for: Duration) -> Historian {
-        let started = env.clock.mark();
-        Historian { store, env, kept_for, started, looked: HashMap::new() }
-    }
+/// When to look next: so long after the last look, or, where nothing but the last version is left, only when the
+/// manifest is not the one of this version any more.
+#[derive(Debug, Clone, Copy)]
+struct Next {
+    looked: Mark,
+    pause: Duration,
+    settled: Option<u64>,
+}
 
-    /// One look at the history of a collection, of which `manifest` is in force; how much it deleted.
-    pub(super) async fn collect(&mut self, manifest: &Manifest) -> Result<u64> {
-        let name = &manifest.name;
-        let every = LOOK_EVERY.min(self.kept_for / LOOKS);
-        let looked = self.looked.get(name);
-        if looked.is_some_and(|looked| self.env.clock.since(*looked) < every) {
-            return Ok(0);
+impl History {
+    /// Whether nothing is to be done yet.
+    pub(super) fn rests(&self, visitor: &Visitor, version: u64) -> bool {
+        self.next.is_some_and(|next| {
+            next.settled == Some(version) || visitor.env.clock.since(next.looked) < next.pause
+        })
+    }
+}
+
+impl Visitor {
+    /// One look at the history of a collection, of which `manifest` is in force, where it is time for one.
+    pub(super) async fn collect_history(
+        &self,
+        manifest: &Manifest,
+        known: &mut History,
+    ) -> Result<Visited> {
+        let version = manifest.stamp.version;
+        if known.rests(self, version) {
+            return Ok(Visited::default());
         }
-        self.looked.insert(name.clone(), self.env.clock.mark());
-        let prefix = paths::manifest_history_all(name);
-        let (mut deleted, mut after, mut last_old) = (0, None::<Key>, None::<Key>);
-        loop {
+        let looked = self.env.clock.mark();
+        let prefix = paths::manifest_history_all(&manifest.name);
+        let (mut visited, mut after, mut last_old) = (Visited::default(), None::<Key>, None::<Key>);
+        for page in 1.. {
             let listing = self.store.list(&prefix, after.as_ref(), LIST_PAGE).await?;
             after = listing.objects.last().map(|object| object.key.clone());
             let keys = listing.objects.into_iter().map(|object| object.key);
             let mut old: Vec<Key> = keys
                 .filter(|key| {
-                    paths::parse_manifest_history(key)
-                        .is_some_and(|version| version < manifest.stamp.version)
+                    paths::parse_manifest_history(key).is_some_and(|earlier| earlier < version)
                 })
                 .collect();
-            let page = old.len();
-            old.truncate(self.old(&old).await?);
-            let all = old.len() == page;
-            for key in last_old.take().into_iter().chain(old).map(Some) {
-                // Each is deleted when the next one is known to be old, too.
-                if let Some(key) = std::mem::replace(&mut last_old, key) {
-                    self.store.delete(&key).await?;
-                    deleted += 1;
-                }
-            }
-            if !all || !listing.more {
-                return Ok(deleted);
+            let (all, young) = (old.len(), self.old(&old).await?);
+            old.truncate(young.at);
+            // Each is deleted when the next one is known to be old, too.
+            let mut known_old: Vec<Key> = last_old.take().into_iter().chain(old).collect();
+            last_old = known_old.pop();
+            visited.deleted += self.delete_all(known_old).await?;
+            let ended = young.at < all || !listing.more;
+            if ended || page == PAGES_MAX {
+                visited.more = !ended;
+                let every = LOOK_EVERY.min(self.kept_for / LOOKS);
+                let pause = if ended { every.max(young.pause) } else { Duration::ZERO };
+                let settled = (young.at == all && ended).then_some(version);
+                known.next = Some(Next { looked, pause, settled });
+                break;
             }
         }
+        Ok(visited)
     }
 
     /// How many of some versions, in ascending order, are from before what is kept: all before the first
     /// that is not. Each of them is asked, because times do not ascend where a clock was set back.
-    async fn old(&self, keys: &[Key]) -> Result<usize> {
+    async fn old(&self, keys: &[Key]) -> Result<Young> {
         let now = self.env.clock.now_at_most(self.started);
         let limit = Timestamp(now.0.saturating_sub(self.kept_for.as_millis() as u64));
         let times = keys.iter().cloned().map(|key| async move { self.written(&key).await });
-        let mut times = stream::iter(times).buffered(READS_MAX).enumerate();
-        let mut old = 0;
+        let mut times = stream::iter(times).buffered(self.requests).enumerate();
+        let mut young = Young { at: 0, pause: Duration::ZERO };
         while let Some((at, written)) = times.next().await {
             match written? {
-                // By a clock that was ahead: the next one decides.
+                // By a clock that was ahead, or nobody knows: the next one decides.
+                None => {}
                 Some(written) if written > now => {}
-                Some(written) if written < limit => old = at + 1,
-                _ => break,
+                Some(written) if written < limit => young.at = at + 1,
+                Some(written) => {
+                    young.pause = Duration::from_millis(written.0 - limit.0);
+                    break;
+                }
             }
         }
-        Ok(old)
+        Ok(young)
     }
 
     /// When a version was written; long ago where it is gone already, `None` where it cannot be read.
@@ -105,23 +118,33 @@ impl Historian {
         struct Stamped {
             stamp: Stamp,
         }
+        let _permit = self.permit().await?;
         let Fetched::Found(object) = get(&*self.store, key).await? else {
             return Ok(Some(Timestamp(0)));
         };
         let stamped = serde_json::from_slice::<Stamped>(&object.bytes);
         let stamped = stamped.inspect_err(|error| {
-            tracing::warn!(%error, %key, "this earlier manifest cannot be read and is kept");
+            tracing::warn!(%error, %key, "this earlier manifest cannot be read");
         });
         Ok(stamped.ok().map(|stamped| stamped.stamp.updated))
     }
 }
 
+/// The first of some versions that is not old, and in how long it will be.
+struct Young {
+    at: usize,
+    pause: Duration,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Env;
     use crate::base::clock::VirtualClock;
-    use crate::engine::collector::tests::first_manifest;
+    use crate::base::ids::CollectionName;
+    use crate::engine::collector::tests::{first_manifest, visitor};
     use crate::manifest;
+    use crate::store::DynStore;
     use crate::store::cas::Change;
     use crate::store::memory::MemoryStore;
     use std::sync::Arc;
@@ -133,7 +156,8 @@ mod tests {
         clock: Arc<VirtualClock>,
         env: Env,
         name: CollectionName,
-        history: Historian,
+        visitor: Visitor,
+        known: History,
     }
 
     impl Scene {
@@ -142,8 +166,9 @@ mod tests {
             let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_000_000_000_000)));
             let env = Env::deterministic(1, clock.clone());
             let name = CollectionName::new("things").unwrap();
-            let history = Historian::new(store.clone(), env.clone(), 7 * DAY);
-            Scene { store, clock, env, name, history }
+            let mut visitor = visitor(&store, &env);
+            visitor.kept_for = 7 * DAY;
+            Scene { store, clock, env, name, visitor, known: History::default() }
         }
 
         /// Writes the next version.
@@ -158,6 +183,10 @@ mod tests {
                 .unwrap()
                 .unwrap()
                 .value
+        }
+
+        async fn collect(&mut self, manifest: &Manifest) -> u64 {
+            self.visitor.collect_history(manifest, &mut self.known).await.unwrap().deleted
         }
 
         async fn versions(&self) -> Vec<u64> {
@@ -179,7 +208,7 @@ mod tests {
         // A version a day.
         for _ in 0..12 {
             let manifest = scene.commit().await;
-            scene.history.collect(&manifest).await.unwrap();
+            scene.collect(&manifest).await;
             kept = scene.versions().await;
             assert_eq!(*kept.last().unwrap_or(&0), manifest.stamp.version - 1);
             tokio::time::sleep(DAY).await;
@@ -189,9 +218,9 @@ mod tests {
         // Of a collection that nobody changes any more, what was before the manifest in force stays.
         tokio::time::sleep(30 * DAY).await;
         let current = manifest::load(&scene.store, &scene.name).await.unwrap().unwrap().value;
-        assert_eq!(scene.history.collect(&current).await.unwrap(), 7);
+        assert_eq!(scene.collect(&current).await, 7);
         assert_eq!(scene.versions().await, [11]);
-        assert_eq!(scene.history.collect(&current).await.unwrap(), 0);
+        assert_eq!(scene.collect(&current).await, 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -208,7 +237,7 @@ mod tests {
         // Half of day 10: what was in force from the middle of day 3 on is kept, whatever our clock says.
         for ahead in [-35, 0, 30] {
             scene.set_days_ahead(ahead);
-            scene.history.collect(&manifest).await.unwrap();
+            scene.collect(&manifest).await;
             let kept: &[u64] = if ahead < 0 { &[1, 2, 3, 4, 5, 6, 7] } else { &[4, 5, 6, 7] };
             assert_eq!(scene.versions().await, kept, "{ahead}");
             tokio::time::sleep(Duration::from_secs(3_600)).await;
@@ -216,7 +245,23 @@ mod tests {
         // The one from the future does not keep those before it for ever.
         scene.set_days_ahead(0);
         tokio::time::sleep(4 * DAY).await;
-        scene.history.collect(&manifest).await.unwrap();
+        scene.collect(&manifest).await;
         assert_eq!(scene.versions().await, [7]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_cannot_be_read_keeps_none_of_the_others() {
+        let mut scene = Scene::new();
+        let mut manifest = scene.commit().await;
+        for _ in 0..12 {
+            tokio::time::sleep(DAY).await;
+            manifest = scene.commit().await;
+        }
+        for broken in [1, 3] {
+            let key = paths::manifest_history(&scene.name, broken);
+            scene.store.put(&key, "{".into()).await.unwrap();
+        }
+        scene.collect(&manifest).await;
+        assert_eq!(scene.versions().await, [5, 6, 7, 8, 9, 10, 11, 12]);
     }
 }

@@ -1,17 +1,21 @@
 //! The task that follows the log, takes up newer segments, and tidies the tail.
 
+use super::hole::End;
 use super::{Channels, Published, Reading, Skipped, Sync};
 use crate::base::clock::Mark;
+use crate::base::defect::Defect;
 use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
+use crate::engine::damage::{Damage, Kind};
 use crate::engine::segments::SegmentSet;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::tail::{Below, Misfit, Tail, Tidied};
 use crate::engine::view::ManifestView;
 use crate::log::append::gone;
-use crate::log::read::{Batch, LogReader};
+use crate::log::read::{Ahead, Batch, LogReader};
 use crate::store::layers::Usage;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
@@ -52,17 +56,52 @@ async fn arrived<T>(coming: &mut Coming<T>) -> Result<T> {
     result
 }
 
+/// How often damaged objects that name dead rows are read again.
+const RELOAD_DAMAGED_EVERY: Duration = Duration::from_secs(30);
+/// How often a hole in the log is looked at: writers rely on it that somebody does.
+const HOLE_EVERY: Duration = Duration::from_secs(5);
+/// How often a fault that stays is logged.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// What was logged of looks that failed.
+#[derive(Default)]
+struct Told(Option<(Code, Instant)>);
+
+impl Told {
+    /// Logs a failure that is another than the one before, or has lasted.
+    fn tell(&mut self, result: &Result<()>) {
+        let Err(error) = result else {
+            self.0 = None;
+            return;
+        };
+        let lately =
+            |(code, at): (Code, Instant)| code == error.code() && at.elapsed() < TELL_EVERY;
+        if !self.0.is_some_and(lately) {
+            tracing::warn!(%error, "following the log failed");
+            self.0 = Some((error.code(), Instant::now()));
+        }
+    }
+}
+
 /// See the [parent](super).
 pub(super) struct FollowTask {
     share: Share,
-    log: LogReader,
-    env: Env,
-    view: Arc<ManifestView>,
-    reading: Reading,
-    tail: Tail,
+    pub(super) log: LogReader,
+    pub(super) env: Env,
+    pub(super) view: Arc<ManifestView>,
+    pub(super) reading: Reading,
+    pub(super) tail: Tail,
     set: Arc<SegmentSet>,
+    /// When segments were last brought into memory.
+    loaded: Mark,
     /// Newer segments on their way into memory.
     loading: Coming<Arc<SegmentSet>>,
+    /// What keeps the log behind the tail from being read.
+    pub(super) hole: Option<Arc<Damage>>,
+    /// Whether the log is known to go on, or should.
+    pub(super) missed: bool,
+    /// When the store's listing of the log was last looked at.
+    pub(super) listed: Option<Mark>,
     /// Blocks of the tail that are being made into one.
     tidying: Coming<Tidied>,
     skipped: Skipped,
@@ -80,6 +119,7 @@ impl FollowTask {
     ) -> FollowTask {
         let share = Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 };
         let (loading, tidying, skipped) = (None, None, Skipped::default());
+        let loaded = env.clock.mark();
         FollowTask {
             share,
             log,
@@ -92,6 +132,10 @@ impl FollowTask {
             tidying,
             skipped,
             channels,
+            hole: None,
+            missed: false,
+            listed: None,
+            loaded,
         }
     }
 
@@ -99,8 +143,8 @@ impl FollowTask {
     /// gone.
     pub(super) async fn run(mut self) {
         let stop = self.env.tasks.stopping().clone();
-        let poll = self.reading.poll;
-        let mut next_poll = Instant::now() + poll;
+        let mut next_poll = Instant::now() + self.pause();
+        let mut told = Told::default();
         loop {
             let mut waiting = Vec::new();
             tokio::select! {
@@ -119,8 +163,9 @@ impl FollowTask {
                     continue;
                 }
                 () = sleep_until(next_poll) => {
-                    next_poll = Instant::now() + poll;
-                    if self.channels.last_read.is_long_ago() {
+                    next_poll = Instant::now() + self.pause();
+                    // Whoever writes has to know when a hole is mended.
+                    if self.channels.last_read.is_long_ago() && self.hole.is_none() {
                         continue;
                     }
                 }
@@ -130,12 +175,14 @@ impl FollowTask {
                 waiting.push(sync);
             }
             let renew = waiting.iter().any(|sync| sync.renew);
+            self.missed = waiting.iter().any(|sync| sync.missed);
             let asked = Usage::default();
+            let began = Instant::now();
             let result = asked.scope(self.look(renew)).await;
-            next_poll = Instant::now() + poll;
-            if let Err(error) = &result {
-                tracing::warn!(%error, "following the log failed");
-            }
+            self.channels.reach.ended(&result);
+            // From the beginning of one look to that of the next, but no look without a pause.
+            next_poll = (began + self.pause()).max(Instant::now() + self.pause() / 4);
+            told.tell(&result);
             let is_gone = matches!(&result, Err(error) if error.code() == Code::CollectionNotFound);
             if is_gone {
                 self.channels.requests.close();
@@ -150,6 +197,14 @@ impl FollowTask {
         }
     }
 
+    /// Between the beginnings of two looks.
+    fn pause(&self) -> Duration {
+        match self.hole {
+            Some(_) => self.reading.poll.min(HOLE_EVERY),
+            None => self.reading.poll,
+        }
+    }
+
     async fn look(&mut self, renew: bool) -> Result<()> {
         self.advance().await?;
         if renew && self.loading.is_some() {
@@ -160,51 +215,55 @@ impl FollowTask {
         Ok(())
     }
 
-    /// Applies everything that is in the log now, and publishes it.
+    /// Applies everything that is in the log now, and publishes it as it goes.
     async fn advance(&mut self) -> Result<()> {
-        let current_as_of = self.env.clock.mark();
-        self.view.look_now().await?;
-        loop {
+        self.channels.reach.heard();
+        self.look_at_manifest().await?;
+        let mut rereads = 0;
+        let current_as_of = loop {
+            self.channels.reach.heard();
+            let as_of = self.env.clock.mark();
             if self.tail.version().next() < self.view.last().manifest.wal_floor {
                 self.restart().await?;
             }
-            let batches = match self.log.next(self.tail.version()).await {
-                Ok(batches) => batches,
-                // A reader that was slow may find half of an entry that is being collected.
-                Err(error) if error.code() == Code::Corrupt && self.is_passed().await? => continue,
-                Err(error) => return Err(error),
-            };
+            let Ahead { batches, stop } = self.log.next(self.tail.version()).await?;
             if !self.is_believable().await? {
                 continue;
             }
             if batches.is_empty() {
-                break;
-            }
-            let (batches, sealed) = self.of_this_life(batches);
-            let count = batches.len() as u64;
-            let below = self.below(&self.set).await?;
-            match self.tail.apply(batches, below, &self.env.compute).await {
-                Ok(misfits) => self.skip(misfits),
-                Err(error) => {
-                    self.restart().await?;
-                    return Err(error);
+                match self.end_of(stop, rereads).await? {
+                    End::Again => rereads += 1,
+                    End::Reached => break as_of,
                 }
+                continue;
             }
-            while self.tail.is_slow()
-                && let Some(untidy) = self.tail.untidy()
-            {
-                let tidied = self.env.compute.run(|| untidy.run()).await?;
-                self.tail.replace(tidied);
-            }
-            self.env.metrics.wal_entries_applied.inc_by(count);
+            rereads = 0;
+            let sealed = self.apply(batches).await?;
+            self.publish(None);
             if sealed {
                 return Err(gone(&self.view.last().manifest.name));
             }
-        }
+        };
         self.publish(Some(current_as_of));
         self.load();
         self.tidy();
         Ok(())
+    }
+
+    /// Looks at the manifest, and tells where it cannot be read.
+    async fn look_at_manifest(&self) -> Result<()> {
+        let (damage, key) = (&self.reading.damage, self.view.key());
+        match self.view.look_now().await {
+            Err(error) if error.code() == Code::Corrupt => {
+                damage.report(Damage::new(Kind::Manifest, key, None, error.message()));
+                Err(error)
+            }
+            looked => {
+                looked?;
+                damage.mended(Kind::Manifest, key.as_str());
+                Ok(())
+            }
+        }
     }
 
     /// Counts and names what was not applied; once, also where the log is read again.
@@ -221,6 +280,28 @@ impl FollowTask {
                 self.skipped.first.push(misfit);
             }
         }
+    }
+
+    /// Applies entries that follow the last one; whether the collection's life ends with them.
+    async fn apply(&mut self, batches: Vec<Batch>) -> Result<bool> {
+        let (batches, sealed) = self.of_this_life(batches);
+        let count = batches.len() as u64;
+        let below = self.below(&self.set).await?;
+        match self.tail.apply(batches, below, &self.env.compute).await {
+            Ok(misfits) => self.skip(misfits),
+            Err(error) => {
+                self.restart().await?;
+                return Err(error);
+            }
+        }
+        while self.tail.is_slow()
+            && let Some(untidy) = self.tail.untidy()
+        {
+            let tidied = self.env.compute.run(|| untidy.run()).await?;
+            self.tail.replace(tidied);
+        }
+        self.env.metrics.wal_entries_applied.inc_by(count);
+        Ok(sealed)
     }
 
     /// Begins to make one of blocks that have become many.
@@ -250,22 +331,29 @@ impl FollowTask {
     }
 
     fn publish(&mut self, as_of: Option<Mark>) {
-        let snapshot = Snapshot { tail: self.tail.view(), set: self.set.clone() };
-        self.share.set(snapshot.live(), snapshot.tail.bytes());
+        let (tail, set, hole) = (self.tail.view(), self.set.clone(), self.hole.clone());
         self.channels.publish.send_modify(|published| {
+            let before = published.snapshot.as_of;
+            let snapshot = Snapshot { tail, set, hole, as_of: as_of.unwrap_or(before) };
+            self.share.set(snapshot.live(), snapshot.tail.bytes());
             if snapshot.version() >= published.snapshot.version() {
-                let current_as_of = as_of.unwrap_or(published.current_as_of);
+                let complete = published.complete || as_of.is_some();
                 let skipped = self.skipped.clone();
-                *published = Published { snapshot, current_as_of, skipped };
+                *published = Published { snapshot, complete, skipped };
             }
         });
     }
 
     /// Begins to bring the segments of a newer manifest into memory.
     fn load(&mut self) {
-        if self.loading.is_some() || self.view.last().manifest.same_segments(self.set.manifest()) {
+        let same = self.view.last().manifest.same_segments(self.set.manifest());
+        // Who knows what is damaged tries again: somebody may have restored it.
+        let again = !self.set.damaged().is_empty()
+            && self.env.clock.since(self.loaded) >= RELOAD_DAMAGED_EVERY;
+        if self.loading.is_some() || (same && !again) {
             return;
         }
+        self.loaded = self.env.clock.mark();
         let (reply, loading) = oneshot::channel();
         let (view, before) = (self.view.clone(), self.set.clone());
         let Reading { shelf, partitioner, serves, .. } = self.reading.clone();
@@ -289,7 +377,8 @@ impl FollowTask {
     }
 
     async fn change_over(&mut self, set: Arc<SegmentSet>) -> Result<()> {
-        if set.manifest().stamp.version <= self.set.manifest().stamp.version {
+        let (newer, older) = (set.manifest().stamp.version, self.set.manifest().stamp.version);
+        if newer < older || (newer == older && self.set.damaged().is_empty()) {
             return Ok(());
         }
         let base = set.base();
@@ -314,8 +403,9 @@ impl FollowTask {
         let segments = self.reading.shelf.open(set).await?;
         Ok(Arc::new(move |hash, id| {
             let found = segments.find(hash, id);
-            let found = found.inspect_err(|error| tracing::error!(%error, "a segment is damaged"));
-            found.ok().flatten().map(|(resident, row)| resident.segment().written(row))
+            // Of a segment that is damaged nothing is known.
+            let found = found.ok().flatten();
+            found.map(|(resident, row)| resident.segment().written(row))
         }))
     }
 
@@ -334,7 +424,7 @@ impl FollowTask {
     }
 
     /// Whether the floor has passed what comes next.
-    async fn is_passed(&self) -> Result<bool> {
+    pub(super) async fn is_passed(&self) -> Result<bool> {
         let floor = self.view.look_now().await?.manifest.wal_floor;
         Ok(self.tail.version().next() < floor)
     }
@@ -342,6 +432,9 @@ impl FollowTask {
     /// See guarantee 4. Others who use the view may have seen the floor pass while the log was read.
     async fn is_believable(&self) -> Result<bool> {
         let seen = self.view.last();
+        if self.env.defects.has(Defect::BelieveBelowFloor) {
+            return Ok(true);
+        }
         if self.env.clock.since(seen.looked) <= self.reading.grace / 2 {
             return Ok(self.tail.version().next() >= seen.manifest.wal_floor);
         }
@@ -357,6 +450,9 @@ impl FollowTask {
         });
         if let Some(end) = end {
             batches.truncate(end);
+        }
+        if batches.len() > 1 && self.env.defects.has(Defect::ReaderSkipsEntry) {
+            batches.last_mut().into_iter().for_each(|batch| batch.chunks.clear());
         }
         for batch in &mut batches {
             // A writer that had not heard of the deletion: its write is part of what was deleted.

@@ -2,18 +2,29 @@
 
 use super::Search;
 use crate::base::Result;
+use crate::base::defect::{self, Defect};
 use crate::base::ids::Seq;
+use crate::base::request::Work;
 use crate::engine::allowed::Allowed;
 use crate::engine::segments::{Member, Resident};
 use crate::engine::snapshot::{Found, OpenSnapshot, Payloads, Place};
 use crate::engine::tail::Block;
 use crate::filter::Filter;
 use crate::index::{Flat, Part, RowSet, Rows};
+use roaring::RoaringBitmap;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// With a larger share of dead rows the kernel is told of them.
 const DEAD_SHARE_MAX: f64 = 0.1;
+
+/// Units of work that it takes to make a source ready, besides its filter.
+const UNITS_PER_SOURCE: u64 = 20;
+
+/// Units of work that it takes to read the metadata of a record.
+const UNITS_PER_RECORD: u64 = 5;
+/// So many tests of a filter take a unit, about.
+const TESTS_PER_UNIT: u64 = 4;
 
 /// Rows that the kernel searches.
 pub(super) struct Source<'a> {
@@ -22,6 +33,10 @@ pub(super) struct Source<'a> {
     filtered: Option<Arc<Allowed>>,
     /// The rows that are not dead, where the kernel is told of them.
     live: Option<Cow<'a, RowSet>>,
+    /// Rows of which the filter index cannot tell whether they pass, and whose metadata do.
+    passed: RoaringBitmap,
+    /// Rows that are known not to be results.
+    rejected: RoaringBitmap,
 }
 
 #[derive(Clone, Copy)]
@@ -38,23 +53,26 @@ pub(super) fn all<'a>(search: &Search<'a>) -> Result<Vec<Source<'a>>> {
     let segments = search.snapshot.segments();
     let segments = segments.map(|(member, resident)| Kind::Segment(member, resident));
     let filter = search.request.filter.as_ref();
+    let work = search.work;
     let mut sources = Vec::new();
     for kind in segments.chain(blocks) {
-        sources.extend(Source::new(kind, filter)?);
+        work.spend(UNITS_PER_SOURCE)?;
+        sources.extend(Source::new(kind, filter, work)?);
     }
     Ok(sources)
 }
 
 impl<'a> Source<'a> {
-    fn new(kind: Kind<'a>, filter: Option<&Filter>) -> Result<Option<Source<'a>>> {
+    fn new(kind: Kind<'a>, filter: Option<&Filter>, work: &Work<'_>) -> Result<Option<Source<'a>>> {
         let filtered = match (filter, kind) {
             (None, _) => None,
             (Some(filter), Kind::Segment(member, resident)) => {
-                Some(member.allowed(filter, resident)?)
+                Some(member.allowed(filter, resident, work)?)
             }
-            (Some(filter), Kind::Block(block, ..)) => Some(block.allowed(filter)?),
+            (Some(filter), Kind::Block(block, ..)) => Some(block.allowed(filter, work)?),
         };
-        let mut source = Source { kind, filtered, live: None };
+        let (passed, rejected) = Default::default();
+        let mut source = Source { kind, filtered, live: None, passed, rejected };
         if let Kind::Segment(member, _) = kind
             && source.dead_share() > DEAD_SHARE_MAX
         {
@@ -87,18 +105,26 @@ impl<'a> Source<'a> {
         if self.allowed().is_some() { 0.0 } else { dead as f64 / rows.max(1) as f64 }
     }
 
-    /// Leaves out the rows that are known to be dead.
-    pub(super) fn without_dead(&mut self, snapshot: &OpenSnapshot) {
-        if self.allowed().is_some() {
-            return;
-        }
-        self.live = Some(match self.kind {
-            Kind::Segment(member, _) => Cow::Borrowed(member.live()),
-            Kind::Block(block, ..) => {
+    /// Leaves out the rows that are known to be dead, or not to be results.
+    pub(super) fn without_rejected(&mut self, snapshot: &OpenSnapshot) {
+        let rows: Cow<'a, RowSet> = match (self.allowed(), self.kind) {
+            (Some(_), _) if self.rejected.is_empty() => return,
+            (Some(allowed), _) => {
+                let kept = allowed.iter().filter(|row| !self.rejected.contains(*row));
+                Cow::Owned(kept.collect())
+            }
+            (None, Kind::Segment(member, _)) => Cow::Borrowed(member.live()),
+            (None, Kind::Block(block, ..)) => {
                 let shown = (0..block.rows()).filter(|row| snapshot.tail.shows(block, *row));
                 Cow::Owned(shown.map(|row| row as u32).collect())
             }
-        });
+        };
+        self.live = Some(rows);
+    }
+
+    /// A row is no result.
+    pub(super) fn reject(&mut self, row: u32) {
+        self.rejected.insert(row);
     }
 
     pub(super) fn vectors(&self) -> &'a [f32] {
@@ -116,37 +142,68 @@ impl<'a> Source<'a> {
         Part { rows, allowed: self.allowed(), vectors }
     }
 
-    /// The record in a row, where it is shown and is to be found.
-    pub(super) fn record(
-        &self,
-        search: &Search<'a>,
-        row: u32,
-        payloads: &mut Payloads<'a>,
-    ) -> Result<Option<Found<'a>>> {
+    /// Whether it has to be decided by its metadata if a row passes the filter.
+    fn is_open(&self, row: u32) -> bool {
+        self.filtered.as_ref().is_some_and(|filtered| filtered.unsure.contains(row))
+            && !self.passed.contains(row)
+            && !self.rejected.contains(row)
+    }
+
+    /// The id of a row and where it is, where it is shown.
+    fn shown(&self, search: &Search<'a>, row: u32) -> Result<Option<Found<'a>>> {
         let snapshot = search.snapshot;
-        let (id, place) = match self.kind {
+        match self.kind {
             Kind::Segment(member, resident) => {
-                let Some(id) = snapshot.shown(member, resident, row)? else { return Ok(None) };
-                (id, Place::Segment { resident, row })
+                let id = snapshot.shown(member, resident, row)?;
+                Ok(id.map(|id| Found { id, place: Place::Segment { resident, row } }))
             }
             Kind::Block(block, ..) => {
                 let row = row as usize;
-                if !snapshot.tail.shows(block, row) {
-                    return Ok(None);
-                }
-                (block.id(row), Place::Tail { block, row })
+                let place = Place::Tail { block, row };
+                let shown = snapshot.tail.shows(block, row);
+                Ok(shown.then(|| Found { id: block.id(row), place }))
             }
-        };
-        if search.excluded == Some(id) {
-            return Ok(None);
         }
-        if let Some(filter) = &search.request.filter
-            && let Some(filtered) = &self.filtered
-            && filtered.unsure.contains(row)
-            && !payloads.of(place)?.passes(filter)
-        {
-            return Ok(None);
-        }
-        Ok(Some(Found { id, place }))
     }
+
+    /// The record in a row that was [decided](decide), where it is shown and is to be found.
+    pub(super) fn record(&self, search: &Search<'a>, row: u32) -> Result<Option<Found<'a>>> {
+        if self.rejected.contains(row) {
+            return Ok(None);
+        }
+        let found = self.shown(search, row)?;
+        Ok(found.filter(|found| search.excluded != Some(found.id)))
+    }
+}
+
+/// Decides for rows that were found, of which the filter index cannot tell, whether they pass. Each is
+/// looked at once, and those of one source in their order: their metadata lie together.
+pub(super) fn decide<'a>(
+    search: &Search<'a>,
+    sources: &mut [Source<'a>],
+    found: &[crate::index::Found],
+) -> Result<()> {
+    let Some(filter) = &search.request.filter else { return Ok(()) };
+    let is_open = |found: &&crate::index::Found| sources[found.part as usize].is_open(found.row);
+    let open = found.iter().filter(is_open);
+    let mut open: Vec<(u32, u32)> = open.map(|found| (found.part, found.row)).collect();
+    open.sort_unstable();
+    let (mut payloads, units) = (Payloads::default(), record_units(filter));
+    for (part, row) in open {
+        let source = &mut sources[part as usize];
+        let Some(found) = source.shown(search, row)? else { continue };
+        search.work.spend(units)?;
+        let passes =
+            payloads.of(found.place)?.passes(filter) || defect::is_here(Defect::UnsureRowsPass);
+        match passes {
+            true => source.passed.insert(row),
+            false => source.rejected.insert(row),
+        };
+    }
+    Ok(())
+}
+
+/// Units of work that it takes to read a record's metadata and ask a filter about them.
+pub fn record_units(filter: &Filter) -> u64 {
+    UNITS_PER_RECORD + filter.tests() as u64 / TESTS_PER_UNIT
 }

@@ -1,13 +1,17 @@
 //! Small blocks of the tail, exactly: distances in tiles, the closest few kept, filters asked last.
 
 use super::Search;
+use super::sources::record_units;
 use crate::base::Result;
+use crate::base::defect::{self, Defect};
 use crate::engine::snapshot::{Found, Place};
 use crate::engine::tail::Block;
 use crate::index::{PreparedQuery, TopK};
 
 /// Rows whose distances are computed at a time: the tile's vectors stay in the cache.
 const TILE_ROWS: usize = 256;
+/// Units of work that they take.
+const UNITS_PER_TILE: u64 = 10;
 
 /// Offers the rows of small blocks.
 pub(super) fn search<'a>(search: &Search<'a>, closest: &mut TopK<Found<'a>>) -> Result<()> {
@@ -22,6 +26,7 @@ pub(super) fn search<'a>(search: &Search<'a>, closest: &mut TopK<Found<'a>>) -> 
             let vectors = &block.vectors()[first * dimensions..last * dimensions];
             let norms = &block.inverse_norms()[first..last];
             let distances = &mut distances[..last - first];
+            search.work.spend(UNITS_PER_TILE)?;
             query.distances(vectors, norms, distances);
             offer(search, block, first, distances, closest)?;
         }
@@ -47,10 +52,11 @@ fn offer<'a>(
             continue;
         }
         let place = Place::Tail { block, row };
-        if let Some(filter) = &search.request.filter
-            && !place.passes(filter)?
-        {
-            continue;
+        if let Some(filter) = &search.request.filter {
+            search.work.spend(record_units(filter))?;
+            if !place.passes(filter)? && !defect::is_here(Defect::TailUnfiltered) {
+                continue;
+            }
         }
         closest.push(*distance, Found { id, place });
     }

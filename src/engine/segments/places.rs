@@ -48,6 +48,7 @@ impl Shelf {
         ids: &Arc<[Sought]>,
         pool: &Compute,
     ) -> Result<Vec<Option<RowPlace>>> {
+        set.check_whole()?;
         let mut residents = Vec::with_capacity(set.members().len());
         for member in set.members() {
             residents.push(self.resident(member.meta.id).await);

@@ -5,25 +5,31 @@ use crate::base::ids::{CollectionName, Ulid};
 use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
 use crate::cache::{Asked, Cache, Weighed};
+use crate::engine::damage::{Damage, Damaged, Kind, Registry, UNREADABLE};
 use crate::engine::view::ManifestView;
 use crate::manifest::{DeletionsMeta, Manifest, SegmentMeta};
 use crate::partition::Partitioner;
 use crate::segment::Deletions;
 use crate::segment::RangedSegment;
 use crate::segment::Segment;
-use crate::store::{DynStore, get, paths};
+use crate::store::layers::Usage;
+use crate::store::{DynStore, Key, get, paths};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Objects that are read at a time.
 const AT_A_TIME: usize = 8;
+/// How long after a segment was found damaged it is tried again: somebody may have restored it.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Brings segments into memory and keeps those that are used.
 #[derive(Debug)]
 pub struct Shelf {
     store: DynStore,
     env: Env,
+    damage: Registry,
     cache: Cache<Resident>,
     ranged: Cache<RangedSegment>,
 }
@@ -34,11 +40,11 @@ const RANGED_SHARE: u64 = 16;
 
 impl Shelf {
     /// A shelf for segments of `bytes` in all; those in use may be more.
-    pub fn new(store: DynStore, env: Env, bytes: u64) -> Shelf {
+    pub fn new(store: DynStore, env: Env, damage: Registry, bytes: u64) -> Shelf {
         let ranged = Cache::new(bytes / RANGED_SHARE);
         let Metrics { cache_hits, cache_misses, .. } = &*env.metrics;
         let asked = Asked { hits: cache_hits.clone(), misses: cache_misses.clone() };
-        Shelf { store, env, cache: Cache::counted(bytes, asked), ranged }
+        Shelf { store, env, damage, cache: Cache::counted(bytes, asked), ranged }
     }
 
     /// Where segments come from.
@@ -61,14 +67,65 @@ impl Shelf {
         self.cache.get(id).await
     }
 
-    /// A segment, brought into memory where it is not there.
+    /// A segment, brought into memory where it is not there. Whoever goes away meanwhile leaves the work to the
+    /// next who asks.
     pub async fn segment(
         &self,
         collection: &CollectionName,
         partition: u32,
         meta: &SegmentMeta,
     ) -> Result<Arc<Resident>> {
-        self.cache.get_or_load(meta.id, self.load(collection, partition, meta)).await
+        if let Some(resident) = self.cache.find(meta.id).await {
+            return Ok(resident);
+        }
+        let key = paths::segment(collection, partition, meta.id);
+        let load = Load {
+            store: self.store.clone(),
+            env: self.env.clone(),
+            damage: self.damage.of(collection),
+            key,
+            meta: meta.clone(),
+        };
+        let (cache, id, asked) = (self.cache.clone(), meta.id, Usage::default());
+        let work = {
+            let asked = asked.clone();
+            async move { asked.scope(cache.get_or_load(id, load.run())).await }
+        };
+        let loaded = self.env.tasks.spawn("segment load", work).await;
+        if let Some(usage) = Usage::current() {
+            usage.absorb(&asked);
+        }
+        let stopped = || match self.env.tasks.are_ending() {
+            true => Error::shutting_down(),
+            false => Error::internal("loading a segment ended early; see the log"),
+        };
+        loaded.ok().flatten().ok_or_else(stopped)?
+    }
+
+    /// The same, or what is damaged of it: it is not tried again and again.
+    async fn segment_or_damage(
+        &self,
+        collection: &CollectionName,
+        member: &Member,
+    ) -> Result<Result<Arc<Resident>, Arc<Damage>>> {
+        if let Some(resident) = self.cache.find(member.meta.id).await {
+            return Ok(Ok(resident));
+        }
+        let key = paths::segment(collection, member.partition, member.meta.id);
+        let damage = self.damage.of(collection);
+        if let Some(known) = damage.met(Kind::Segment, key.as_str(), RETRY_AFTER) {
+            return Ok(Err(Arc::new(known)));
+        }
+        match self.segment(collection, member.partition, &member.meta).await {
+            Ok(resident) => {
+                damage.mended(Kind::Segment, key.as_str());
+                Ok(Ok(resident))
+            }
+            Err(error) if error.code() == Code::Corrupt => {
+                Ok(Err(Arc::new(Damage::new(Kind::Segment, key, None, error.message()))))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A segment of which only the directory of its ids is in memory.
@@ -79,27 +136,13 @@ impl Shelf {
     ) -> Result<Arc<RangedSegment>> {
         let key = paths::segment(collection, member.partition, member.meta.id);
         let open = RangedSegment::open(&self.store, &key, member.meta.bytes);
-        self.ranged.get_or_load(member.meta.id, open).await
-    }
-
-    async fn load(
-        &self,
-        collection: &CollectionName,
-        partition: u32,
-        meta: &SegmentMeta,
-    ) -> Result<Resident> {
-        let key = paths::segment(collection, partition, meta.id);
-        let bytes = get(&*self.store, &key).await?.required(&key)?.bytes;
-        let (length, crc) = (meta.bytes, meta.crc32c);
-        let open = move || {
-            if bytes.len() as u64 != length || crc32c::crc32c(&bytes) != crc {
-                return Err(Error::corrupt("it differs from what the manifest says"));
+        let opened = self.ranged.get_or_load(member.meta.id, open).await;
+        opened.inspect_err(|error| {
+            if error.code() == Code::Corrupt {
+                let damage = Damage::new(Kind::Segment, &key, None, error.message());
+                self.damage.of(collection).report(damage);
             }
-            Segment::from_bytes(bytes)
-        };
-        let opened = self.env.compute.run(open).await?;
-        self.env.metrics.segments_loaded.inc();
-        opened.map(Resident::new).map_err(|error| error.context(&key))
+        })
     }
 
     async fn deletions(
@@ -129,11 +172,23 @@ impl Shelf {
             let known = before.and_then(|before| before.deletions().get(&meta.id).cloned());
             files.push(self.deletions(&manifest.name, meta, known));
         }
-        let files: BTreeMap<_, _> = stream::iter(files).buffered(AT_A_TIME).try_collect().await?;
-        Ok(SegmentSet::new(manifest.clone(), partitioner, files))
+        let files: Vec<_> = stream::iter(files).buffered(AT_A_TIME).collect().await;
+        let (mut read, mut damaged) = (BTreeMap::new(), Vec::new());
+        for (file, meta) in files.into_iter().zip(&manifest.deletions) {
+            match file {
+                Ok((id, file)) => drop(read.insert(id, file)),
+                Err(error) if error.code() == Code::Corrupt => {
+                    let key = paths::deletions(&manifest.name, meta.id);
+                    damaged.push(Damage::new(Kind::Deletions, key, None, error.message()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(SegmentSet::new(manifest.clone(), partitioner, read, damaged))
     }
 
-    /// The segments of the collection as it is now, in memory where `prefetch` says so.
+    /// The segments of the collection as it is now, in memory where `prefetch` says so. Those that are damaged
+    /// are left out, and told of.
     pub async fn current(
         &self,
         view: &ManifestView,
@@ -144,33 +199,76 @@ impl Shelf {
         loop {
             let manifest = view.last().manifest;
             let version = manifest.stamp.version;
-            let load = async {
-                let set = Arc::new(self.set(manifest, partitioner.clone(), before).await?);
-                if prefetch {
-                    self.open(&set).await?;
-                }
-                Ok::<_, Error>(set)
+            let set = Arc::new(self.set(manifest, partitioner.clone(), before).await?);
+            let damaged = match prefetch {
+                true => self.open(&set).await?.damaged().clone(),
+                false => set.damaged().into(),
             };
-            match load.await {
-                // What an old manifest names may be gone.
-                Err(error) if error.code() == Code::Corrupt => {
-                    if view.look_now().await?.manifest.stamp.version == version {
-                        return Err(error);
-                    }
-                }
-                result => return result,
+            // What an old manifest names may be gone.
+            if !damaged.is_empty() && view.look_now().await?.manifest.stamp.version != version {
+                continue;
             }
+            self.tell(&set, &damaged);
+            return Ok(set);
         }
     }
 
-    /// The same with its segments at hand.
+    /// Tells what is damaged of a set that is in force, and that what it does not name is not.
+    pub fn tell(&self, set: &SegmentSet, damaged: &[Damage]) {
+        let damage = self.damage.of(&set.manifest().name);
+        let names = |key: &str| set.keys().any(|named| named.as_str() == key);
+        damage.retain(|known| match known.kind {
+            Kind::Segment => names(&known.place),
+            Kind::Deletions => set.damaged().iter().any(|file| file.place == known.place),
+            _ => true,
+        });
+        damaged.iter().for_each(|damaged| damage.report(damaged.clone()));
+    }
+
+    /// The same with its segments at hand, but for those that are damaged.
     pub async fn open(&self, set: &Arc<SegmentSet>) -> Result<OpenSet> {
-        let name = &set.manifest().name;
-        let members = set.members().iter();
-        let loads: Vec<_> =
-            members.map(|member| self.segment(name, member.partition, &member.meta)).collect();
+        let (name, unknown) = (&set.manifest().name, set.damaged().first().cloned().map(Arc::new));
+        let mut loads = Vec::with_capacity(set.members().len());
+        for member in set.members() {
+            let unknown = unknown.clone().filter(|_| !member.known);
+            loads.push(async move {
+                match unknown {
+                    Some(file) => Ok(Err(file)),
+                    None => self.segment_or_damage(name, member).await,
+                }
+            });
+        }
         let residents = stream::iter(loads).buffered(AT_A_TIME).try_collect().await?;
         Ok(OpenSet::new(set.clone(), residents))
+    }
+}
+
+/// A segment on its way into memory.
+struct Load {
+    store: DynStore,
+    env: Env,
+    damage: Damaged,
+    key: Key,
+    meta: SegmentMeta,
+}
+
+impl Load {
+    async fn run(self) -> Result<Resident> {
+        let Load { store, env, damage, key, meta } = self;
+        let bytes = get(&*store, &key).await?.required(&key)?.bytes;
+        let open = move || {
+            if bytes.len() as u64 != meta.bytes || crc32c::crc32c(&bytes) != meta.crc32c {
+                return Err(Error::corrupt("it differs from what the manifest says"));
+            }
+            Segment::from_bytes(bytes)
+        };
+        let segment = env.compute.run(open).await??;
+        env.metrics.segments_loaded.inc();
+        for row in segment.filter_index().damaged()? {
+            let (id, written) = (segment.id(row)?, segment.written(row));
+            damage.report(Damage::new(Kind::Record, id, Some(written), UNREADABLE));
+        }
+        Ok(Resident::new(segment))
     }
 }
 

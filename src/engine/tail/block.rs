@@ -1,7 +1,9 @@
 //! One immutable run of rows in columns; only the mark that ends a row is ever set.
 
 use crate::base::Result;
+use crate::base::defect::{self, Defect};
 use crate::base::ids::Seq;
+use crate::base::request::{RequestContext, Work};
 use crate::base::strings::Strings;
 use crate::engine::allowed::{Allowed, AllowedRows};
 use crate::filter::Filter;
@@ -9,11 +11,13 @@ use crate::filter::index::{FilterIndex, FilterIndexBuilder};
 use crate::index::{Flat, Metric, Threads, inverse_norm};
 use crate::log::vectors::StoredVector;
 use roaring::RoaringBitmap;
-use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Rows of an index between two looks at whether anybody waits for it.
+const ROWS_PER_CHECK: usize = 256;
 
 /// A delete: where it stands in the log, and up to which position it kills rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,22 +122,22 @@ impl Block {
 
     /// Which rows a filter lets through, dead ones included. What it is answered from is made when it is
     /// first asked for.
-    pub fn allowed(&self, filter: &Filter) -> Result<Arc<Allowed>> {
-        let (index, allowed) = self.filter_index()?;
-        allowed.of(filter, index, &RoaringBitmap::new())
+    pub fn allowed(&self, filter: &Filter, work: &Work<'_>) -> Result<Arc<Allowed>> {
+        let (index, allowed) = self.filter_index(work.context())?;
+        allowed.of(filter, index, &RoaringBitmap::new(), work)
     }
 
-    fn filter_index(&self) -> Result<&(FilterIndex, AllowedRows)> {
+    /// What serves all that come later is not dear, but it ends with the request.
+    fn filter_index(&self, context: &RequestContext) -> Result<&(FilterIndex, AllowedRows)> {
         if let Some(index) = self.filter.get() {
             return Ok(index);
         }
         let mut builder = FilterIndexBuilder::new();
         for row in 0..self.rows() {
-            let parsed: Option<Value> = match self.metadata(row) {
-                "" => None,
-                metadata => serde_json::from_str(metadata).ok(),
-            };
-            builder.push(parsed.as_ref());
+            if row % ROWS_PER_CHECK == 0 {
+                context.check()?;
+            }
+            builder.push_text(self.metadata(row));
         }
         let index = FilterIndex::open(builder.finish().into())?;
         Ok(self.filter.get_or_init(|| (index, AllowedRows::new(self.bytes()))))
@@ -445,7 +449,8 @@ pub fn merge(dimensions: usize, base: Seq, blocks: &[Arc<Block>]) -> Merged {
     pairs.sort_unstable();
     (merged.hashes, merged.hashed_rows) = pairs.into_iter().unzip();
     let deletes = blocks.iter().flat_map(|block| block.tombstones.iter());
-    let deletes = deletes.filter(|(.., delete)| delete.seq > base);
+    let forgets = defect::is_here(Defect::TombstoneLostInTidy);
+    let deletes = deletes.filter(|(.., delete)| delete.seq > base && !forgets);
     merged.tombstones =
         Tombstones::of(deletes.map(|(hash, id, delete)| (hash, id.to_owned(), delete)).collect());
     Merged { block: merged, moved: all_moved }

@@ -2,6 +2,7 @@
 
 use super::Passed;
 use super::objects::Objects;
+use crate::base::defect::Defect;
 use crate::base::ids::Ulid;
 use crate::base::{Code, Error, Result};
 use crate::engine::collection::Collection;
@@ -62,7 +63,11 @@ pub(super) async fn commit(
         pass.apply(&mut next)?;
         let dead = pass.dead(context, &set).await?;
         let file = add_deletions(&mut next, &set, dead, &mut objects).await?;
-        match offer(context, &before, &base, &next, &objects, pass).await? {
+        let offered = offer(context, &before, &base, &next, &objects, pass).await;
+        if offered.is_err() && context.env.defects.has(Defect::DiscardWhenUnsure) {
+            break;
+        }
+        match offered? {
             Offered::Won => {
                 collection.view().look_now().await?;
                 objects.named().await?;

@@ -10,9 +10,10 @@ use super::commit::{Commit, commit};
 use super::objects::{NewSegment, Objects};
 use crate::base::defect::Defect;
 use crate::base::ids::{Seq, record_hash};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, json};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
+use crate::engine::damage::{Damage, Kind, UNREADABLE};
 use crate::engine::segments::{SegmentSet, Sought};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::tail::{Block, View};
@@ -24,7 +25,7 @@ use crate::segment::SegmentBuilder;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -72,6 +73,10 @@ pub(super) async fn pass(
         IndexPass { tail: &tail, added, opened: grouped.opened, ids: grouped.touched.into() };
     let passed = commit(context, collection, objects, manifest.clone(), &plan).await?;
     if passed == Passed::Done {
+        let shown = tail.clone();
+        let found = context.env.background.run(move || unreadable(&shown)).await?;
+        let touched: BTreeSet<&str> = plan.ids.iter().map(|sought| &*sought.id).collect();
+        tell_unreadable(collection, &touched, found);
         let metrics = &context.env.metrics;
         metrics.index_passes.inc();
         metrics.index_rows.inc_by(rows);
@@ -129,6 +134,7 @@ async fn build(context: &Context, manifest: &Manifest, rows: Vec<Row>) -> Result
     let settings = &manifest.settings;
     let (dimensions, metric) = (settings.dimensions as usize, settings.metric);
     let params = context.upkeep.index;
+    let loses_texts = context.env.defects.has(Defect::IndexLosesTexts);
     let build = move || {
         let mut builder = SegmentBuilder::new(dimensions, metric);
         for (block, row) in &rows {
@@ -138,12 +144,40 @@ async fn build(context: &Context, manifest: &Manifest, rows: Vec<Row>) -> Result
                 block.written(row),
                 block.vector(row),
                 block.metadata(row),
-                block.text(row),
+                block.text(row).filter(|_| !loses_texts),
             );
         }
         builder.finish(params, Threads::Pool)
     };
     context.env.background.run(build).await?
+}
+
+/// Names the records of a pass whose metadata nobody can read, in place of those known so far that it has
+/// written anew or deleted.
+fn tell_unreadable(
+    collection: &Collection,
+    touched: &BTreeSet<&str>,
+    unreadable: Vec<(String, Seq)>,
+) {
+    let damage = collection.damage();
+    damage.retain(|known| known.kind != Kind::Record || !touched.contains(&*known.place));
+    for (id, written) in unreadable {
+        damage.report(Damage::new(Kind::Record, id, Some(written), UNREADABLE));
+    }
+}
+
+/// The records of a tail whose metadata nobody can read.
+fn unreadable(tail: &View) -> Vec<(String, Seq)> {
+    let mut found = Vec::new();
+    for block in tail.blocks() {
+        for row in (0..block.rows()).filter(|row| tail.shows(block, *row)) {
+            let metadata = block.metadata(row);
+            if !metadata.is_empty() && !json::is_object(metadata) {
+                found.push((block.id(row).to_owned(), block.written(row)));
+            }
+        }
+    }
+    found
 }
 
 /// How an indexing pass changes the manifest.
@@ -171,6 +205,9 @@ impl Commit for IndexPass<'_> {
     async fn dead(&self, context: &Context, set: &Arc<SegmentSet>) -> Result<Deletions> {
         let pool = &context.env.background;
         let mut dead = Deletions::default();
+        if context.env.defects.has(Defect::IndexKillsNothing) {
+            return Ok(dead);
+        }
         let places = context.shelf.places(set, &self.ids, pool).await?;
         let all = context.env.defects.has(Defect::IndexWithoutLimit);
         for place in places.into_iter().flatten().filter(|place| place.within || all) {

@@ -4,6 +4,7 @@
 //! made together, which hold [`GROUP_BYTES`] at most or are one. So memory is bounded by that, by one
 //! target, and by what was made, which waits until all is: what is put and not named is collected.
 
+use crate::base::defect::{self, Defect};
 use crate::base::ids::{Ulid, record_hash};
 use crate::base::{Error, Result};
 use crate::engine::context::Context;
@@ -62,7 +63,9 @@ pub(super) async fn inputs(
     for member in set.members().iter().filter(|member| wanted(member)) {
         loads.push(async move {
             let resident = context.shelf.segment(name, member.partition, &member.meta).await?;
-            Ok::<_, Error>(Input { id: member.meta.id, resident, dead: member.dead.clone() })
+            let resurrects = context.env.defects.has(Defect::CompactionResurrects);
+            let dead = if resurrects { RoaringBitmap::new() } else { member.dead.clone() };
+            Ok::<_, Error>(Input { id: member.meta.id, resident, dead })
         });
     }
     let mut inputs: Vec<Input> = stream::iter(loads).buffered(READ_AT_A_TIME).try_collect().await?;
@@ -135,6 +138,9 @@ impl Routes {
             for (row, to) in (0u32..).zip(&mut of_input).filter(|(row, _)| !dead.contains(*row)) {
                 let hash = record_hash(segment.id(row)?);
                 let before = targets.partition_point(|target| target.hashes.last < hash);
+                if before > 0 && defect::is_here(Defect::SplitDropsRows) {
+                    continue;
+                }
                 if targets.get(before).is_some_and(|target| target.hashes.contains(hash)) {
                     *to = before as u32;
                     rows[before] += 1;

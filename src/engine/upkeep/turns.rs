@@ -47,6 +47,11 @@ impl Turns {
         }
     }
 
+    /// Whether this instance holds the lease although nobody here works under it.
+    pub(in crate::engine) fn holds(&self, task: Task) -> bool {
+        self.free(task).is_some_and(|lease| lease.held().is_some())
+    }
+
     /// The lease, where nobody in this instance works under it.
     pub(super) fn free(&self, task: Task) -> Option<MutexGuard<'_, Lease>> {
         self.of(task).try_lock().ok()

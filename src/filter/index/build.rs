@@ -3,7 +3,7 @@
 use super::super::PATH_BYTES_MAX;
 use super::super::ast::Num;
 use super::read::hash;
-use super::{Limits, ROWS_MAX, write};
+use super::{DAMAGED, Limits, ROWS_MAX, write};
 use roaring::RoaringBitmap;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -88,6 +88,39 @@ impl FilterIndexBuilder {
                 && !key.contains('.')
             {
                 self.nested(top, &mut key.clone(), object, row);
+            }
+        }
+    }
+
+    /// Adds a row whose metadata cannot be read: no filter lets it through.
+    ///
+    /// # Panics
+    ///
+    /// If there are [`ROWS_MAX`] rows already.
+    pub fn push_damaged(&mut self) {
+        let row = self.rows;
+        self.push(None);
+        self.fields.entry(DAMAGED.into()).or_default().exists.insert(row);
+    }
+
+    /// Adds the row of this JSON text, or of none; whether it can be read.
+    ///
+    /// # Panics
+    ///
+    /// If there are [`ROWS_MAX`] rows already.
+    pub fn push_text(&mut self, metadata: &str) -> bool {
+        if metadata.is_empty() {
+            self.push(None);
+            return true;
+        }
+        match serde_json::from_str::<Value>(metadata) {
+            Ok(value @ Value::Object(_)) => {
+                self.push(Some(&value));
+                true
+            }
+            _ => {
+                self.push_damaged();
+                false
             }
         }
     }

@@ -40,6 +40,9 @@ const MAGIC: &[u8; 8] = b"BRNYFLTR";
 const FORMAT_VERSION: u16 = 1;
 /// Bytes of a field's entry in the directory.
 const ENTRY_BYTES: usize = 16;
+/// The field that rows have whose metadata cannot be read. No filter can name it, and no record has it: paths
+/// never begin like an operator.
+const DAMAGED: &str = "$damaged";
 /// How many rows an index may have.
 pub const ROWS_MAX: u32 = (1 << 31) - 1;
 
@@ -143,6 +146,14 @@ impl FilterIndex {
         self.fields
     }
 
+    /// The rows whose metadata cannot be read.
+    pub fn damaged(&self) -> Result<RoaringBitmap> {
+        let Some(field) = self.field(DAMAGED)? else { return Ok(RoaringBitmap::new()) };
+        let mut rows = postings::Union::new(field.postings, self.rows);
+        rows.add(field.exists)?;
+        Ok(rows.finish())
+    }
+
     /// The field at `path`, if any row has it and it is not left out.
     fn field(&self, path: &str) -> Result<Option<Field<'_>>> {
         let (mut low, mut high) = (0, self.fields);
@@ -188,10 +199,19 @@ impl FilterIndex {
     }
 }
 
+/// Is told of units of work, of about a microsecond each, before they are done; what it fails with ends the
+/// work.
+pub type Spend<'a> = &'a dyn Fn(u64) -> Result<()>;
+
 impl Filter {
     /// The rows of `index` that pass.
     pub fn select(&self, index: &FilterIndex) -> Result<Selection> {
-        select::select(&self.root, index)
+        self.select_within(index, &|_| Ok(()))
+    }
+
+    /// The same for as long as `spend` lets it.
+    pub fn select_within(&self, index: &FilterIndex, spend: Spend<'_>) -> Result<Selection> {
+        select::select(&self.root, index, spend)
     }
 }
 

@@ -2,9 +2,10 @@
 //! cannot tell. They combine as in Kleene's logic.
 
 use super::super::ast::{List, Node, Path, Scalar, Test};
+use super::super::words::Words;
 use super::postings::Union;
 use super::read::{Bound, Facet, Field};
-use super::{FilterIndex, Selection};
+use super::{FilterIndex, Selection, Spend};
 use crate::base::Result;
 use roaring::RoaringBitmap;
 
@@ -16,13 +17,33 @@ struct Answer {
     unsure: RoaringBitmap,
 }
 
-pub(super) fn select(node: &Node, index: &FilterIndex) -> Result<Selection> {
-    let Answer { sure, unsure } = evaluate(node, index)?;
+pub(super) fn select(node: &Node, index: &FilterIndex, spend: Spend<'_>) -> Result<Selection> {
+    let Answer { mut sure, mut unsure } = evaluate(node, Within { index, spend })?;
+    let damaged = index.damaged()?;
+    if !damaged.is_empty() {
+        sure -= &damaged;
+        unsure -= &damaged;
+    }
     Ok(Selection { rows: sure | &unsure, unsure })
 }
 
+/// So many rows of a set are combined with another's in a unit of work, about.
+const ROWS_PER_UNIT: u32 = 1 << 17;
+/// Strings that are looked through between two words about the work, and the units that they take.
+const STRINGS_AT_A_TIME: usize = 128;
+const UNITS_PER_STRINGS: u64 = 8;
+
+/// Where to look, and who may end it.
+#[derive(Clone, Copy)]
+struct Within<'a> {
+    index: &'a FilterIndex,
+    spend: Spend<'a>,
+}
+
 /// The parser bounds the depth of the recursion.
-fn evaluate(node: &Node, index: &FilterIndex) -> Result<Answer> {
+fn evaluate(node: &Node, within: Within<'_>) -> Result<Answer> {
+    let Within { index, spend } = within;
+    spend(1 + u64::from(index.rows() / ROWS_PER_UNIT))?;
     match node {
         Node::All => Ok(Answer { sure: all(index), unsure: RoaringBitmap::new() }),
         Node::And(nodes) => {
@@ -34,11 +55,11 @@ fn evaluate(node: &Node, index: &FilterIndex) -> Result<Answer> {
                 left = match bounds(left) {
                     Some((path, bounds)) => {
                         let rest = &left[bounds.len()..];
-                        answer.and(ask(path, Positive::Within(bounds), index)?);
+                        answer.and(ask(path, Positive::Within(bounds), within)?);
                         rest
                     }
                     None => {
-                        answer.and(evaluate(node, index)?);
+                        answer.and(evaluate(node, within)?);
                         rest
                     }
                 };
@@ -47,23 +68,27 @@ fn evaluate(node: &Node, index: &FilterIndex) -> Result<Answer> {
         }
         Node::Or(nodes) => {
             let mut answer = Answer { sure: RoaringBitmap::new(), unsure: RoaringBitmap::new() };
-            for node in nodes {
-                answer.or(evaluate(node, index)?);
+            for words in nodes.words() {
+                answer.or(ask(words.path(), Positive::ContainsAny(words), within)?);
+            }
+            for node in nodes.others() {
+                answer.or(evaluate(node, within)?);
             }
             Ok(answer)
         }
-        Node::Not(node) => Ok(evaluate(node, index)?.not(index)),
+        Node::Not(node) => Ok(evaluate(node, within)?.not(index)),
         Node::Test(path, test) => {
             let (test, negated) = positive(test);
-            let answer = ask(path, test, index)?;
+            let answer = ask(path, test, within)?;
             Ok(if negated { answer.not(index) } else { answer })
         }
     }
 }
 
-fn ask(path: &Path, test: Positive<'_>, index: &FilterIndex) -> Result<Answer> {
+fn ask(path: &Path, test: Positive<'_>, within: Within<'_>) -> Result<Answer> {
+    let index = within.index;
     match index.field(path.whole())? {
-        Some(field) => Asked::new(&field, index).answer(test),
+        Some(field) => Asked::new(&field, within).answer(test),
         // Missing everywhere, unless it is one of those that were left out.
         None => Ok(Answer { sure: RoaringBitmap::new(), unsure: index.left_out()? }),
     }
@@ -116,6 +141,7 @@ enum Positive<'t> {
     Within(Vec<Bound<'t>>),
     Exists,
     Contains(&'t Scalar),
+    ContainsAny(&'t Words),
     StartsWith(&'t str),
 }
 
@@ -138,12 +164,13 @@ struct Asked<'a> {
     field: &'a Field<'a>,
     sure: Union<'a>,
     unsure: Union<'a>,
+    spend: Spend<'a>,
 }
 
 impl<'a> Asked<'a> {
-    fn new(field: &'a Field<'a>, index: &FilterIndex) -> Self {
-        let union = || Union::new(field.postings, index.rows());
-        Asked { field, sure: union(), unsure: union() }
+    fn new(field: &'a Field<'a>, within: Within<'a>) -> Self {
+        let union = || Union::new(field.postings, within.index.rows());
+        Asked { field, sure: union(), unsure: union(), spend: within.spend }
     }
 
     fn answer(mut self, test: Positive<'_>) -> Result<Answer> {
@@ -167,8 +194,15 @@ impl<'a> Asked<'a> {
             Positive::Contains(scalar) => {
                 self.holds(elements, scalar)?;
                 if let Scalar::Str(part) = scalar {
-                    self.substring(part)?;
+                    let finder = memchr::memmem::Finder::new(&**part);
+                    self.with_text(|text| finder.find(text).is_some())?;
                 }
+            }
+            Positive::ContainsAny(words) => {
+                for word in words.words() {
+                    self.holds(elements, word)?;
+                }
+                self.with_text(|text| words.are_in(text))?;
             }
             Positive::StartsWith(prefix) => {
                 self.strings(single.strings.starting_with(prefix.as_bytes())?)?;
@@ -200,14 +234,16 @@ impl<'a> Asked<'a> {
         Ok(())
     }
 
-    /// The rows whose own string has `part` in it. Looks at each distinct string once, which are
+    /// The rows whose own string is as wanted. Looks at each distinct string once, which are
     /// never more than the rows that would have to be read otherwise.
-    fn substring(&mut self, part: &str) -> Result<()> {
+    fn with_text(&mut self, is_wanted: impl Fn(&[u8]) -> bool) -> Result<()> {
         let strings = self.field.single.strings;
-        let finder = memchr::memmem::Finder::new(part);
         let mut found = Vec::new();
         for at in 0..strings.len() {
-            if finder.find(strings.get(at)?).is_some() {
+            if at % STRINGS_AT_A_TIME == 0 {
+                (self.spend)(UNITS_PER_STRINGS)?;
+            }
+            if is_wanted(strings.get(at)?) {
                 found.push(at);
             }
         }

@@ -77,8 +77,8 @@ impl Appender {
     /// Waits with `wish` until whoever appends has taken it along, or until it is our turn.
     pub(super) async fn wait_in_turn(&mut self, wish: Wish<'_>) -> Result<Tried> {
         let (submission, parts) = match wish {
-            Wish::Parts(submission, parts) if may_join(parts) => (submission, parts),
-            Wish::Parts(submission, _) | Wish::Seal(submission) => (submission, &[][..]),
+            Wish::Parts(submission, parts, _) if may_join(parts) => (submission, parts),
+            Wish::Parts(submission, ..) | Wish::Seal(submission) => (submission, &[][..]),
             Wish::Nothing => return Ok(Tried::Lost),
         };
         match self.wait(wish, submission, parts).await {
@@ -106,7 +106,7 @@ impl Appender {
             tokio::time::sleep_until((Instant::now() + pause).min(deadline)).await;
             pause = (self.turns.cycle() / LOOKS_PER_CYCLE).max(LOOK_MIN);
             let before = self.tail.seq;
-            self.look_again(base).await?;
+            self.look_again().await?;
             let at_end = self.follow(1).await?;
             if let Some((seq, totals)) = self.turns.find(submission) {
                 self.was_taken_along(seq, base).await?;
@@ -114,6 +114,12 @@ impl Appender {
             }
             if self.sealed {
                 return Err(gone(&self.collection));
+            }
+            if !self.knows_all_after(base) {
+                return Err(Error::unavailable(
+                    "this instance stood still for so long that it cannot tell whether the write is in \
+                     the log; read the records back before writing them again",
+                ));
             }
             if self.tail.seq.0 >= base.0 + WINDOW {
                 // Nobody appends it any more.
@@ -155,21 +161,19 @@ impl Appender {
         self.try_once(wish).await
     }
 
-    /// Looks at the manifest where that was long ago. What was appended below the floor meanwhile is
-    /// not known then.
-    async fn look_again(&mut self, base: Seq) -> Result<()> {
-        if self.env.clock.since(self.bounds.looked) <= self.grace / 4 {
-            return Ok(());
+    /// Looks at the manifest and the listing where that was long ago, and stays where it is: whoever waits
+    /// reads every entry.
+    async fn look_again(&mut self) -> Result<()> {
+        if self.env.clock.since(self.bounds.looked) > self.grace / 4 {
+            self.look().await?;
         }
-        let tail = self.tail.seq;
-        self.look().await?;
-        if self.tail.seq == tail && tail >= base {
-            return Ok(());
-        }
-        Err(Error::unavailable(
-            "this instance stood still for so long that it cannot tell whether the write is in the \
-             log; read the records back before writing them again",
-        ))
+        self.check_at_times().await
+    }
+
+    /// Whether every entry after `base` was read: not so where the floor has passed the tail.
+    fn knows_all_after(&self, base: Seq) -> bool {
+        let first = self.turns.known_from();
+        self.tail.seq == base || first.is_some_and(|first| first <= base.next())
     }
 
     /// After our submission was found in the entry at `seq`, which is not yet certain to stay where a
@@ -203,12 +207,13 @@ impl Appender {
             }
             return Ok(None);
         }
+        self.look_at_times().await?;
         if self.sealed || !self.look_around().await? {
             return Ok(None);
         }
         match self.try_once(Wish::Nothing).await? {
             Tried::Appended(appended) => Ok(Some(appended)),
-            Tried::Lost | Tried::Stray => Ok(None),
+            Tried::Lost | Tried::Stray | Tried::Aged => Ok(None),
         }
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::base::Timestamp;
 use crate::base::clock::{Clock, VirtualClock};
 use crate::base::defect::Defects;
+use crate::log::read::head_at;
 use crate::log::turns::WINDOW;
 use crate::store::memory::MemoryStore;
 use async_trait::async_trait;
@@ -16,7 +17,7 @@ struct Fixed(Arc<VirtualClock>);
 impl BoundsSource for Fixed {
     async fn look(&self) -> Result<Bounds> {
         let (floor, base) = (Seq(1), Totals::default());
-        Ok(Bounds { incarnation: 1, floor, base, looked: self.0.mark() })
+        Ok(Bounds { incarnation: 1, floor, indexed: Seq(0), base, looked: self.0.mark() })
     }
 }
 
@@ -75,7 +76,7 @@ fn part(text: &'static str) -> Vec<Part> {
 async fn append(appender: &mut Appender, times: u64) {
     for _ in 0..times {
         tokio::time::sleep(LIST_INTERVAL * 3 / 5).await;
-        assert!(matches!(appender.append(&part("own")).await, Ok(Tried::Appended(_))));
+        assert!(matches!(appender.append(&part("own"), None).await, Ok(Tried::Appended(_))));
     }
 }
 
@@ -132,7 +133,7 @@ async fn who_asks_for_a_turn_has_the_next_one_once() {
     let mut named = 0;
     for _ in 0..A_WHILE {
         // The writer never appends: after its turn the holder takes over again.
-        if let Ok(Tried::Appended(at)) = appender.append(&part("own")).await {
+        if let Ok(Tried::Appended(at)) = appender.append(&part("own"), None).await {
             let head = head_at(&world.store, &world.name, at.seq).await.unwrap().unwrap();
             named += u32::from(head.author.is_some_and(|author| author.next == 7));
         }
@@ -146,12 +147,12 @@ async fn a_seal_ends_the_log_for_one_that_goes_on_appending() {
     let (mut busy, mut other) = (world.appender().await, world.appender().await);
     append(&mut busy, 1).await;
     let (sealed, ()) = tokio::join!(other.seal(), async {
-        while busy.append(&part("own")).await.is_ok() {
+        while busy.append(&part("own"), None).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
     let sealed = sealed.unwrap();
     assert_eq!(busy.sealed(), Some(sealed));
     // Whatever was left to be taken along goes with the collection.
-    assert!(busy.append(&part("own")).await.is_err());
+    assert!(busy.append(&part("own"), None).await.is_err());
 }

@@ -42,6 +42,10 @@ pub struct FaultSettings {
     pub error_after: f64,
     /// The store answers a conditional PUT with 409: no effect, for certain.
     pub conflict: f64,
+    /// A conditional PUT takes effect and is sent again, as by a proxy: the client hears of the repeat.
+    pub resent: f64,
+    /// The body of an answer to a read ends early.
+    pub truncated: f64,
     /// How long a request of a client that is cut off entirely hangs before it fails.
     pub partition_hang: Duration,
 }
@@ -59,6 +63,8 @@ impl Default for FaultSettings {
             unavailable: 0.0,
             error_after: 0.0,
             conflict: 0.0,
+            resent: 0.0,
+            truncated: 0.0,
             partition_hang: Duration::from_secs(10),
         }
     }
@@ -76,6 +82,8 @@ impl FaultSettings {
             unavailable: probability,
             error_after: probability,
             conflict: probability,
+            resent: probability,
+            truncated: probability,
             ..FaultSettings::default()
         }
     }
@@ -91,15 +99,19 @@ enum Fate {
     Unavailable,
     ErrorAfter,
     Conflict,
+    Resent,
+    Truncated,
 }
 
-const FATES: [Fate; 6] = [
+const FATES: [Fate; 8] = [
     Fate::CutBefore,
     Fate::CutAfter,
     Fate::Delayed,
     Fate::Unavailable,
     Fate::ErrorAfter,
     Fate::Conflict,
+    Fate::Resent,
+    Fate::Truncated,
 ];
 
 /// How often each fault happened, so that a run can show that it met them.
@@ -117,6 +129,10 @@ pub struct FaultCounts {
     pub error_after: u64,
     /// 409.
     pub conflict: u64,
+    /// Conditional PUTs that were sent twice.
+    pub resent: u64,
+    /// Bodies that ended early.
+    pub truncated: u64,
     /// Requests or answers that met a partition.
     pub partitioned: u64,
 }
@@ -131,9 +147,12 @@ impl FaultCounts {
             unavailable,
             error_after,
             conflict,
+            resent,
+            truncated,
             partitioned,
         } = *self;
-        cut_before + cut_after + delayed + unavailable + error_after + conflict + partitioned
+        let whole = cut_before + cut_after + delayed + unavailable + error_after;
+        whole + conflict + resent + truncated + partitioned
     }
 }
 
@@ -147,6 +166,7 @@ pub struct Faults {
     settings: Arc<Mutex<FaultSettings>>,
     partitioned: Arc<AtomicBool>,
     counts: Arc<[AtomicU64; FATES.len() + 1]>,
+    requests: Arc<[AtomicU64; KINDS.len()]>,
 }
 
 impl fmt::Debug for Faults {
@@ -162,6 +182,32 @@ struct Plan {
     back: Duration,
     delay: Duration,
     hang: Duration,
+    /// The share of a truncated body that arrives.
+    kept: f64,
+}
+
+/// What a request is to the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Listing,
+    Write,
+    Conditional,
+}
+
+const KINDS: [Kind; 4] = [Kind::Read, Kind::Listing, Kind::Write, Kind::Conditional];
+
+/// How many requests of each kind there were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestCounts {
+    /// Reads.
+    pub reads: u64,
+    /// Pages of listings.
+    pub listings: u64,
+    /// Unconditional PUTs, and deletes.
+    pub writes: u64,
+    /// Conditional PUTs.
+    pub conditional: u64,
 }
 
 /// What a client sees of a request.
@@ -183,6 +229,7 @@ impl Faults {
             settings: Arc::new(Mutex::new(settings)),
             partitioned: Arc::default(),
             counts: Arc::default(),
+            requests: Arc::default(),
         }
     }
 
@@ -207,8 +254,17 @@ impl Faults {
             unavailable: count(3),
             error_after: count(4),
             conflict: count(5),
+            resent: count(6),
+            truncated: count(7),
             partitioned: count(FATES.len()),
         }
+    }
+
+    /// How many requests there were so far.
+    pub fn requests(&self) -> RequestCounts {
+        let [reads, listings, writes, conditional] =
+            KINDS.map(|kind| self.requests[kind as usize].load(Ordering::Relaxed));
+        RequestCounts { reads, listings, writes, conditional }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, FaultSettings> {
@@ -225,12 +281,14 @@ impl Faults {
 
     /// Draws the same number of numbers whatever the fate, so that one request's luck does not
     /// shift the next one's.
-    fn plan(&self, writes: bool, conditional: bool) -> Plan {
+    fn plan(&self, kind: Kind) -> Plan {
         let settings = self.lock().clone();
         let spread = settings.latency_max.saturating_sub(settings.latency_min);
         let latency = settings.latency_min + self.rng.jitter(spread);
         let there = latency.mul_f64(self.rng.unit());
         let delay = self.rng.jitter(settings.delay_max);
+        let kept = self.rng.unit();
+        self.requests[kind as usize].fetch_add(1, Ordering::Relaxed);
         let mut dice = self.rng.unit();
         let mut fate = Fate::Well;
         for (index, (candidate, probability)) in FATES
@@ -242,12 +300,15 @@ impl Faults {
                 settings.unavailable,
                 settings.error_after,
                 settings.conflict,
+                settings.resent,
+                settings.truncated,
             ])
             .enumerate()
         {
             let applies = match candidate {
-                Fate::Delayed => writes,
-                Fate::Conflict => conditional,
+                Fate::Delayed => matches!(kind, Kind::Write | Kind::Conditional),
+                Fate::Conflict | Fate::Resent => kind == Kind::Conditional,
+                Fate::Truncated => kind == Kind::Read,
                 _ => true,
             };
             if !applies {
@@ -266,6 +327,7 @@ impl Faults {
             back: latency.saturating_sub(there),
             delay,
             hang: settings.partition_hang,
+            kept,
         }
     }
 
@@ -297,7 +359,7 @@ impl Faults {
                     });
                     Seen::Cut(error("the connection was cut"))
                 }
-                Fate::Well | Fate::CutAfter | Fate::ErrorAfter => {
+                Fate::Well | Fate::CutAfter | Fate::ErrorAfter | Fate::Resent | Fate::Truncated => {
                     let answer = work(store).await;
                     match plan.fate {
                         Fate::CutAfter => Seen::Cut(error("the connection was cut")),
@@ -324,7 +386,7 @@ impl Faults {
         &self,
         what: &'static str,
         name: impl Display,
-        writes: bool,
+        plan: Plan,
         work: W,
     ) -> Result<T>
     where
@@ -332,7 +394,6 @@ impl Faults {
         F: Future<Output = Result<T>> + Send + 'static,
         W: FnOnce(DynStore) -> F + Send + 'static,
     {
-        let plan = self.plan(writes, false);
         match self.send(what, &name.to_string(), plan, work).await {
             Seen::Answer(result) => result,
             Seen::Cut(error) => Err(error),
@@ -344,26 +405,33 @@ impl Faults {
 #[async_trait]
 impl Store for Faults {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Fetched> {
-        let owned = key.clone();
-        self.ordinary(
-            "get",
-            key,
-            false,
-            move |store| async move { store.get(&owned, options).await },
-        )
-        .await
+        let (plan, owned) = (self.plan(Kind::Read), key.clone());
+        let kept = (plan.fate == Fate::Truncated).then_some(plan.kept);
+        let work = move |store: DynStore| async move {
+            let mut fetched = store.get(&owned, options).await?;
+            if let (Some(kept), Fetched::Found(object)) = (kept, &mut fetched) {
+                object.bytes.truncate((object.bytes.len() as f64 * kept) as usize);
+            }
+            Ok(fetched)
+        };
+        self.ordinary("get", key, plan, work).await
     }
 
     async fn put(&self, key: &Key, body: Bytes) -> Result<Etag> {
-        let owned = key.clone();
-        self.ordinary("put", key, true, move |store| async move { store.put(&owned, body).await })
+        let (plan, owned) = (self.plan(Kind::Write), key.clone());
+        self.ordinary("put", key, plan, move |store| async move { store.put(&owned, body).await })
             .await
     }
 
     async fn put_if(&self, key: &Key, body: Bytes, condition: Precondition) -> PutOutcome {
-        let (plan, owned) = (self.plan(true, true), key.clone());
-        let work =
-            move |store: DynStore| async move { store.put_if(&owned, body, condition).await };
+        let (plan, owned) = (self.plan(Kind::Conditional), key.clone());
+        let resent = (plan.fate == Fate::Resent).then_some(plan.back);
+        let work = move |store: DynStore| async move {
+            let outcome = store.put_if(&owned, body.clone(), condition.clone()).await;
+            let Some(later) = resent else { return outcome };
+            sleep(later).await;
+            store.put_if(&owned, body, condition).await
+        };
         match self.send("conditional put", key.as_str(), plan, work).await {
             Seen::Answer(outcome) => outcome,
             Seen::Cut(error) => PutOutcome::Ambiguous(error.ambiguous()),
@@ -372,8 +440,8 @@ impl Store for Faults {
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        let owned = key.clone();
-        self.ordinary("delete", key, true, move |store| async move { store.delete(&owned).await })
+        let (plan, owned) = (self.plan(Kind::Write), key.clone());
+        self.ordinary("delete", key, plan, move |store| async move { store.delete(&owned).await })
             .await
     }
 
@@ -382,18 +450,15 @@ impl Store for Faults {
     }
 
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
-        let (owned, after) = (prefix.clone(), after.cloned());
-        self.ordinary("listing", prefix, false, move |store| async move {
-            store.list(&owned, after.as_ref(), limit).await
-        })
-        .await
+        let (plan, owned, after) = (self.plan(Kind::Listing), prefix.clone(), after.cloned());
+        let work =
+            move |store: DynStore| async move { store.list(&owned, after.as_ref(), limit).await };
+        self.ordinary("listing", prefix, plan, work).await
     }
 
     async fn list_dirs(&self, prefix: &Prefix) -> Result<Vec<String>> {
-        let owned = prefix.clone();
-        self.ordinary("listing", prefix, false, move |store| async move {
-            store.list_dirs(&owned).await
-        })
-        .await
+        let (plan, owned) = (self.plan(Kind::Listing), prefix.clone());
+        let work = move |store: DynStore| async move { store.list_dirs(&owned).await };
+        self.ordinary("listing", prefix, plan, work).await
     }
 }

@@ -6,7 +6,8 @@ use crate::base::tasks::Tasks;
 use crate::base::{Code, Env, Error, Result};
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    DynStore, Etag, Fetched, GetOptions, Key, Listing, Precondition, Prefix, PutOutcome, Store, get,
+    ByteRange, DynStore, Etag, Fetched, GetOptions, Key, Listing, Precondition, Prefix, PutOutcome,
+    Store, get,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -202,12 +203,35 @@ async fn each_fault_does_what_it_says() {
     }
     let (outcome, there, _) = once(FaultSettings { conflict: sure, ..none() }).await;
     assert!(matches!(outcome, PutOutcome::Lost) && !there);
+    let (outcome, there, _) = once(FaultSettings { resent: sure, ..none() }).await;
+    assert!(matches!(outcome, PutOutcome::Lost) && there);
 
     let settings = FaultSettings { delayed: sure, delay_max: Duration::from_secs(60), ..none() };
     let (outcome, there, memory) = once(settings).await;
     assert!(matches!(outcome, PutOutcome::Ambiguous(_)) && !there);
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!(memory.len(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_is_not_believed() {
+    let settings = FaultSettings { truncated: 1.0, ..FaultSettings::default() };
+    let (memory, faults) = network(settings, 1);
+    memory.put(&key(), Bytes::from("0123456789")).await.unwrap();
+    let whole = Whole::new(Arc::new(faults.clone()));
+    let ranges = [None, Some(ByteRange::Bounded(5..20)), Some(ByteRange::Suffix(20))];
+    for range in ranges.clone() {
+        let options = GetOptions { range, if_none_match: None };
+        let error = whole.get(&key(), options).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+    }
+    assert_eq!((faults.counts().truncated, faults.requests().reads), (3, 3));
+    faults.set(FaultSettings::default());
+    for (range, length) in ranges.into_iter().zip([10, 5, 10]) {
+        let options = GetOptions { range, if_none_match: None };
+        let object = whole.get(&key(), options).await.unwrap().required(&key()).unwrap();
+        assert_eq!(object.bytes.len(), length);
+    }
 }
 
 #[tokio::test(start_paused = true)]

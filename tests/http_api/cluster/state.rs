@@ -5,6 +5,7 @@ use crate::support::{Answer, Api};
 use axum::body::Body;
 use axum::http::{HeaderName, Request, header};
 use brainy::base::settings::Role;
+use brainy::store::paths;
 use serde_json::{Value, json};
 
 const KEY: &str = "/cluster/state/jobs%2Fnightly";
@@ -135,4 +136,23 @@ async fn keys_values_and_preconditions_are_checked() {
     let plain = Request::put(KEY).header(header::CONTENT_TYPE, "text/plain");
     let plain = plain.body(Body::from("{\"value\": 1}")).unwrap();
     api.send(plain).await.refused(415, "unsupported_media_type");
+}
+
+#[tokio::test]
+async fn an_entry_that_is_broken_is_named_beside_the_others() {
+    let world = World::new();
+    let (writer, reader) = world.pair().await;
+    for key in ["jobs%2Fa", "jobs%2Fb", "jobs%2Fc"] {
+        put(&writer, &format!("/cluster/state/{key}"), &[], json!(1)).await.ok();
+    }
+    let sound = reader.get("/cluster/state?prefix=jobs/").await.ok();
+    assert!(sound.get("damaged").is_none(), "{sound}");
+    world.store.put(&paths::state("jobs/b"), "{\"value\": 1".into()).await.unwrap();
+    let page = reader.get("/cluster/state?prefix=jobs/").await.ok();
+    let keys = page["entries"].as_array().unwrap().iter().map(|entry| &entry["key"]);
+    assert_eq!(keys.collect::<Vec<_>>(), ["jobs/a", "jobs/c"]);
+    assert_eq!(page["damaged"].as_array().unwrap().len(), 1);
+    assert_eq!(page["damaged"][0]["key"], "jobs/b");
+    assert!(page["damaged"][0]["reason"].as_str().unwrap().contains("jobs/b"), "{page}");
+    reader.get("/cluster/state/jobs%2Fb").await.refused(500, "corrupt");
 }

@@ -1,13 +1,14 @@
 //! Who acts in the simulation. Each actor is a loop that ends when the run does.
 
-mod deleter;
+mod collections;
+mod freezer;
 mod killer;
-mod reader;
+pub mod reader;
 mod weather;
-mod writer;
+pub mod writer;
 
+use crate::profile::Mode;
 use crate::world::World;
-use brainy::base::rng::Rng;
 use brainy::base::settings::Role;
 use std::sync::Arc;
 
@@ -16,10 +17,13 @@ const READERS: u64 = 2;
 
 /// Starts the first instances and every actor.
 pub async fn spawn_all(world: &Arc<World>) {
+    if world.profile.mode == Mode::Fair {
+        return crate::checks::fair::spawn_all(world).await;
+    }
     for role in [Role::Writer, Role::Writer, Role::Reader, Role::Hybrid] {
         world.start(role, weather::draw(world)).await;
     }
-    let tasks = &world.network;
+    let (tasks, profile) = (&world.network, &world.profile);
     for number in 0..WRITERS {
         tasks.spawn("writing client", writer::act(world.clone(), number));
     }
@@ -28,7 +32,13 @@ pub async fn spawn_all(world: &Arc<World>) {
     }
     tasks.spawn("killer", killer::act(world.clone()));
     tasks.spawn("weather", weather::act(world.clone()));
-    if world.rng.below(4) == 0 {
-        tasks.spawn("deleter", deleter::act(world.clone()));
+    if profile.deletes {
+        tasks.spawn("owner", collections::act(world.clone()));
+    }
+    if profile.freezes {
+        tasks.spawn("freezer", freezer::freeze(world.clone()));
+    }
+    if profile.clocks {
+        tasks.spawn("clock setter", freezer::set_clocks(world.clone()));
     }
 }

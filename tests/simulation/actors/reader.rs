@@ -1,32 +1,222 @@
-//! A client that reads everything at every level of consistency.
+//! A client that reads in every way, at every level of consistency.
 
-use crate::world::World;
+use crate::checks::search::Search;
+use crate::checks::{Asked, records};
+use crate::model::collection::Checked;
+use crate::model::record::{any_id, any_vector};
+use crate::model::{Condition, Contents};
+use crate::world::{Instance, World};
+use brainy::base::ids::{CollectionName, Seq};
 use brainy::base::rng::Rng;
 use brainy::base::settings::Role;
-use brainy::engine::model::Consistency;
+use brainy::base::{Code, Error, Result};
+use brainy::engine::model::{Consistency, Metric, Query};
+use futures::TryStreamExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub async fn act(world: Arc<World>) {
-    while world.pause(Duration::from_millis(1_500)).await {
+    while world.pause(Duration::from_millis(1_200)).await {
         let Some(instance) = world.any(Role::reads) else {
             continue;
         };
-        let consistency = match world.rng.below(3) {
-            0 => Consistency::Eventual,
-            1 => Consistency::Strong,
-            _ => Consistency::AtLeast {
-                version: world.model().acknowledged,
-                wait: Duration::from_secs(20),
-            },
-        };
-        let result = world.read(&instance, consistency).await;
+        let name = world.any_collection();
+        let result = read(&world, &instance, &name).await;
         world.count(|count| {
             count.reads += 1;
             count.reads_failed += u64::from(result.is_err());
         });
         if let Err(error) = result {
-            world.event(format_args!("read failed at {}: {}", instance.number, error.code()));
+            world.event(format_args!("read of {name} failed at {}: {error}", instance.number));
         }
     }
+}
+
+async fn read(world: &Arc<World>, instance: &Arc<Instance>, name: &CollectionName) -> Result<()> {
+    let consistency = match world.rng.below(3) {
+        0 => Consistency::Eventual,
+        1 => Consistency::Strong,
+        _ => Consistency::AtLeast {
+            version: world.model().of(name).acknowledged.last(),
+            wait: Duration::from_secs(20),
+        },
+    };
+    match world.rng.below(10) {
+        0 => get(world, instance, name).await,
+        1 => fetch(world, instance, name).await,
+        2 => list(world, instance, name).await,
+        3 => export(world, instance, name).await,
+        4 => info(world, instance, name).await,
+        5 => {
+            let count = 2 + world.rng.below(3);
+            let searches = (0..count).map(|_| any_search(world, name)).collect();
+            search(world, instance, name, searches, consistency).await
+        }
+        6 => everything(world, instance, name, consistency).await,
+        _ => search(world, instance, name, vec![any_search(world, name)], consistency).await,
+    }
+}
+
+fn dimensions(world: &World, name: &CollectionName) -> usize {
+    let model = world.model();
+    model.of(name).lives.last().map_or(2, |life| life.settings.dimensions as usize)
+}
+
+fn any_search(world: &World, name: &CollectionName) -> Search {
+    let rng = &world.rng;
+    Search {
+        query: match rng.below(4) {
+            0 => Query::Id(any_id(rng)),
+            _ => Query::Vector(any_vector(rng, dimensions(world, name))),
+        },
+        k: 1 + rng.below(30) as usize,
+        offset: if rng.below(3) == 0 { rng.below(10) as usize } else { 0 },
+        condition: (rng.below(2) == 0).then(|| Condition::any(rng)),
+        include_metadata: rng.below(4) > 0,
+        include_vector: rng.below(2) == 0,
+    }
+}
+
+/// Reads all that an instance shows.
+pub async fn everything(
+    world: &World,
+    instance: &Arc<Instance>,
+    name: &CollectionName,
+    consistency: Consistency,
+) -> Result<()> {
+    let all = Search::all(dimensions(world, name));
+    search(world, instance, name, vec![all], consistency).await
+}
+
+async fn search(
+    world: &World,
+    instance: &Arc<Instance>,
+    name: &CollectionName,
+    searches: Vec<Search>,
+    consistency: Consistency,
+) -> Result<()> {
+    let asked = Asked::new(world, instance, name, consistency);
+    let requests = searches.iter().map(|search| search.to_send(consistency)).collect();
+    let (brainy, of) = (instance.brainy.clone(), name.clone());
+    let call = async move { brainy.search_batch(&of, requests).await };
+    let responses = match world.call(instance, name, call).await {
+        // A search by the id of a record that is not there.
+        Err(error) if error.code() == Code::VectorNotFound => {
+            return not_there(world, &asked, &searches, error);
+        }
+        responses => responses?,
+    };
+    for (search, response) in searches.iter().zip(&responses) {
+        answered(world, &asked, response.version, |contents, metric| {
+            search.check(metric, contents, &response.hits)
+        });
+    }
+    Ok(())
+}
+
+fn not_there(world: &World, asked: &Asked, searches: &[Search], error: Error) -> Result<()> {
+    let mut model = world.model();
+    let log = &model.of(&asked.name).log;
+    let right = log.between(asked.least(), log.tail()).any(|(_, contents)| {
+        searches.iter().any(|search| match &search.query {
+            Query::Id(id) => !contents.contains_key(id),
+            Query::Vector(_) => false,
+        })
+    });
+    if !right {
+        model.violated(format!("{}: {error}, and it is there", asked.who(asked.least())));
+    }
+    Err(error)
+}
+
+/// Checks an answer at a version.
+fn answered(
+    world: &World,
+    asked: &Asked,
+    version: Seq,
+    check: impl FnOnce(&Contents, Metric) -> Checked,
+) {
+    world.event(format_args!("{} read", asked.who(version)));
+    let mut model = world.model();
+    let collection = model.of(&asked.name);
+    let checked = asked.version(collection, version).and_then(|()| {
+        let life = collection.log.entry(version).map_or(1, |entry| entry.incarnation);
+        let metric = collection.lives.settings(life).map_or(Metric::Cosine, |known| known.metric);
+        check(&collection.log.contents(version), metric)
+            .map_err(|what| format!("{}: {what}", asked.who(version)))
+    });
+    model.check(checked);
+}
+
+async fn get(world: &World, instance: &Arc<Instance>, name: &CollectionName) -> Result<()> {
+    let asked = Asked::new(world, instance, name, Consistency::Eventual);
+    let id = any_id(&world.rng);
+    let (brainy, of, wanted) = (instance.brainy.clone(), name.clone(), id.clone());
+    let call = async move { brainy.get(&of, &wanted).await };
+    let record = match world.call(instance, name, call).await {
+        Err(error) if error.code() == Code::VectorNotFound => None,
+        record => Some(record?),
+    };
+    let mut model = world.model();
+    let checked = records::get(&asked, model.of(name), &id, record.as_ref());
+    model.check(checked);
+    Ok(())
+}
+
+async fn fetch(world: &World, instance: &Arc<Instance>, name: &CollectionName) -> Result<()> {
+    let asked = Asked::new(world, instance, name, Consistency::Eventual);
+    let ids: Vec<String> = (0..=world.rng.below(8)).map(|_| any_id(&world.rng)).collect();
+    let (has_vector, wanted) = (world.rng.below(2) == 0, ids.clone());
+    let (brainy, of) = (instance.brainy.clone(), name.clone());
+    let call = async move { brainy.fetch(&of, &wanted, has_vector).await };
+    let fetched = world.call(instance, name, call).await?;
+    answered(world, &asked, fetched.version, |contents, _| {
+        records::fetch(contents, &ids, has_vector, &fetched)
+    });
+    Ok(())
+}
+
+async fn list(world: &World, instance: &Arc<Instance>, name: &CollectionName) -> Result<()> {
+    let limit = 1 + world.rng.below(15) as usize;
+    let has_vector = world.rng.below(2) == 0;
+    let (mut cursor, mut after): (Option<String>, Option<String>) = (None, None);
+    loop {
+        let asked = Asked::new(world, instance, name, Consistency::Eventual);
+        let (brainy, of) = (instance.brainy.clone(), name.clone());
+        let call = async move { brainy.list(&of, limit, cursor, has_vector).await };
+        let page = world.call(instance, name, call).await?;
+        answered(world, &asked, page.version, |contents, _| {
+            records::page(contents, after.as_deref(), limit, has_vector, &page)
+        });
+        after = page.records.last().map(|record| record.id.clone());
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn export(world: &World, instance: &Arc<Instance>, name: &CollectionName) -> Result<()> {
+    let asked = Asked::new(world, instance, name, Consistency::Eventual);
+    let has_vector = world.rng.below(2) == 0;
+    let (brainy, of) = (instance.brainy.clone(), name.clone());
+    let call = async move {
+        let export = brainy.export(&of, has_vector).await?;
+        let pieces: Vec<_> = export.lines.try_collect().await?;
+        Ok((export.version, pieces.concat()))
+    };
+    let (version, lines) = world.call(instance, name, call).await?;
+    answered(world, &asked, version, |contents, _| records::export(contents, has_vector, &lines));
+    Ok(())
+}
+
+async fn info(world: &World, instance: &Arc<Instance>, name: &CollectionName) -> Result<()> {
+    let asked = Asked::new(world, instance, name, Consistency::Eventual);
+    let (brainy, of) = (instance.brainy.clone(), name.clone());
+    let call = async move { brainy.collection(&of).await };
+    let info = world.call(instance, name, call).await?;
+    let mut model = world.model();
+    let checked = records::info(&asked, model.of(name), &info);
+    model.check(checked);
+    Ok(())
 }

@@ -20,7 +20,7 @@ pub async fn act(world: Arc<World>) {
 
 /// The weather of a process.
 pub fn draw(world: &World) -> FaultSettings {
-    match world.rng.below(9) {
+    let weather = match world.rng.below(9) {
         0..=2 => FaultSettings::every(0.0),
         3 | 4 => FaultSettings::every(0.01),
         5 => FaultSettings::every(0.05),
@@ -28,5 +28,9 @@ pub fn draw(world: &World) -> FaultSettings {
         // Requests that take longer than the grace period, and succeed: a process that stands
         // still and wakes.
         _ => FaultSettings { latency_max: Duration::from_secs(35), ..FaultSettings::every(0.02) },
+    };
+    match world.profile.resends {
+        true => weather,
+        false => FaultSettings { resent: 0.0, ..weather },
     }
 }

@@ -1,0 +1,752 @@
+use super::*;
+use crate::base::clock::VirtualClock;
+use crate::base::defect::{Defect, Defects};
+use crate::base::ids::{Seq, Totals, Ulid, WriteId};
+use crate::base::settings::{Role, Settings};
+use crate::base::{Env, Timestamp};
+use crate::engine::view::ManifestView;
+use crate::index::Metric;
+use crate::log::entry::{Draft, Entry, Part};
+use crate::log::{Appender, Tried};
+use crate::manifest::{self, CollectionSettings, Manifest, SegmentMeta, State};
+use crate::store::cas::Change;
+use crate::store::memory::MemoryStore;
+use crate::store::{
+    DynStore, Etag, Fetched, GetOptions, Key, Listing, Precondition, Prefix, PutOutcome, Store,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::sleep;
+
+const GRACE: Duration = Duration::from_secs(300);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The first manifest of a collection.
+pub(super) fn first_manifest(name: &CollectionName, now: Timestamp) -> Manifest {
+    let settings = CollectionSettings {
+        dimensions: 2,
+        metric: Metric::default(),
+        partition_count: 1,
+        partitioner: Default::default(),
+        description: None,
+    };
+    Manifest::create(name, settings, now, None)
+}
+
+fn context(store: &DynStore, env: &Env) -> Context {
+    let settings = Settings::default();
+    Context::new(&settings, Role::Writer, "one", store.clone(), env.clone(), Arc::default())
+}
+
+pub(super) fn visitor(store: &DynStore, env: &Env) -> Visitor {
+    Visitor::new(&context(store, env))
+}
+
+fn name(name: &str) -> CollectionName {
+    CollectionName::new(name).unwrap()
+}
+
+fn env(seed: u64) -> Env {
+    let clock = VirtualClock::starting_at(Timestamp(1_768_473_000_000));
+    Env::deterministic(seed, Arc::new(clock))
+}
+
+/// A store that knows what may be deleted when: from the manifests and the entries that were written, not from
+/// what the collector makes of them.
+#[derive(Debug)]
+struct Watched {
+    objects: MemoryStore,
+    env: Env,
+    /// How long a request is on its way there, and its answer back, at most; requests that take it.
+    latency: Duration,
+    noted: Mutex<Noted>,
+    requests: AtomicU64,
+    in_flight: AtomicUsize,
+    in_flight_max: AtomicUsize,
+    /// Conditional PUTs of log entries stand still while somebody holds it.
+    gate: tokio::sync::RwLock<()>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    manifests: BTreeMap<String, Manifest>,
+    /// When each object was last named, or put if it never was.
+    named_until: BTreeMap<Ulid, Instant>,
+    /// From when on each position was below the floor.
+    below: BTreeMap<Key, Instant>,
+    /// Which entry names a data object.
+    names: BTreeMap<Key, Key>,
+    deleted: u64,
+    fault: Option<String>,
+}
+
+impl Watched {
+    fn new(env: &Env, latency: Duration) -> Arc<Watched> {
+        Arc::new(Watched {
+            objects: MemoryStore::default(),
+            env: env.clone(),
+            latency,
+            noted: Mutex::default(),
+            requests: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            in_flight_max: AtomicUsize::new(0),
+            gate: tokio::sync::RwLock::default(),
+        })
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap()
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.noted().fault.clone()
+    }
+
+    fn check(&self) {
+        assert_eq!(self.fault(), None);
+    }
+
+    async fn travel(&self) {
+        if !self.latency.is_zero() {
+            sleep(self.latency / 2 + self.env.rng.jitter(self.latency / 2)).await;
+        }
+    }
+
+    async fn request<T>(&self, work: impl Future<Output = T>) -> T {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.in_flight_max.fetch_max(now, Ordering::Relaxed);
+        self.travel().await;
+        let done = work.await;
+        self.travel().await;
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        done
+    }
+
+    fn written(&self, key: &Key, body: &Bytes) {
+        let (now, mut noted) = (Instant::now(), self.noted());
+        if let Some(id) = paths::parse_vectors(key) {
+            noted.named_until.insert(id, now);
+        } else if let Some(seq) = paths::parse_wal_entry(key) {
+            let Ok(entry) = Entry::decode(body) else { return };
+            let folder = key.as_str().split('/').nth(1).unwrap();
+            for part in entry.parts {
+                let Part::Object { id, .. } = part else { continue };
+                let body = paths::wal_data(&name(folder), id);
+                if !noted.names.contains_key(&body) && noted.below.contains_key(&body) {
+                    noted.fault.get_or_insert(format!("entry {seq} names {body}, which is gone"));
+                }
+                noted.names.insert(body, key.clone());
+            }
+        } else if key.as_str().ends_with("/manifest.json") {
+            let Ok(next) = serde_json::from_slice::<Manifest>(body) else { return };
+            if let Some(last) = noted.manifests.insert(next.name.to_string(), next.clone()) {
+                // What it named is without a name from now on, unless the next names it, too.
+                for id in last.names() {
+                    noted.named_until.insert(id, now);
+                }
+                for seq in last.wal_floor.0..next.wal_floor.0 {
+                    noted.below.insert(paths::wal_entry(&next.name, Seq(seq)), now);
+                }
+            }
+        }
+    }
+
+    fn deleted(&self, key: &Key) {
+        let mut noted = self.noted();
+        if let Some(early) = Watched::is_early(&noted, key) {
+            noted.fault.get_or_insert(format!("{key} is deleted {early}"));
+        }
+        noted.deleted += 1;
+        if paths::parse_wal_data(key).is_some() {
+            noted.names.remove(key);
+            noted.below.insert(key.clone(), Instant::now());
+        }
+    }
+
+    fn is_early(noted: &Noted, key: &Key) -> Option<String> {
+        let folder = key.as_str().split('/').nth(1)?;
+        let manifest = noted.manifests.get(folder)?;
+        let since = |since: &Instant| match since.elapsed() {
+            early if early < GRACE => Some(format!("after {early:?}")),
+            _ => None,
+        };
+        if let Some(id) = paths::parse_vectors(key) {
+            if manifest.names().contains(&id) {
+                return Some("although it is named".to_owned());
+            }
+            return noted.named_until.get(&id).and_then(since);
+        }
+        let entry = match paths::parse_wal_data(key) {
+            Some(_) => noted.names.get(key)?,
+            None => key,
+        };
+        match noted.below.get(entry) {
+            Some(below) => since(below),
+            None if paths::parse_wal_entry(entry).is_some() => Some("above the floor".to_owned()),
+            None => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Watched {
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Fetched> {
+        self.request(self.objects.get(key, options)).await
+    }
+
+    async fn put(&self, key: &Key, body: Bytes) -> Result<Etag> {
+        let put = async {
+            self.written(key, &body);
+            self.objects.put(key, body).await
+        };
+        self.request(put).await
+    }
+
+    async fn put_if(&self, key: &Key, body: Bytes, condition: Precondition) -> PutOutcome {
+        let put = async {
+            // Nobody stands still but those who are told to.
+            if body.len() > HEADER && paths::parse_wal_entry(key).is_some() {
+                drop(self.gate.read().await);
+            }
+            let outcome = self.objects.put_if(key, body.clone(), condition).await;
+            if matches!(outcome, PutOutcome::Won(_)) {
+                self.written(key, &body);
+            }
+            outcome
+        };
+        self.request(put).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        let delete = async {
+            self.deleted(key);
+            self.objects.delete(key).await
+        };
+        self.request(delete).await
+    }
+
+    async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
+        self.request(self.objects.list(prefix, after, limit)).await
+    }
+
+    async fn list_dirs(&self, prefix: &Prefix) -> Result<Vec<String>> {
+        self.request(self.objects.list_dirs(prefix)).await
+    }
+}
+
+/// Bytes of an entry without parts.
+const HEADER: usize = crate::log::entry::HEADER_BYTES;
+
+async fn commit(
+    store: &DynStore,
+    env: &Env,
+    name: &CollectionName,
+    change: impl Fn(&mut Manifest),
+) -> Manifest {
+    let now = env.clock.now();
+    let write = |current: Option<&Manifest>| {
+        let mut next = current.cloned().unwrap_or_else(|| first_manifest(name, now));
+        change(&mut next);
+        Ok(Change::Write(next))
+    };
+    manifest::update(store, env, name, write).await.unwrap().unwrap().value
+}
+
+async fn entry(store: &DynStore, env: &Env, name: &CollectionName, seq: u64, objects: &[Ulid]) {
+    let part = |id: &Ulid| Part::Object { operations: 1, id: *id, length: 4, crc: 0 };
+    let parts: Vec<Part> = objects.iter().map(part).collect();
+    let draft = Draft::data(1, WriteId::random(&*env.rng), env.clock.now(), &parts);
+    let entry = draft.encode(&draft.header(Seq(seq), Totals::default()));
+    store.put(&paths::wal_entry(name, Seq(seq)), entry).await.unwrap();
+}
+
+async fn body(store: &DynStore, env: &Env, name: &CollectionName) -> Ulid {
+    let id = env.ulid();
+    store.put(&paths::wal_data(name, id), "body".into()).await.unwrap();
+    id
+}
+
+async fn bodies(store: &DynStore, name: &CollectionName) -> Vec<Ulid> {
+    let listing = store.list(&paths::wal_data_all(name), None, 1_000).await.unwrap();
+    listing.objects.iter().filter_map(|object| paths::parse_wal_data(&object.key)).collect()
+}
+
+/// A collection of three log entries, all of them indexed, and a segment that nothing names.
+async fn left_over(store: &DynStore, env: &Env, name: &CollectionName) {
+    commit(store, env, name, |manifest| manifest.wal_indexed = Seq(3)).await;
+    for seq in 1..=3 {
+        entry(store, env, name, seq, &[]).await;
+    }
+    store.put(&paths::segment(name, 0, env.ulid()), "left".into()).await.unwrap();
+}
+
+async fn tail(store: &DynStore, name: &CollectionName) -> Seq {
+    let listing = store.list(&paths::wal_entries(name), None, 1_000).await.unwrap();
+    let keys = listing.objects.iter();
+    keys.filter_map(|object| paths::parse_wal_entry(&object.key)).max().unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_ahead_takes_nothing_from_the_grace_period() {
+    let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_768_473_000_000)));
+    let (store, env): (DynStore, _) =
+        (Arc::new(MemoryStore::default()), Env::deterministic(1, clock.clone()));
+    let things = name("things");
+    left_over(&store, &env, &things).await;
+    let (visitor, mut known) = (visitor(&store, &env), Known::default());
+    let mut deleted = Vec::new();
+    for hours in [0, 24, -24, 24 * 365] {
+        clock.set_ahead_ms(hours * 3_600_000);
+        deleted.push(visitor.visit(&things, &mut known).await.unwrap().deleted);
+    }
+    for _ in 0..2 {
+        sleep(GRACE).await;
+        clock.set_ahead_ms(-24 * 3_600_000);
+        deleted.push(visitor.visit(&things, &mut known).await.unwrap().deleted);
+    }
+    assert_eq!(deleted, [0, 0, 0, 0, 3, 1]);
+}
+
+fn segment(id: Ulid) -> SegmentMeta {
+    SegmentMeta { id, rows: 1, dead: 0, bytes: 4, crc32c: 0, written: (Seq(1), Seq(1)) }
+}
+
+/// Passes put objects, name them after a while and replace them after another; several collectors visit, one of
+/// them starts anew, one stands still for hours.
+async fn passes_and_collectors(seed: u64, defects: Defects) -> Arc<Watched> {
+    let env = Env { defects, ..env(seed) };
+    // Answers may be late by most of a grace period.
+    let watched =
+        Watched::new(&env, if seed.is_multiple_of(2) { Duration::ZERO } else { GRACE / 2 });
+    let store: DynStore = watched.clone();
+    let things = name("things");
+    commit(&store, &env, &things, |_| {}).await;
+    let passes = async {
+        for round in 0..30u64 {
+            let current = manifest::load(&store, &things).await.unwrap().unwrap().value;
+            let id = crate::base::ids::ulid(current.time_of_names(env.clock.now()), &*env.rng);
+            store.put(&paths::segment(&things, 0, id), "seg".into()).await.unwrap();
+            sleep(env.rng.jitter(GRACE)).await;
+            commit(&store, &env, &things, |next| {
+                // As a pass does: what may have been swept is not named.
+                if next.may_name(id) {
+                    next.partitions[0].segments = vec![segment(id)];
+                }
+                next.wal_indexed = Seq(round);
+            })
+            .await;
+            entry(&store, &env, &things, round + 1, &[]).await;
+            sleep(env.rng.jitter(GRACE * 2)).await;
+        }
+    };
+    let collector = |stands_still: Duration, restarts: bool| {
+        let (store, env, things) = (store.clone(), env.clone(), things.clone());
+        async move {
+            let (visitor, mut known) = (visitor(&store, &env), Known::default());
+            loop {
+                visitor.visit(&things, &mut known).await.unwrap();
+                sleep(visitor.pause() + env.rng.jitter(stands_still)).await;
+                if restarts && env.rng.below(4) == 0 {
+                    known = Known::default();
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = passes => {}
+        () = collector(Duration::ZERO, false) => {}
+        () = collector(Duration::ZERO, true) => {}
+        () = collector(HOUR, false) => {}
+    }
+    watched
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_replaced_stays_for_a_whole_grace_period() {
+    let mut deleted = 0;
+    for seed in 0..40 {
+        let watched = passes_and_collectors(seed, Defects::default()).await;
+        assert_eq!(watched.fault(), None, "seed {seed}");
+        deleted += watched.noted().deleted;
+    }
+    assert!(deleted > 1_000, "only {deleted} objects were deleted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_period_that_counts_from_the_first_sight_is_noticed() {
+    let broken = Defects::only(Defect::GraceFromFirstSight);
+    let mut caught = 0;
+    for seed in 0..40 {
+        caught += u32::from(passes_and_collectors(seed, broken).await.fault().is_some());
+    }
+    assert!(caught > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_manifest_that_is_put_back_starts_the_time_anew() {
+    let env = env(1);
+    let watched = Watched::new(&env, Duration::ZERO);
+    let (store, things): (DynStore, _) = (watched.clone(), name("things"));
+    let id = env.ulid();
+    let key = paths::segment(&things, 0, id);
+    store.put(&key, "seg".into()).await.unwrap();
+    let earlier = commit(&store, &env, &things, |manifest| {
+        manifest.partitions[0].segments = vec![segment(id)];
+    });
+    let earlier = earlier.await;
+    commit(&store, &env, &things, |manifest| manifest.partitions[0].segments.clear()).await;
+    let (visitor, mut known) = (visitor(&store, &env), Known::default());
+    for _ in 0..2 {
+        visitor.visit(&things, &mut known).await.unwrap();
+        sleep(GRACE).await;
+    }
+    // It would be deleted by the next visit.
+    let bytes = serde_json::to_vec(&earlier).unwrap();
+    store.put(&paths::manifest(&things), bytes.into()).await.unwrap();
+    assert_eq!(visitor.visit(&things, &mut known).await.unwrap().deleted, 0);
+    assert_eq!(known.version(), Some(earlier.stamp.version));
+    watched.check();
+}
+
+/// A backlog of so many log entries behind 20 ms a request: how long until it is gone, from the end of its grace
+/// period on.
+async fn backlog(entries: u64, with_bodies: bool) -> Duration {
+    let env = env(1);
+    let watched = Watched::new(&env, Duration::ZERO);
+    let (store, things): (DynStore, _) = (watched.clone(), name("things"));
+    commit(&store, &env, &things, |manifest| manifest.wal_indexed = Seq(entries)).await;
+    for seq in 1..=entries {
+        let objects = match with_bodies && seq % 10 == 0 {
+            true => vec![body(&store, &env, &things).await],
+            false => Vec::new(),
+        };
+        entry(&store, &env, &things, seq, &objects).await;
+    }
+    let slow = Arc::new(Watched {
+        objects: Arc::into_inner({
+            drop(store);
+            watched
+        })
+        .unwrap()
+        .objects,
+        ..Arc::into_inner(Watched::new(&env, Duration::from_millis(13))).unwrap()
+    });
+    let store: DynStore = slow.clone();
+    let (visitor, mut known) = (visitor(&store, &env), Known::default());
+    visitor.visit(&things, &mut known).await.unwrap();
+    sleep(GRACE).await;
+    let started = Instant::now();
+    while visitor.visit(&things, &mut known).await.unwrap().more {}
+    let took = started.elapsed();
+    assert_eq!(tail(&store, &things).await, Seq(0));
+    assert!(bodies(&store, &things).await.is_empty());
+    assert!(slow.in_flight_max.load(Ordering::Relaxed) <= visitor.requests);
+    took
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_is_gone_in_minutes() {
+    // Two of 100 of what took hours one by one.
+    let took = backlog(8_600, false).await;
+    println!("8,600 entries: {took:?}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    let took = backlog(8_600, true).await;
+    println!("8,600 entries, 860 of them with bodies: {took:?}");
+    assert!(took < Duration::from_secs(16), "{took:?}");
+}
+
+/// Measures; the same as above takes too long for every run.
+#[tokio::test(start_paused = true)]
+#[ignore = "measures"]
+async fn what_430_000_entries_take() {
+    println!("430,000 entries: {:?}", backlog(430_000, false).await);
+    println!("430,000 entries, with bodies: {:?}", backlog(430_000, true).await);
+}
+
+fn run(store: &DynStore, env: &Env) -> Arc<Collections> {
+    let context = context(store, env);
+    let collections = Arc::new(Collections::new(context.clone()));
+    env.tasks.spawn("collector", Collector::new(context, collections.clone()).run());
+    collections
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_a_broken_collection_nor_a_huge_one_keeps_the_others() {
+    let env = env(1);
+    let watched = Watched::new(&env, Duration::from_millis(400));
+    let store: DynStore = watched.clone();
+    let huge = name("a-huge-one");
+    commit(&store, &env, &huge, |manifest| manifest.wal_indexed = Seq(30_000)).await;
+    for seq in 1..=30_000 {
+        let key = paths::wal_entry(&huge, Seq(seq));
+        watched.objects.put(&key, "any".into()).await.unwrap();
+    }
+    let broken = paths::manifest(&name("broken"));
+    store.put(&broken, "{".into()).await.unwrap();
+    let small: Vec<_> = (0..20).map(|number| name(&format!("small-{number}"))).collect();
+    for small in &small {
+        left_over(&store, &env, small).await;
+    }
+    let _collections = run(&store, &env);
+    let metrics = env.metrics.clone();
+    let has_entries = async |name: &CollectionName| {
+        let listing = watched.objects.list(&paths::wal_entries(name), None, 1).await.unwrap();
+        !listing.objects.is_empty()
+    };
+    // The small ones are done before the huge one is.
+    for small in &small {
+        while has_entries(small).await {
+            sleep(GRACE / 20).await;
+        }
+    }
+    assert!(has_entries(&huge).await, "the huge one was first");
+    assert!(metrics.encode().contains("brainy_collector_failing{collection=\"broken\"} 1"));
+    let failures = metrics.collector_failures.get();
+    assert!((1..20).contains(&failures), "{failures}");
+    // Once it is mended it is named no longer.
+    let mended = serde_json::to_vec(&first_manifest(&name("broken"), env.clock.now())).unwrap();
+    store.put(&broken, mended.into()).await.unwrap();
+    sleep(2 * HOUR).await;
+    assert!(!metrics.encode().contains("brainy_collector_failing{"));
+    assert_eq!(metrics.wal_entries_collected.get(), 30_060);
+    assert!(watched.in_flight_max.load(Ordering::Relaxed) <= 32 + VISITS_MAX + 1);
+    watched.check();
+    env.tasks.kill();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_below_the_floor_that_cannot_be_read_keeps_none_of_the_others() {
+    let (env, things) = (env(1), name("things"));
+    let store: DynStore = Watched::new(&env, Duration::ZERO);
+    commit(&store, &env, &things, |manifest| manifest.wal_indexed = Seq(3)).await;
+    for seq in 1..=3 {
+        let id = body(&store, &env, &things).await;
+        entry(&store, &env, &things, seq, &[id]).await;
+    }
+    store.put(&paths::wal_entry(&things, Seq(2)), "broken".into()).await.unwrap();
+    let _collections = run(&store, &env);
+    sleep(HOUR).await;
+    assert_eq!(env.metrics.wal_entries_collected.get(), 3);
+    // What it named is found when it is gone.
+    sleep(HOUR).await;
+    assert!(bodies(&store, &things).await.is_empty());
+    env.tasks.kill();
+}
+
+/// Requests an hour to a store of so many collections that nobody uses, after so many hours.
+async fn idle(collections: u64) -> Vec<u64> {
+    let env = env(collections);
+    let watched = Watched::new(&env, Duration::ZERO);
+    let store: DynStore = watched.clone();
+    for number in 0..collections {
+        left_over(&store, &env, &name(&format!("c{number}"))).await;
+    }
+    let _collections = run(&store, &env);
+    let mut hours = Vec::new();
+    for _ in 0..72 {
+        let before = watched.requests.load(Ordering::Relaxed);
+        sleep(HOUR).await;
+        hours.push(watched.requests.load(Ordering::Relaxed) - before);
+    }
+    env.tasks.kill();
+    watched.check();
+    hours
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_store_costs_next_to_nothing() {
+    for collections in [1, 100, 1_000] {
+        let hours = idle(collections).await;
+        let mean = |hours: &[u64]| hours.iter().sum::<u64>() / hours.len() as u64;
+        let (second, day, later) = (hours[1], mean(&hours[2..24]), mean(&hours[24..]));
+        println!(
+            "{collections} collections: {} requests in the first hour, {second} in the second, {day} an hour \
+             in the first day, {later} after it",
+            hours[0]
+        );
+        // A listing every half an hour; a look at each every six hours, and three listings a day.
+        assert!(later <= 3 + collections / 2, "{later}");
+        assert!(day <= 3 + collections * 2, "{day}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collection_that_is_open_here_is_not_waited_for() {
+    let (env, things) = (env(1), name("things"));
+    let store: DynStore = Watched::new(&env, Duration::ZERO);
+    commit(&store, &env, &things, |_| {}).await;
+    let collections = run(&store, &env);
+    // It is looked at every six hours by now.
+    sleep(48 * HOUR).await;
+    let open = collections.open(&things).await.unwrap();
+    left_over(&store, &env, &things).await;
+    open.view().look_now().await.unwrap();
+    sleep(GRACE * 5).await;
+    assert_eq!(env.metrics.wal_entries_collected.get(), 3);
+    assert_eq!(env.metrics.objects_collected.get(), 1);
+    env.tasks.kill();
+}
+
+async fn appender(store: &DynStore, env: &Env, name: &CollectionName) -> Appender {
+    let view = ManifestView::open(store.clone(), env.clone(), name.clone()).await.unwrap();
+    let (store, env) = (store.clone(), env.clone());
+    Appender::open(store, env, name.clone(), Arc::new(view), GRACE).await.unwrap()
+}
+
+/// Visits until `time` has passed.
+async fn collect_for(visitor: &Visitor, known: &mut Known, name: &CollectionName, time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        visitor.visit(name, known).await.unwrap();
+        sleep(visitor.pause()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_without_a_name_are_deleted_and_others_are_not() {
+    let (env, things) = (env(1), name("things"));
+    let watched = Watched::new(&env, Duration::ZERO);
+    let store: DynStore = watched.clone();
+    commit(&store, &env, &things, |_| {}).await;
+    let named = body(&store, &env, &things).await;
+    entry(&store, &env, &things, 1, &[named]).await;
+    let (visitor, mut known) = (visitor(&store, &env), Known::default());
+    // What is named is no reason for a fence.
+    collect_for(&visitor, &mut known, &things, 2 * HOUR).await;
+    assert_eq!(tail(&store, &things).await, Seq(1));
+    assert!(known.bodies.rests(&visitor, known.version().unwrap()));
+    let lost = body(&store, &env, &things).await;
+    assert_eq!(bodies(&store, &things).await, [named, lost]);
+    let found = unnamed_bodies(&store, &things).await.unwrap();
+    assert_eq!(
+        found.iter().map(|found| &found.key).collect::<Vec<_>>(),
+        [&paths::wal_data(&things, lost)]
+    );
+    collect_for(&visitor, &mut known, &things, 26 * HOUR).await;
+    assert_eq!(bodies(&store, &things).await, [named]);
+    assert_eq!(unnamed_bodies(&store, &things).await.unwrap(), []);
+    // One fence, which readers apply like any entry.
+    assert_eq!(tail(&store, &things).await, Seq(2));
+    let fence = store.get(&paths::wal_entry(&things, Seq(2)), GetOptions::default()).await.unwrap();
+    let Fetched::Found(fence) = fence else { panic!("no fence") };
+    let fence = Entry::decode(&fence.bytes).unwrap();
+    assert!(fence.parts.is_empty() && !fence.header.seal);
+    watched.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_collection_leaves_no_bodies_and_its_next_life_keeps_its_own() {
+    let (env, things) = (env(1), name("things"));
+    let watched = Watched::new(&env, Duration::ZERO);
+    let store: DynStore = watched.clone();
+    commit(&store, &env, &things, |_| {}).await;
+    let named = body(&store, &env, &things).await;
+    entry(&store, &env, &things, 1, &[named]).await;
+    body(&store, &env, &things).await;
+    crate::engine::catalog::delete(&store, &env, GRACE, &things).await.unwrap();
+    let (visitor, mut known) = (visitor(&store, &env), Known::default());
+    collect_for(&visitor, &mut known, &things, HOUR).await;
+    assert!(bodies(&store, &things).await.is_empty());
+    assert_eq!(tail(&store, &things).await, Seq(0));
+    // The name is used again.
+    commit(&store, &env, &things, |manifest| {
+        *manifest = Manifest {
+            state: State::Live,
+            incarnation: manifest.incarnation + 1,
+            ..manifest.clone()
+        };
+    })
+    .await;
+    let next = body(&store, &env, &things).await;
+    let mut appender = appender(&store, &env, &things).await;
+    let part = Part::Object { operations: 1, id: next, length: 4, crc: 0 };
+    let uploaded = Some(env.clock.mark());
+    assert!(matches!(appender.append(&[part], uploaded).await.unwrap(), Tried::Appended(_)));
+    collect_for(&visitor, &mut known, &things, 26 * HOUR).await;
+    assert_eq!(bodies(&store, &things).await, [next]);
+    watched.check();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_deleted_while_an_entry_is_missing() {
+    let (env, things) = (env(1), name("things"));
+    let store: DynStore = Watched::new(&env, Duration::ZERO);
+    commit(&store, &env, &things, |_| {}).await;
+    for seq in [1, 2, 3] {
+        let id = body(&store, &env, &things).await;
+        entry(&store, &env, &things, seq, &[id]).await;
+    }
+    store.delete(&paths::wal_entry(&things, Seq(2))).await.unwrap();
+    let _collections = run(&store, &env);
+    sleep(24 * HOUR).await;
+    assert_eq!(bodies(&store, &things).await.len(), 3);
+    assert!(env.metrics.collector_failures.get() > 0);
+    env.tasks.kill();
+}
+
+/// A writer stands still between uploading a body and taking a position in the log, or while its entry is on its
+/// way there; meanwhile the collector finds the body without a name.
+async fn a_writer_stands_still(on_the_way: bool, defects: Defects) -> (Option<String>, bool) {
+    let (env, things) = (Env { defects, ..env(1) }, name("things"));
+    let watched = Watched::new(&env, Duration::ZERO);
+    let store: DynStore = watched.clone();
+    commit(&store, &env, &things, |_| {}).await;
+    let mut writer = appender(&store, &env, &things).await;
+    let uploaded = Some(env.clock.mark());
+    let id = body(&store, &env, &things).await;
+    let part = Part::Object { operations: 1, id, length: 4, crc: 0 };
+    let (visitor, mut known) = (visitor(&store, &env), Known::default());
+    let collect = collect_for(&visitor, &mut known, &things, 8 * HOUR);
+    let tried = if on_the_way {
+        let held = watched.gate.write().await;
+        let append = writer.append(std::slice::from_ref(&part), uploaded);
+        let collect = async {
+            collect.await;
+            drop(held);
+        };
+        tokio::join!(append, collect).0
+    } else {
+        collect.await;
+        writer.append(std::slice::from_ref(&part), uploaded).await
+    };
+    let mut tried = tried.unwrap();
+    if tried == Tried::Lost {
+        // As the writer does.
+        tried = writer.append(std::slice::from_ref(&part), uploaded).await.unwrap();
+    }
+    (watched.fault(), matches!(tried, Tried::Appended(_)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_stood_still_names_nothing_that_is_gone() {
+    for on_the_way in [false, true] {
+        let (fault, appended) = a_writer_stands_still(on_the_way, Defects::default()).await;
+        assert_eq!((fault, appended), (None, false), "on the way: {on_the_way}");
+    }
+    for (on_the_way, defect) in [(false, Defect::NameOldBodies), (true, Defect::SweepWithoutFence)]
+    {
+        let (fault, _) = a_writer_stands_still(on_the_way, Defects::only(defect)).await;
+        assert!(fault.is_some(), "{defect:?} goes unnoticed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_are_deleted_although_they_are_named_are_noticed() {
+    let (env, things) = (env(1), name("things"));
+    let env = Env { defects: Defects::only(Defect::SweepNamedBodies), ..env };
+    let watched = Watched::new(&env, Duration::ZERO);
+    let store: DynStore = watched.clone();
+    commit(&store, &env, &things, |_| {}).await;
+    let named = body(&store, &env, &things).await;
+    entry(&store, &env, &things, 1, &[named]).await;
+    body(&store, &env, &things).await;
+    let (visitor, mut known) = (visitor(&store, &env), Known::default());
+    collect_for(&visitor, &mut known, &things, 2 * HOUR).await;
+    assert!(watched.fault().unwrap().contains("above the floor"));
+}

@@ -1,0 +1,108 @@
+//! Compares what instances said with what is true, by brute force.
+
+pub mod fair;
+pub mod records;
+pub mod rest;
+pub mod search;
+
+use crate::guarantees;
+use crate::model::Collection;
+use crate::model::collection::Checked;
+use crate::world::{Instance, World};
+use brainy::base::ids::{CollectionName, Seq};
+use brainy::base::{Code, Error};
+use brainy::engine::model::Consistency;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Beside the poll interval, how long one look at the log may take before an eventual read is an error.
+const ONE_LOOK: Duration = Duration::from_secs(3);
+
+/// A read that is under way, and what was true when it began.
+pub struct Asked {
+    pub instance: Arc<Instance>,
+    pub name: CollectionName,
+    /// What the consistency level promises at least.
+    at_least: Seq,
+    /// The largest version that this instance had answered with before the read began.
+    answered_before: Seq,
+}
+
+impl Asked {
+    pub fn new(
+        world: &World,
+        instance: &Arc<Instance>,
+        name: &CollectionName,
+        consistency: Consistency,
+    ) -> Asked {
+        let (model, began) = (world.model(), Instant::now());
+        let acknowledged = &model.of(name).acknowledged;
+        // What it has written itself it always shows.
+        let own = instance.wrote(name);
+        let at_least = match consistency {
+            Consistency::Eventual if guarantees::EVENTUAL_IS_BOUNDED => {
+                let age = instance.poll.max(Duration::from_secs(1)) + ONE_LOOK;
+                acknowledged.at(began.checked_sub(age).unwrap_or(began))
+            }
+            Consistency::Eventual => Seq(0),
+            Consistency::Strong => acknowledged.last(),
+            Consistency::AtLeast { version, .. } => version,
+        };
+        Asked {
+            answered_before: instance.answered(name),
+            instance: instance.clone(),
+            name: name.clone(),
+            at_least: at_least.max(own),
+        }
+    }
+
+    /// The least version that a right answer may have.
+    pub fn least(&self) -> Seq {
+        self.at_least.max(self.answered_before)
+    }
+
+    /// Invariant 5: it answered at `version`.
+    pub fn version(&self, collection: &Collection, version: Seq) -> Checked {
+        let who = format!("instance {} on {}", self.instance.number, self.name);
+        if version < self.at_least {
+            return Err(format!("{who} answered at {version}, it had to reach {}", self.at_least));
+        }
+        if version < self.answered_before {
+            let before = self.answered_before;
+            return Err(format!("{who} went from version {before} back to {version}"));
+        }
+        let tail = collection.log.tail();
+        // An empty life may be seen at the position of the seal before it.
+        if version > tail {
+            return Err(format!("{who} answered at {version}, the log ends at {tail}"));
+        }
+        self.instance.has_answered(&self.name, version);
+        Ok(())
+    }
+
+    pub fn who(&self, version: Seq) -> String {
+        format!("instance {} on {} at {version}", self.instance.number, self.name)
+    }
+}
+
+/// A collection is missing, and an instance is shutting down, only where that is so.
+pub fn refused(
+    instance: &Instance,
+    collection: &Collection,
+    began: Instant,
+    error: &Error,
+) -> Checked {
+    let (who, name) = (instance.number, &collection.name);
+    match error.code() {
+        Code::Internal | Code::Corrupt => Err(format!("instance {who} on {name}: {error}")),
+        Code::CollectionNotFound | Code::ShuttingDown if guarantees::NOT_FOUND_WHERE_IT_IS_NOT => {
+            let wrong = collection.lives.existed_since(began) || error.code() == Code::ShuttingDown;
+            match wrong {
+                true => Err(format!("instance {who} says of {name}, which is there: {error}")),
+                false => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}

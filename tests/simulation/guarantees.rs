@@ -1,0 +1,28 @@
+//! What is checked. Each is named after the guarantee; one that is `false` waits for its mend.
+
+/// A write enters the life of a name that it was checked against, or none.
+pub const WRITES_STAY_IN_THEIR_LIFE: bool = true;
+/// A deleted collection comes back with the settings that it had, or with those that a client asked for.
+pub const RETURNS_WITH_ITS_SETTINGS: bool = true;
+/// `collection_not_found` and `shutting_down` are said only where that is so.
+pub const NOT_FOUND_WHERE_IT_IS_NOT: bool = false;
+/// Log entries stay for a whole grace period after the floor has passed them, however slow the look at it was.
+pub const LOG_ENTRIES_STAY_A_GRACE_PERIOD: bool = false;
+/// What a manifest has named stays for a whole grace period after none does.
+pub const SEGMENTS_STAY_A_GRACE_PERIOD: bool = false;
+/// An eventual read is no older than the poll interval and one look.
+pub const EVENTUAL_IS_BOUNDED: bool = false;
+/// A conditional PUT that was sent twice and answered 412 costs nothing.
+pub const OWN_PUTS_ARE_RECOGNISED: bool = false;
+/// Instances with other settings for what must be agreed on lose nothing.
+pub const GRACE_IS_AGREED_ON: bool = false;
+/// Bodies that no entry names are collected.
+pub const ORPHANS_ARE_COLLECTED: bool = false;
+/// Writers on one collection get a fair share.
+pub const WRITERS_ARE_FAIR: bool = false;
+/// Metadata come back as the same value on one line, however they were sent.
+pub const METADATA_ARE_COMPACT: bool = false;
+/// Ties are broken by id, at the end of an answer too.
+pub const TIES_GO_BY_ID: bool = false;
+/// An instance that nobody uses asks for next to nothing.
+pub const IDLE_IS_CHEAP: bool = false;
