@@ -192,7 +192,7 @@ fn manifests_of_version_1() {
 }
 
 #[test]
-fn manifests_of_version_2() {
+fn manifests_of_versions_2_and_3() {
     let name = CollectionName::new("golden").unwrap();
     let rules = vec![PrefixRule { prefix: "eu-".to_owned(), group: "europe".to_owned() }];
     let mut manifest = golden_manifest(&name);
@@ -209,7 +209,12 @@ fn manifests_of_version_2() {
     manifest.deletions.push(DeletionsMeta { id: Ulid(2 << 80), rows: 3, bytes: 64 });
     manifest.wal_indexed = Seq(9);
     manifest.swept_before = Timestamp(1_768_473_000_001);
+    let kept = std::fs::read("tests/golden/manifest-v2.json").unwrap();
+    assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);
+    // Version 3 says what instances agree on.
+    manifest = manifest.agreeing(std::time::Duration::from_secs(60));
+    manifest.history_ms = Some(86_400_000);
     let written = serde_json::to_vec_pretty(&manifest).unwrap();
-    let kept = golden("manifest-v2.json", &written);
+    let kept = golden("manifest-v3.json", &written);
     assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);
 }

@@ -9,6 +9,8 @@ use brainy::store::open::open;
 use brainy::store::probe::{Effort, probe, readable, require_safe};
 use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -25,6 +27,33 @@ pub fn load(file: Option<&Path>, flags: Result<Vec<FlagValue>, String>) -> Resul
         (text(&name), text(&value))
     });
     Ok(settings::load(file, environment, &flags)?)
+}
+
+/// Lines that wait for whoever reads standard error; more are dropped and counted.
+const LOG_LINES_MAX: usize = 8_192;
+
+/// The log of this process: a thread of its own writes the lines, so that nobody waits for whoever reads
+/// them.
+struct Log {
+    dropped: ErrorCounter,
+    /// Writes what is left when it is dropped, unless nobody takes it.
+    _writer: WorkerGuard,
+}
+
+static LOG: Mutex<Option<Log>> = Mutex::new(None);
+
+fn the_log() -> MutexGuard<'static, Option<Log>> {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many log lines were dropped because nobody took them in time.
+pub fn log_lines_dropped() -> usize {
+    the_log().as_ref().map_or(0, |log| log.dropped.dropped_lines())
+}
+
+/// Writes what is left of the log, at the end of the process.
+pub fn finish_log() {
+    *the_log() = None;
 }
 
 /// Starts logging to standard error, at `level` where the settings do not say.
@@ -53,8 +82,12 @@ fn start_log<T>(
     let level = settings.log_filter(level);
     let filter = EnvFilter::try_new(&level)
         .map_err(|error| Failure::usage(format!("log_level {level:?}: {error}")))?;
-    let lines =
-        fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LOG_LINES_MAX)
+        .thread_name("brainy-log")
+        .finish(std::io::stderr());
+    let dropped = writer.error_counter();
+    let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(writer);
     let lines = match settings.log_format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -63,6 +96,7 @@ fn start_log<T>(
     let added = add(&level, &mut layers)?;
     let result = tracing_subscriber::registry().with(layers).try_init();
     result.map_err(|error| Failure::usage(format!("could not start logging: {error}")))?;
+    *the_log() = Some(Log { dropped, _writer: guard });
     Ok(added)
 }
 

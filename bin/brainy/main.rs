@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     };
     let json = cli.json;
     let result = runtime.block_on(commands::run(cli));
+    instance::finish_log();
     // A thread may still wait for standard input, which nobody will read any more.
     runtime.shutdown_background();
     match result {
@@ -38,14 +39,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// A panic is a defect of ours: say so in one line, without a backtrace.
+/// A panic is a defect of ours: say so in one line, without a backtrace. Through the log where there is one,
+/// which never waits for whoever reads it.
 fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let message = info.payload_as_str().unwrap_or("unknown reason");
-        eprintln!(
-            "error: a defect in brainy stopped a part of it: {message}, at {place} (internal)"
-        );
-        eprintln!("hint: please report this line");
+        let said = format!("a defect in brainy stopped a part of it: {message}, at {place}");
+        if tracing::enabled!(tracing::Level::ERROR) {
+            tracing::error!("{said} (internal); please report this line");
+        } else {
+            eprintln!("error: {said} (internal)\nhint: please report this line");
+        }
     }));
 }

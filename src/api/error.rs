@@ -35,6 +35,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::InstanceAlive
         | Code::InstanceSuperseded => StatusCode::CONFLICT,
         Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        Code::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
         Code::PayloadTooLarge | Code::AnswerTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::Backpressure => StatusCode::TOO_MANY_REQUESTS,

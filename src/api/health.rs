@@ -18,6 +18,8 @@ use tokio::time::Instant;
 const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// How long the store may take to answer.
 const STORE_CHECK_LIMIT: Duration = Duration::from_secs(2);
+/// How long nothing may get through before clients are sent elsewhere.
+const STUCK_MAX: Duration = Duration::from_secs(5);
 /// Share of failed requests from which people should look.
 const FAILURE_SHARE_WARNING: f64 = 0.05;
 /// Fewer requests than this say nothing about a share.
@@ -78,6 +80,13 @@ impl App {
         let mut faults = Vec::new();
         if self.is_stopping() {
             faults.push("this instance is shutting down".to_owned());
+        }
+        if let Some(stuck) = self.gate.stuck().filter(|stuck| *stuck >= STUCK_MAX) {
+            let seconds = stuck.as_secs();
+            faults.push(format!(
+                "as many requests as max_concurrent_requests are in flight, and none has ended for {seconds} s; \
+                 see what they wait for, or ask another instance"
+            ));
         }
         faults.extend(self.health.store_fault(|| self.brainy.check_store()).await);
         faults

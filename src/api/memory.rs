@@ -65,7 +65,7 @@ pub fn too_large(max: usize) -> Error {
 fn stalled() -> Error {
     let seconds = STALL.as_secs();
     Error::new(
-        Code::RequestTimeout,
+        Code::BodyTimeout,
         format!("no more of the body came for {seconds} seconds; send it again, without pauses"),
     )
 }
@@ -75,6 +75,13 @@ pub fn broken_body(error: &axum::Error) -> Error {
     let mut reason = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
+        if cause.is::<tower_http::timeout::TimeoutError>() {
+            return Error::new(
+                Code::BodyTimeout,
+                "nothing of the body arrived for body_idle_timeout_ms; send it without such pauses, or in \
+                 several requests",
+            );
+        }
         reason = cause.to_string();
         source = cause.source();
     }
@@ -198,7 +205,7 @@ mod tests {
         let some = stream::iter([Ok::<_, Infallible>(Bytes::from(vec![0; 256 << 10]))]);
         let stalls = Body::from_stream(some.chain(stream::pending()));
         let error = read(stalls, MIB, &mut held).await.unwrap_err();
-        assert_eq!(error.code(), Code::RequestTimeout);
+        assert_eq!(error.code(), Code::BodyTimeout);
         assert!(budget.held_bytes() > 0);
         drop(held);
         assert_eq!(budget.held_bytes(), 0);

@@ -12,6 +12,7 @@ use crate::base::env::Env;
 use crate::base::metrics::HttpLabels;
 use crate::base::{Code, Error};
 use axum::Router;
+use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -20,10 +21,11 @@ use axum::response::{IntoResponse, Response};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
+use tower::util::MapRequestLayer;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -32,7 +34,7 @@ use tower_http::compression::predicate::SizeAbove;
 use tower_http::request_id::{
     MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
 };
-use tower_http::timeout::TimeoutLayer;
+use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutBody, TimeoutLayer};
 use tracing::Instrument;
 use tracing::field::Empty;
 
@@ -83,33 +85,77 @@ pub fn timed<S: Clone + Send + Sync + 'static>(router: Router<S>, limit: Duratio
     router.layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, limit))
 }
 
-/// Bounds how many requests are in flight, over all routes that it guards.
+/// Bounds how many requests are in flight, over all routes that it guards, and for how long the body of
+/// one may stand still. Cloning shares it.
+#[derive(Debug, Clone)]
 pub struct Gate {
     permits: Arc<Semaphore>,
+    /// Of those that last as long as their clients like; the others always find room beside them.
+    streams: Arc<Semaphore>,
+    body_idle: Duration,
+    /// When a request ended last.
+    ended: watch::Sender<Instant>,
 }
 
 impl Gate {
-    /// Lets `limit` requests in at a time and turns the others away at once.
-    pub fn new(limit: usize) -> Self {
-        Gate { permits: Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))) }
+    /// Lets `limit` requests in at a time, half of them streams at most, and turns the others away at once.
+    pub fn new(limit: usize, body_idle: Duration) -> Self {
+        let permits = limit.clamp(1, Semaphore::MAX_PERMITS);
+        Gate {
+            permits: Arc::new(Semaphore::new(permits)),
+            streams: Arc::new(Semaphore::new(permits.div_ceil(2))),
+            body_idle,
+            ended: watch::Sender::new(Instant::now()),
+        }
+    }
+
+    /// For how long no request has got through because all that are let in stand still, where they do.
+    pub fn stuck(&self) -> Option<Duration> {
+        (self.permits.available_permits() == 0).then(|| self.ended.borrow().elapsed())
     }
 
     /// Puts the gate, and behind it decompression of bodies, in front of the routes.
     pub fn guard<S: Clone + Send + Sync + 'static>(&self, router: Router<S>) -> Router<S> {
+        let ended = self.ended.clone();
+        let note = move |request: Request, next: Next| {
+            let ended = ended.clone();
+            async move {
+                let answer = next.run(request).await;
+                ended.send_replace(Instant::now());
+                answer
+            }
+        };
         router.layer(
             ServiceBuilder::new()
-                .layer(HandleErrorLayer::new(async |_: BoxError| {
-                    ApiError(Error::new(
-                        Code::Overloaded,
-                        "this instance is answering as many requests as it takes; retry later or \
-                         ask another instance",
-                    ))
-                }))
+                .layer(HandleErrorLayer::new(shed))
                 .layer(LoadShedLayer::new())
                 .layer(GlobalConcurrencyLimitLayer::with_semaphore(self.permits.clone()))
+                .layer(from_fn(note))
+                .layer(RequestBodyTimeoutLayer::new(self.body_idle))
+                .layer(MapRequestLayer::new(|request: axum::http::Request<TimeoutBody<Body>>| {
+                    request.map(Body::new)
+                }))
                 .layer(from_fn(unpack::unpack)),
         )
     }
+
+    /// Keeps routes that last as long as their clients like to their share.
+    pub fn share<S: Clone + Send + Sync + 'static>(&self, router: Router<S>) -> Router<S> {
+        router.layer(
+            ServiceBuilder::new()
+                .layer(HandleErrorLayer::new(shed))
+                .layer(LoadShedLayer::new())
+                .layer(GlobalConcurrencyLimitLayer::with_semaphore(self.streams.clone())),
+        )
+    }
+}
+
+async fn shed(_: BoxError) -> ApiError {
+    ApiError(Error::new(
+        Code::Overloaded,
+        "this instance is answering as many requests of this kind as it takes; retry later or ask another \
+         instance",
+    ))
 }
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod collections;
+mod connections;
 mod error;
 mod extract;
 mod health;
@@ -19,13 +20,13 @@ mod search;
 mod transfer;
 mod types;
 
+use crate::api::connections::{ConnectionLimits, Connections};
 use crate::base::request::RequestContext;
 use crate::base::{Error, Result};
 use crate::engine::Brainy;
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::serve::ListenerExt;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,7 @@ struct App {
     brainy: Brainy,
     limits: types::Limits,
     health: health::Health,
+    gate: middleware::Gate,
     /// Cancelled when the server stops taking requests.
     stopping: CancellationToken,
 }
@@ -81,32 +83,26 @@ pub fn openapi_json() -> Result<String> {
     openapi::render(description)
 }
 
-/// Answers requests until `stop`; then takes no more, finishes those in flight within
+/// Answers requests until `stop`. Then it is not ready, but goes on for `shutdown_delay_ms`, so that load
+/// balancers find out; after that it takes no more, finishes what is in flight within
 /// `shutdown_timeout_ms`, and returns.
 pub async fn serve(brainy: Brainy, listener: TcpListener, stop: CancellationToken) -> Result<()> {
-    let bound = Duration::from_millis(brainy.settings().shutdown_timeout_ms);
+    let (env, settings) = (brainy.env().clone(), brainy.settings().clone());
     let router = build(brainy, stop.clone());
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "could not set TCP_NODELAY");
-        }
-    });
-    let server =
-        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let too_long = async {
+    let limits = ConnectionLimits::new(&settings);
+    let connections = Connections::new(env, limits, stop.clone());
+    let enough = CancellationToken::new();
+    let known = async {
         stop.cancelled().await;
-        tokio::time::sleep(bound).await;
+        tokio::time::sleep(Duration::from_millis(settings.shutdown_delay_ms)).await;
+        enough.cancel();
     };
-    tokio::select! {
-        biased;
-        result = server => {
-            result.map_err(|error| Error::internal("the HTTP server failed").caused_by(error))
-        }
-        () = too_long => {
-            tracing::warn!(bound_ms = bound.as_millis(), "requests in flight were dropped");
-            Ok(())
-        }
+    tokio::join!(known, connections.accept(listener, &router, enough.clone()));
+    let bound = Duration::from_millis(settings.shutdown_timeout_ms);
+    if tokio::time::timeout(bound, connections.close()).await.is_err() {
+        tracing::warn!(bound_ms = bound.as_millis(), "requests in flight were dropped");
     }
+    Ok(())
 }
 
 /// The routes by how they are protected.
@@ -167,17 +163,19 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
 fn build(brainy: Brainy, stopping: CancellationToken) -> Router {
     let settings = brainy.settings().clone();
     let env = brainy.env().clone();
+    let body_idle = Duration::from_millis(settings.body_idle_timeout_ms);
+    let gate = middleware::Gate::new(settings.max_concurrent_requests, body_idle);
     let app = Arc::new(App {
+        gate: gate.clone(),
         limits: types::Limits::from(&settings),
         health: health::Health::new(env.clock.now()),
         stopping,
         brainy,
     });
     let (routes, description) = described();
-    let gate = middleware::Gate::new(settings.max_concurrent_requests);
     let data = Router::from(routes.data).merge(records::shadowed_ids());
     let data = middleware::timed(data, Duration::from_millis(settings.request_timeout_ms));
-    let gated = gate.guard(data.merge(Router::from(routes.streams)));
+    let gated = gate.guard(data.merge(gate.share(Router::from(routes.streams))));
     let router = gated
         .merge(Router::from(routes.operations))
         .with_state(app)

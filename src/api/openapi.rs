@@ -111,7 +111,7 @@ fn may_answer(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bo
         Code::WriteOnlyInstance => !writes || path.ends_with("/vectors/delete"),
         Code::VersionTimeout => path.contains("/search"),
         Code::PayloadTooLarge => has_body && !path.ends_with("/import"),
-        Code::UnsupportedMediaType => has_body,
+        Code::UnsupportedMediaType | Code::BodyTimeout => has_body,
         Code::CollectionNotFound => in_collection,
         Code::VectorNotFound => path.ends_with("/{id}") || path.contains("/search"),
         Code::DimensionMismatch | Code::InvalidVector => upserts || path.contains("/search"),

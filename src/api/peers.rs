@@ -25,6 +25,27 @@ struct Live {
     session: Option<String>,
 }
 
+/// What matters of `GET /cluster/replication/applied`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Applied {
+    instance_id: String,
+    session: Option<String>,
+    collection: String,
+    /// Null where the collection is not open there.
+    version: Option<u64>,
+}
+
+impl Applied {
+    /// Whether `peer` itself says that nobody can read less than `version` from it.
+    fn proves(&self, peer: &Peer, collection: &CollectionName, version: Seq) -> bool {
+        self.instance_id == peer.id
+            && self.session.as_deref() == Some(&*peer.session)
+            && self.collection == collection.as_str()
+            && self.version.is_none_or(|shown| shown >= version.0)
+    }
+}
+
 impl HttpPeers {
     /// Connections to peers.
     pub fn new() -> Result<HttpPeers> {
@@ -77,11 +98,14 @@ fn is_refused(error: &reqwest::Error) -> bool {
 impl Peers for HttpPeers {
     async fn applied(
         &self,
-        endpoint: &str,
+        peer: &Peer,
         collection: &CollectionName,
         version: Seq,
         wait: Duration,
     ) -> Result<()> {
+        let Some(endpoint) = &peer.endpoint else {
+            return Err(Error::unavailable("the reader does not say where it can be reached"));
+        };
         let url = format!("{}/cluster/replication/applied", endpoint.trim_end_matches('/'));
         let query = [
             ("collection", collection.to_string()),
@@ -90,6 +114,72 @@ impl Peers for HttpPeers {
         ];
         let asked = self.0.get(url).query(&query).timeout(wait + GRACE).send().await;
         let failed = |error| Error::unavailable("a reader did not answer").caused_by(error);
-        asked.and_then(reqwest::Response::error_for_status).map(drop).map_err(failed)
+        let answer = asked.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+        let applied: Applied = answer.json().await.map_err(failed)?;
+        if applied.proves(peer, collection, version) {
+            return Ok(());
+        }
+        Err(Error::unavailable(format!(
+            "something else than reader {} answers at {endpoint}; set SERVICE_ENDPOINT of that reader to \
+             an address that is its own",
+            peer.id
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// What `applied` makes of one answer, whatever was asked.
+    async fn believed(answer: String) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let peer =
+            Peer { id: "reader".to_owned(), session: "2".to_owned(), endpoint: Some(endpoint) };
+        let stranger = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4_096]).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        };
+        let (peers, name) = (HttpPeers::new().unwrap(), CollectionName::new("things").unwrap());
+        let asked = peers.applied(&peer, &name, Seq(7), Duration::from_secs(5));
+        tokio::join!(asked, stranger).0.is_ok()
+    }
+
+    fn said(id: &str, session: &str, collection: &str, version: &str) -> String {
+        let body = format!(
+            r#"{{"instanceId":"{id}","session":{session},"collection":"{collection}","version":{version}}}"#
+        );
+        ok("application/json", &body)
+    }
+
+    fn ok(kind: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
+    }
+
+    #[tokio::test]
+    async fn only_the_reader_itself_confirms_a_write() {
+        for good in ["7", "8", "null"] {
+            assert!(believed(said("reader", r#""2""#, "things", good)).await, "{good}");
+        }
+        for stranger in [
+            said("reader", r#""2""#, "things", "6"),
+            said("reader", r#""1""#, "things", "7"),
+            said("reader", "null", "things", "7"),
+            said("other", r#""2""#, "things", "7"),
+            said("reader", r#""2""#, "others", "7"),
+            ok("text/html", "<h1>It works!</h1>"),
+            ok("application/json", r#"{"version":7}"#),
+            "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
+            "HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n".to_owned(),
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        ] {
+            assert!(!believed(stranger.clone()).await, "{stranger}");
+        }
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! Sleeping and timeouts go through `tokio::time`, which the simulation pauses. Wall time never
 //! decides anything alone. A machine that was suspended may have stopped its monotonic clock, and an
-//! operator may have set the wall clock. So what this instance relies on itself ends by the clock that
-//! says longer ([`Clock::since`]), and what others were given time for by the monotonic one
-//! ([`Clock::steady_since`]).
+//! operator may have set the wall clock; a virtual machine that was paused, or restored from a snapshot, has
+//! stopped both. But the store says what time it is in every answer ([`Clock::saw_store_time`]), and its
+//! clock went on. So what this instance relies on itself ends by the clock that says longest
+//! ([`Clock::since`]), and what others were given time for by the monotonic one ([`Clock::steady_since`]).
 
 use jiff::Timestamp as Jiff;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -41,20 +43,70 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// The store's clock, as its answers show it.
+///
+/// Only the latest time counts that was ever seen: answers arrive out of order, and the machines of a store
+/// do not agree to the second. One that is ahead makes what was relied on before end early, and hides for so
+/// long that our own clocks stand still.
+#[derive(Debug, Default)]
+pub struct StoreClock(Mutex<Option<(Timestamp, Instant)>>);
+
+impl StoreClock {
+    /// Stores tell the time to the second (`Date` of HTTP); so much later it may have been.
+    const RESOLUTION_MS: u64 = 1_000;
+
+    /// Takes up what an answer says.
+    pub fn saw(&self, time: Timestamp) {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.is_none_or(|(latest, _)| latest < time) {
+            *latest = Some((time, Instant::now()));
+        }
+    }
+
+    fn latest(&self) -> Option<(Timestamp, Instant)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the store's clock shows now if our monotonic clock has not stood still since the last answer.
+    fn expected(&self) -> Option<Timestamp> {
+        let (time, seen) = self.latest()?;
+        let passed = u64::try_from(seen.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Some(Timestamp(time.0.saturating_add(passed)))
+    }
+
+    /// How much later than at `expected` the store's clock was seen, for certain.
+    fn since(&self, expected: Option<Timestamp>) -> Duration {
+        let (Some((latest, _)), Some(expected)) = (self.latest(), expected) else {
+            return Duration::ZERO;
+        };
+        let later = latest.0.saturating_sub(expected.0);
+        Duration::from_millis(later.saturating_sub(Self::RESOLUTION_MS))
+    }
+}
+
 /// A source of wall time.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The wall time now.
     fn now(&self) -> Timestamp;
 
-    /// Starts measuring elapsed time.
-    fn mark(&self) -> Mark {
-        Mark { monotonic: Instant::now(), wall: self.now() }
+    /// The store's clock.
+    fn store_clock(&self) -> &StoreClock;
+
+    /// Takes up what an answer of the store says about the time.
+    fn saw_store_time(&self, time: Timestamp) {
+        self.store_clock().saw(time);
     }
 
-    /// How long ago `mark` was taken, by the clock that says longer.
+    /// Starts measuring elapsed time.
+    fn mark(&self) -> Mark {
+        Mark { monotonic: Instant::now(), wall: self.now(), store: self.store_clock().expected() }
+    }
+
+    /// How long ago `mark` was taken, by the clock that says longest: the monotonic one, the wall clock, or
+    /// the store's by what was seen of it last.
     fn since(&self, mark: Mark) -> Duration {
-        let wall = self.now().0.saturating_sub(mark.wall.0);
-        mark.monotonic.elapsed().max(Duration::from_millis(wall))
+        let wall = Duration::from_millis(self.now().0.saturating_sub(mark.wall.0));
+        mark.monotonic.elapsed().max(wall).max(self.store_clock().since(mark.store))
     }
 
     /// How long ago `mark` was taken, by the monotonic clock alone: for judging others, and for what they
@@ -76,13 +128,20 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 pub struct Mark {
     monotonic: Instant,
     wall: Timestamp,
+    /// What the store's clock showed then, if ours ran on since its last answer.
+    store: Option<Timestamp>,
 }
 
-/// The machine's clock.
+/// The machine's clock, and what this process has seen of its store's.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    fn store_clock(&self) -> &StoreClock {
+        static STORE: StoreClock = StoreClock(Mutex::new(None));
+        &STORE
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     fn now(&self) -> Timestamp {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -98,12 +157,14 @@ pub struct VirtualClock {
     wall: Timestamp,
     /// By how many milliseconds it was set ahead; less than 0: back.
     ahead: AtomicI64,
+    store: StoreClock,
 }
 
 impl VirtualClock {
     /// A clock that shows `wall` now.
     pub fn starting_at(wall: Timestamp) -> Self {
-        VirtualClock { start: Instant::now(), wall, ahead: AtomicI64::new(0) }
+        let store = StoreClock::default();
+        VirtualClock { start: Instant::now(), wall, ahead: AtomicI64::new(0), store }
     }
 
     /// Sets it so far ahead of the time that has passed since its start; less than 0: back.
@@ -113,6 +174,10 @@ impl VirtualClock {
 }
 
 impl Clock for VirtualClock {
+    fn store_clock(&self) -> &StoreClock {
+        &self.store
+    }
+
     fn now(&self) -> Timestamp {
         let elapsed = self.start.elapsed().as_millis();
         let steady = self.wall.0 + u64::try_from(elapsed).unwrap_or(u64::MAX);
@@ -139,6 +204,36 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(clock.now(), Timestamp(6_000));
         assert_eq!(clock.since(mark), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_store_tells_when_our_clocks_stood_still() {
+        let clock = VirtualClock::starting_at(Timestamp(1_000_000));
+        let second = Duration::from_secs(1);
+        // Whatever its clock shows, and without an answer, nothing has passed.
+        assert_eq!(clock.since(clock.mark()), Duration::ZERO);
+        let mut store = 7_000_000;
+        for _ in 0..100 {
+            clock.saw_store_time(Timestamp(store));
+            // An hour without requests, and then an answer whose time was cut to the second.
+            let idle = clock.mark();
+            tokio::time::sleep(second * 3_600).await;
+            let mark = clock.mark();
+            store += 3_600_999;
+            clock.saw_store_time(Timestamp(store / 1_000 * 1_000));
+            assert_eq!(clock.since(mark), Duration::ZERO);
+            assert_eq!(clock.since(idle), second * 3_600);
+        }
+        // An hour in which both of our clocks stand still.
+        let mark = clock.mark();
+        clock.saw_store_time(Timestamp(store + 3_600_000));
+        assert!(clock.since(mark) >= second * 3_598, "{:?}", clock.since(mark));
+        assert_eq!(clock.steady_since(mark), Duration::ZERO);
+        assert_eq!(clock.since(clock.mark()), Duration::ZERO);
+        // An answer that is late, or from a machine that is behind, changes nothing.
+        let before = clock.since(mark);
+        clock.saw_store_time(Timestamp(5));
+        assert_eq!(clock.since(mark), before);
     }
 
     #[tokio::test(start_paused = true)]

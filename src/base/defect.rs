@@ -10,6 +10,10 @@ pub enum Defect {
     AckBeforePut,
     /// Treats an ambiguous conditional PUT as lost without reading it back.
     AmbiguousIsLost,
+    /// Believes that a conditional PUT which was answered as lost was not its own that won.
+    LossIsTheirs,
+    /// Relies on the grace period that this instance is set to, not on the collection's.
+    OwnGrace,
     /// Acknowledges without looking at the log's floor again.
     SkipFloorCheck,
     /// Names segments and deletions in the manifest before they are durable.
@@ -102,6 +106,8 @@ impl Defect {
     pub const ALL: &'static [(Defect, &'static str)] = &[
         (Defect::AckBeforePut, "ack-before-put"),
         (Defect::AmbiguousIsLost, "ambiguous-is-lost"),
+        (Defect::LossIsTheirs, "loss-is-theirs"),
+        (Defect::OwnGrace, "own-grace"),
         (Defect::SkipFloorCheck, "skip-floor-check"),
         (Defect::CommitBeforePut, "commit-before-put"),
         (Defect::DropDeletions, "drop-deletions"),

@@ -88,6 +88,8 @@ codes! {
     RequestTimeout = "request_timeout",
     /// Nobody waits for the answer any more: the client has gone, or the caller cancelled.
     Cancelled = "cancelled",
+    /// The request's body stood still for too long.
+    BodyTimeout = "body_timeout",
     /// The request's body is larger than this instance takes.
     PayloadTooLarge = "payload_too_large",
     /// The answer would hold more than this instance gives at a time.

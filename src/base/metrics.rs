@@ -199,6 +199,12 @@ pub struct Metrics {
     pub http_seconds: Histogram,
     /// Bytes that requests in flight have reserved.
     pub request_memory: Gauge,
+    /// Connections of clients.
+    pub http_connections: Gauge,
+    /// Connections that were closed because there were too many.
+    pub http_connections_refused: Counter,
+    /// Log lines that were dropped because nobody took them in time.
+    pub log_lines_dropped: Counter,
     /// Live records over all open collections.
     pub vector_count: Gauge,
     /// Bytes of the tails held in memory.
@@ -274,6 +280,9 @@ impl Default for Metrics {
             search_seconds: seconds(),
             http_requests: Family::default(),
             http_seconds: seconds(),
+            http_connections: Gauge::default(),
+            http_connections_refused: Counter::default(),
+            log_lines_dropped: Counter::default(),
             vector_count: Gauge::default(),
             tail_bytes: Gauge::default(),
             collections_unreadable: Gauge::default(),
@@ -366,7 +375,7 @@ impl Metrics {
     }
 
     /// Every plain gauge with its name and help.
-    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 8] {
+    fn gauges(&self) -> [(&'static str, &'static str, &Gauge); 9] {
         [
             ("vector_count", "Live records over all open collections", &self.vector_count),
             ("tail_bytes", "Bytes of the log tails held in memory", &self.tail_bytes),
@@ -382,6 +391,7 @@ impl Metrics {
                 &self.request_memory,
             ),
             ("memory_usage", "Resident memory of the process in bytes", &self.memory_usage),
+            ("http_connections", "Connections of clients", &self.http_connections),
             // A gauge by that name, because people look for it.
             ("cluster_nodes_total", "Instances of the cluster", &self.cluster_nodes),
             (
@@ -420,7 +430,7 @@ impl Metrics {
     }
 
     /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 25] {
+    fn counters(&self) -> [(&'static str, &'static str, &Counter); 27] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
@@ -468,6 +478,16 @@ impl Metrics {
                 &self.searches_cancelled,
             ),
             ("searches_dear", "Searches that stood back behind others", &self.searches_dear),
+            (
+                "http_connections_refused",
+                "Connections that were closed because there were too many",
+                &self.http_connections_refused,
+            ),
+            (
+                "log_lines_dropped",
+                "Log lines dropped because nobody took them in time",
+                &self.log_lines_dropped,
+            ),
         ]
     }
 

@@ -4,6 +4,7 @@
 //! Nothing here knows about stores, logs or HTTP. [`Env`] bundles the sources of nondeterminism
 //! (clock, randomness, tasks, threads), so that the simulation can replace all of them at once.
 
+pub mod backoff;
 pub mod clock;
 pub mod codec;
 pub mod compute;

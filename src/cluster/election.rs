@@ -7,6 +7,7 @@
 
 use super::lease::Lease;
 use crate::base::Env;
+use crate::base::backoff::Backoff;
 use crate::base::clock::Mark;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -82,6 +83,8 @@ pub(super) struct Election {
     pub polled: Option<Mark>,
     /// Whether it is known to within a step when the leader renewed last.
     pub precise: bool,
+    /// After looks at the lease that failed, while somebody else may lead.
+    pub backoff: Backoff,
 }
 
 impl Election {
@@ -122,10 +125,14 @@ impl Election {
         self.leadership.set(held);
         self.publish();
         let step = self.ttl / 20;
+        if matches!(hold, Ok(Ok(_))) {
+            self.backoff.succeeded();
+        }
         match held {
             // Renewed, or to be tried again at once: the lease goes on.
             Some(_) if matches!(hold, Ok(Ok(_))) => self.ttl / 3,
             Some(_) => step,
+            None if !matches!(hold, Ok(Ok(_))) => self.backoff.failed(&*self.env.rng).max(step),
             None => self.watch_again(before.is_none(), started, polled),
         }
     }
@@ -133,8 +140,8 @@ impl Election {
     /// When to look again at a lease that somebody else holds: when the next renewal is due, and then
     /// step by step, so that it is known to within a step when it was renewed.
     fn watch_again(&mut self, first: bool, started: Mark, polled: Option<Mark>) -> Duration {
-        let step = self.ttl / 20;
-        let Some(seen) = self.lease.seen() else { return step };
+        let Some(seen) = self.lease.seen() else { return self.ttl / 20 };
+        let step = seen.ttl.min(self.ttl) / 20;
         let clock = &self.env.clock;
         let age = clock.steady_since(seen.since);
         // What changed was seen to change in this very look.
@@ -143,14 +150,14 @@ impl Election {
             let gap = polled.map_or(self.ttl, |polled| clock.steady_since(polled));
             self.precise = !first && (self.precise || gap <= step * 2);
         }
-        let rest = if changed && self.precise { self.ttl * 3 / 10 } else { step };
-        let expiry = self.ttl.saturating_sub(age) + Duration::from_millis(1);
+        let rest = if changed && self.precise { seen.ttl * 3 / 10 } else { step };
+        let expiry = seen.ttl.saturating_sub(age) + Duration::from_millis(1);
         rest.min(expiry).max(Duration::from_millis(10))
     }
 
     fn publish(&self) {
         let seat = self.lease.seen().map(|seen| {
-            let expired = self.env.clock.steady_since(seen.since) >= self.ttl;
+            let expired = self.env.clock.steady_since(seen.since) >= seen.ttl;
             let id = seen.holder.as_deref().map(|holder| holder_id(holder).to_owned());
             Seat { vacant: expired || id.is_none(), id, epoch: seen.epoch }
         });

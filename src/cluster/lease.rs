@@ -56,6 +56,8 @@ pub struct Seen {
     pub holder: Option<String>,
     /// Which holder that is.
     pub epoch: u64,
+    /// How long it lasts without a renewal, as its holder has said, whatever we are set to.
+    pub ttl: Duration,
 }
 
 /// One instance's view of a lease.
@@ -98,18 +100,17 @@ impl Lease {
     /// Looks at the lease and leaves it as it is; how often it has changed, 0 where nobody has ever held it.
     pub async fn look(&mut self) -> Result<u64> {
         let found = cas::load::<LeaseDocument>(&*self.store, &self.key).await?;
-        let Some(LeaseDocument { stamp, holder, epoch, .. }) = found.map(|loaded| loaded.value)
-        else {
-            return Ok(0);
-        };
-        self.note(stamp.version, holder, epoch);
+        let Some(found) = found.map(|loaded| loaded.value) else { return Ok(0) };
+        let LeaseDocument { stamp, holder, epoch, ttl_ms, .. } = found;
+        self.note(stamp.version, holder, epoch, ttl_ms);
         Ok(stamp.version)
     }
 
-    fn note(&mut self, version: u64, holder: Option<String>, epoch: u64) {
+    fn note(&mut self, version: u64, holder: Option<String>, epoch: u64, ttl_ms: u64) {
         if self.seen.as_ref().is_none_or(|seen| seen.version != version) {
             let since = self.env.clock.mark();
-            self.seen = Some(Seen { version, since, holder, epoch });
+            let ttl = Duration::from_millis(ttl_ms);
+            self.seen = Some(Seen { version, since, holder, epoch, ttl });
         }
     }
 
@@ -125,7 +126,7 @@ impl Lease {
         let expired_version = self
             .seen
             .as_ref()
-            .filter(|seen| self.env.clock.steady_since(seen.since) >= self.ttl)
+            .filter(|seen| self.env.clock.steady_since(seen.since) >= seen.ttl)
             .map(|seen| seen.version);
         let (holder, ttl, floor) = (&self.holder, self.ttl, self.epoch_floor);
         let change = |current: Option<&Loaded<LeaseDocument>>| {
@@ -157,8 +158,8 @@ impl Lease {
             return Ok(None);
         };
         let ours = found.holder.as_deref() == Some(self.holder.as_str());
-        let LeaseDocument { stamp: Stamp { version, .. }, holder, epoch, .. } = found;
-        self.note(version, holder, epoch);
+        let LeaseDocument { stamp: Stamp { version, .. }, holder, epoch, ttl_ms, .. } = found;
+        self.note(version, holder, epoch, ttl_ms);
         self.held = ours.then_some((epoch, now));
         Ok(ours.then_some(epoch))
     }
@@ -228,5 +229,23 @@ mod tests {
         tokio::time::sleep(TTL).await;
         assert_eq!(a.hold().await.unwrap(), Some(3));
         assert_eq!(b.hold().await.unwrap(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_lasts_for_as_long_as_its_holder_says() {
+        let store: DynStore = Arc::new(MemoryStore::default());
+        let (mut a, mut b) = (lease(&store, 1, "a"), lease(&store, 2, "b"));
+        b.ttl = TTL / 10;
+        assert_eq!(a.hold().await.unwrap(), Some(1));
+        for _ in 0..9 {
+            assert_eq!(b.hold().await.unwrap(), None);
+            tokio::time::sleep(TTL / 10).await;
+        }
+        tokio::time::sleep(TTL / 10).await;
+        assert_eq!(b.hold().await.unwrap(), Some(2));
+        // And no longer, where we would wait for more.
+        assert_eq!(a.hold().await.unwrap(), None);
+        tokio::time::sleep(TTL / 10).await;
+        assert_eq!(a.hold().await.unwrap(), Some(3));
     }
 }

@@ -11,6 +11,7 @@ use super::shared::{Shared, Written};
 use super::view::{
     ClusterView, FailoverView, HeartbeatView, LeaderState, LeaderView, Orders, Standing,
 };
+use crate::base::backoff::{Backoff, Complaint};
 use crate::base::settings::Role;
 use crate::base::{Code, Env, Error, Result, Timestamp};
 use crate::store::paths;
@@ -73,6 +74,9 @@ pub(super) struct Member {
     /// How long after the last look the next one was meant to be.
     pub planned: Duration,
     pub collected: Option<Instant>,
+    /// After rounds that did not go through.
+    pub backoff: Backoff,
+    pub complaint: Complaint,
     /// Since when no writer was seen although this standby waits for one.
     pub writerless: Option<Instant>,
     pub saw_writer: bool,
@@ -127,6 +131,9 @@ impl Member {
             visible: (Instant::now(), 0),
             planned: timing.heartbeat_interval,
             collected: None,
+            // Never longer than it takes two beats to be missed.
+            backoff: Backoff::new(timing.heartbeat_interval / 6, timing.heartbeat_interval / 2),
+            complaint: Complaint::default(),
             writerless: None,
             saw_writer: false,
             writer_lease: None,
@@ -162,6 +169,7 @@ impl Member {
             stop: self.stop_election.clone(),
             polled: None,
             precise: false,
+            backoff: Backoff::new(ttl / 20, ttl / 3),
         })
     }
 

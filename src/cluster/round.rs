@@ -35,7 +35,11 @@ impl Member {
         if let Err(error) = &result {
             self.heartbeat.failures = self.heartbeat.failures.saturating_add(1);
             self.heartbeat.error = Some(error.message().to_owned());
-            tracing::warn!(%error, "heartbeat did not get through");
+            if let Some(times) = self.complaint.due() {
+                tracing::warn!(%error, times, "heartbeat did not get through");
+            }
+        } else {
+            self.complaint.over();
         }
         self.publish();
         result.is_ok()
@@ -270,8 +274,10 @@ impl Member {
         let now = Instant::now();
         let pace = self.pace();
         if !done {
-            return now + pace / 4 + self.env().rng.jitter(pace / 4);
+            let rng = self.env().rng.clone();
+            return now + self.backoff.failed(&*rng);
         }
+        self.backoff.succeeded();
         let often = self.is_small() || self.leadership.epoch().is_some() || self.own.standby;
         if !often {
             self.planned = self.interval();

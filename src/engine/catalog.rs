@@ -48,8 +48,8 @@ pub fn settings_of(spec: &CollectionSpec, partitions: Option<u32>) -> Result<Col
     })
 }
 
-/// Creates a collection, with `partitions` where `spec` does not say how many; `false` where it was there
-/// with the same settings. A deletion that was cut off is finished first.
+/// Creates a collection, with `partitions` where `spec` does not say how many and with this grace period;
+/// `false` where it was there with the same settings. A deletion that was cut off is finished first.
 pub async fn create(
     store: &DynStore,
     env: &Env,
@@ -67,12 +67,11 @@ pub async fn create(
                 check_same(spec, &current.settings)?;
                 Ok(Change::Keep)
             }
-            earlier => Ok(Change::Write(Manifest::create(
-                &spec.name,
-                settings.clone(),
-                env.clock.now(),
-                earlier,
-            ))),
+            earlier => {
+                let (settings, now) = (settings.clone(), env.clock.now());
+                let first = Manifest::create(&spec.name, settings, now, earlier);
+                Ok(Change::Write(first.agreeing(grace)))
+            }
         }
     })
     .await?;
@@ -85,6 +84,7 @@ pub async fn create(
 pub struct NextLife {
     name: CollectionName,
     settings: CollectionSettings,
+    grace: Duration,
     /// The life before it; 0 where there was none.
     after: u64,
 }
@@ -125,23 +125,22 @@ pub async fn next_life(
         }
         earlier => (wanted()?, earlier.map_or(0, |earlier| earlier.incarnation)),
     };
-    Ok(Some(NextLife { name: name.clone(), settings, after }))
+    Ok(Some(NextLife { name: name.clone(), settings, grace, after }))
 }
 
 /// Begins a life; `None` where somebody else has begun one, whatever became of it.
 pub async fn begin(store: &DynStore, env: &Env, life: &NextLife) -> Result<Option<u64>> {
     let mut begun = false;
-    let NextLife { name, settings, after } = life;
+    let NextLife { name, settings, grace, after } = life;
     manifest::update(store, env, name, |current| {
         let before = current.map_or(0, |current| current.incarnation);
         begun = before == *after && !current.is_some_and(Manifest::is_live);
         match begun {
-            true => Ok(Change::Write(Manifest::create(
-                name,
-                settings.clone(),
-                env.clock.now(),
-                current,
-            ))),
+            true => {
+                let (settings, now) = (settings.clone(), env.clock.now());
+                let first = Manifest::create(name, settings, now, current);
+                Ok(Change::Write(first.agreeing(*grace)))
+            }
             false => Ok(Change::Keep),
         }
     })

@@ -40,7 +40,14 @@ impl Collection {
         let view = ManifestView::open(context.store.clone(), context.env.clone(), name).await?;
         let partitioner =
             view.last().manifest.settings.partitioner.resolve(&context.partitioners)?;
-        let turns = Turns::new(&context, view.name());
+        let turns = Turns::new(&context, &view.last().manifest.name);
+        let agreed = view.last().manifest.grace_to_wait(context.limits.grace);
+        if agreed != context.limits.grace {
+            tracing::info!(
+                collection = %view.name(), grace_ms = agreed.as_millis() as u64,
+                "the collection has another grace period than gc_grace_ms says; the collection's counts"
+            );
+        }
         Ok(Collection {
             context,
             turns,

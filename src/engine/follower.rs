@@ -97,7 +97,7 @@ pub struct Reading {
     pub stale_max: Duration,
     /// Where damage is told.
     pub damage: Damaged,
-    /// The collection grace period.
+    /// The grace period that is relied on where the manifest says none.
     pub grace: Duration,
 }
 

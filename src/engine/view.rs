@@ -8,7 +8,9 @@ use crate::log::{Bounds, BoundsSource};
 use crate::manifest::{self, Manifest};
 use crate::store::{DynStore, Etag, Fetched, GetOptions, Key, paths};
 use async_trait::async_trait;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// What was seen at the last look.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub struct Seen {
     /// Taken before it was asked for.
     pub looked: Mark,
     etag: Etag,
+    /// How many looks had begun when this one ended.
+    ended: u64,
 }
 
 /// The manifest as this instance last saw it.
@@ -27,6 +31,8 @@ pub struct ManifestView {
     env: Env,
     name: CollectionName,
     life: u64,
+    /// Looks that have begun.
+    begun: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -38,7 +44,13 @@ impl ManifestView {
         let loaded = loaded.filter(|loaded| loaded.value.is_live()).ok_or_else(|| gone(&name))?;
         Ok(ManifestView {
             life: loaded.value.incarnation,
-            seen: Mutex::new(Seen { manifest: Arc::new(loaded.value), looked, etag: loaded.etag }),
+            begun: AtomicU64::new(0),
+            seen: Mutex::new(Seen {
+                manifest: Arc::new(loaded.value),
+                looked,
+                etag: loaded.etag,
+                ended: 0,
+            }),
             store,
             env,
             name,
@@ -72,6 +84,7 @@ impl ManifestView {
     /// Looks now. `collection_not_found` where the collection is gone or began another life.
     pub async fn look_now(&self) -> Result<Seen> {
         let before = self.last();
+        let begun = self.begun.fetch_add(1, Ordering::Relaxed);
         let looked = self.env.clock.mark();
         let options = GetOptions { range: None, if_none_match: Some(before.etag.clone()) };
         let key = paths::manifest(&self.name);
@@ -82,6 +95,7 @@ impl ManifestView {
                 manifest: Arc::new(manifest::parse(&self.name, &object.bytes)?),
                 looked,
                 etag: object.etag,
+                ended: 0,
             },
         };
         // A view never leaves its life: what its users hold belongs to that one.
@@ -89,9 +103,11 @@ impl ManifestView {
             return Err(gone(&self.name));
         }
         let mut current = self.lock();
-        // Looks may finish out of order; an older one must not take the newer one's place.
-        if seen.manifest.stamp.version >= current.manifest.stamp.version {
-            *current = seen;
+        // Looks may finish out of order; an older one must not take the newer one's place. But one that began
+        // after the other had ended is newer also where a person has put an older manifest in force.
+        let newer = begun >= current.ended;
+        if newer || seen.manifest.stamp.version >= current.manifest.stamp.version {
+            *current = Seen { ended: self.begun.load(Ordering::Relaxed), ..seen };
         }
         Ok(current.clone())
     }
@@ -107,6 +123,7 @@ impl BoundsSource for ManifestView {
             indexed: seen.manifest.wal_indexed,
             base: seen.manifest.floor_totals,
             looked: seen.looked,
+            grace: seen.manifest.grace_ms.map(Duration::from_millis),
         })
     }
 }

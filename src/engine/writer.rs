@@ -50,7 +50,7 @@ pub struct Limits {
     pub queue_max_bytes: u64,
     /// Bytes of log that may be unindexed.
     pub tail_max_bytes: u64,
-    /// The collection grace period.
+    /// The grace period of new collections, and of those whose manifest says none.
     pub grace: Duration,
 }
 

@@ -12,6 +12,7 @@ mod tests;
 use crate::base::clock::Mark;
 use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq, Totals};
+use crate::base::settings::GC_GRACE_MS_DEFAULT;
 use crate::base::{Code, Env, Error, Result};
 use crate::log::entry::{Author, Draft, HEADER_BYTES, Head, Header, Part, Submission};
 use crate::log::turns::Turns;
@@ -26,6 +27,8 @@ use tokio::time::Instant;
 pub use tail::MISSING;
 use tail::{Gaps, Tail};
 
+/// What is relied on, at most, where the manifest does not say: others may be set to it.
+const GRACE_DEFAULT: Duration = Duration::from_millis(GC_GRACE_MS_DEFAULT);
 /// How often a seal may lose a race before the caller hears of it.
 const RACES_MAX: u32 = 1_000;
 /// Entries that are read one after the other to find the tail. Past that they are skipped.
@@ -116,8 +119,9 @@ pub struct Appender {
 
 impl Appender {
     /// Finds the end of the log, sealed or not. Where entries are missing that are not in segments yet, that is
-    /// `log_damaged`: what is appended behind could not be read. `grace` is the time between the floor's advance and the deletion
-    /// of what is below it; all instances must agree on it.
+    /// `log_damaged`: what is appended behind could not be read. The time between the floor's advance and the
+    /// deletion of what is below it stands in the manifest; where it does not, `grace` is what this instance is
+    /// set to.
     pub async fn open(
         store: DynStore,
         env: Env,
@@ -313,8 +317,15 @@ impl Appender {
 
     /// Whether data objects that were put after `uploaded` may not be named any more.
     fn is_aged(&self, uploaded: Mark) -> bool {
-        self.env.clock.since(uploaded) > self.grace / 2
+        self.env.clock.since(uploaded) > self.grace() / 2
             && !self.env.defects.has(Defect::NameOldBodies)
+    }
+
+    fn grace(&self) -> Duration {
+        match self.env.defects.has(Defect::OwnGrace) {
+            true => self.grace,
+            false => self.bounds.grace.unwrap_or(self.grace.min(GRACE_DEFAULT)),
+        }
     }
 
     /// Puts the entry, and now and then looks meanwhile whether there is somebody who waits: a writer that

@@ -34,6 +34,7 @@ use crate::base::Result;
 use crate::base::clock::Mark;
 use crate::base::ids::{Seq, Totals};
 use async_trait::async_trait;
+use std::time::Duration;
 
 pub use append::{Appended, Appender, Tried};
 pub use chunk::{Chunk, ChunkBuilder, Operation};
@@ -52,6 +53,9 @@ pub struct Bounds {
     pub base: Totals,
     /// Taken before the manifest was asked.
     pub looked: Mark,
+    /// How long after the floor has passed them entries are deleted, at the soonest; `None` where the
+    /// manifest does not say.
+    pub grace: Option<Duration>,
 }
 
 /// Asks the manifest. The log does not know how: the engine does.

@@ -3,26 +3,36 @@
 //! `manifest.json` is the collection's one mutable object, changed only by compare-and-swap
 //! ([`crate::store::cas`]). Guarantees:
 //!
-//! 1. Versions grow by one and never repeat, over deletion and re-creation too: a deleted
-//!    collection leaves its manifest behind, so positions of its log are never used twice.
+//! 1. Versions grow, by one unless a person has put an older one in force again, and never repeat, over
+//!    deletion and re-creation too: a deleted collection leaves its manifest behind, so positions of its
+//!    log are never used twice.
 //! 2. Before version n+1 is written, `manifests/<n>.json` holds version n (time travel).
 //! 3. `walFloor` and `walIndexed` only grow, and `walFloor <= walIndexed + 1`.
 //! 4. Everything that it names exists. Whoever adds names has put the objects before; what no manifest
 //!    names may be deleted, but only after `sweptBefore` has passed it, and nothing older than that is
 //!    ever named anew ([`Manifest::may_name`]).
 //! 5. In each group, every hash belongs to one partition.
+//! 6. What instances must agree on stands here, not in their settings: the grace period (`graceMs`) is fixed
+//!    when the collection is created, and never shorter than in an earlier life of the name. Without one
+//!    (a manifest of an older build) those who rely on it take the shorter of their setting and the default,
+//!    and those who delete the longer.
 
 mod partitions;
 
 pub use partitions::{DeletionsMeta, Partition, SegmentMeta};
 
 use crate::base::ids::{CollectionName, Seq, Totals, Ulid};
+use crate::base::settings::GC_GRACE_MS_DEFAULT;
 use crate::base::{Env, Error, Result, Timestamp};
 use crate::index::Metric;
 use crate::partition::{HashRange, Kind};
-use crate::store::cas::{self, Change, Document, Loaded, Stamp};
-use crate::store::{DynStore, Key, paths};
+use crate::store::cas::{self, Change, Document, History, Loaded, Stamp};
+use crate::store::{DynStore, paths};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The grace period that counts where neither the manifest nor the instance says another.
+const GRACE_DEFAULT: Duration = Duration::from_millis(GC_GRACE_MS_DEFAULT);
 
 /// Whether the collection's name is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,13 +97,20 @@ pub struct Manifest {
     /// Segments and deletions with an id from before this time are not named unless they are already.
     #[serde(default)]
     pub swept_before: Timestamp,
+    /// The grace period, in milliseconds, that all instances keep to, whatever they are set to; `None` in a
+    /// manifest from before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<u64>,
+    /// How long earlier versions are kept at least, in milliseconds; `None` until an instance has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_ms: Option<u64>,
 }
 
 impl Document for Manifest {
-    const FORMAT_VERSION: u64 = 2;
+    const FORMAT_VERSION: u64 = 3;
 
     fn upgrade(&mut self) {
-        // Version 1 had no partitions.
+        // Version 1 had no partitions; before version 3 nothing said which grace period holds.
         self.format_version = Self::FORMAT_VERSION;
         if self.partitions.is_empty() {
             self.partitions = partitions::initial(self.settings.partition_count);
@@ -108,8 +125,27 @@ impl Document for Manifest {
         &mut self.stamp
     }
 
-    fn history_key(&self) -> Option<Key> {
-        Some(paths::manifest_history(&self.name, self.stamp.version))
+    fn history(&self) -> Option<History> {
+        Some(History {
+            prefix: paths::manifest_history_all(&self.name),
+            key: paths::manifest_history(&self.name, self.stamp.version),
+            version_of: paths::parse_manifest_history,
+        })
+    }
+
+    fn restored(&mut self, newest: &Manifest) {
+        if newest.incarnation > self.incarnation {
+            // The log goes on behind the seals of the lives in between.
+            self.incarnation = newest.incarnation + 1;
+        }
+        self.swept_before = self.swept_before.max(newest.swept_before);
+        if newest.wal_floor > self.wal_floor {
+            (self.wal_floor, self.floor_totals) = (newest.wal_floor, newest.floor_totals);
+        }
+        if self.wal_floor > self.wal_indexed.next() {
+            // What was in the log in between is gone from it.
+            (self.wal_indexed, self.indexed) = (self.wal_floor.previous(), self.floor_totals);
+        }
     }
 }
 
@@ -131,6 +167,9 @@ impl Manifest {
             partitions: partitions::initial(settings.partition_count),
             deletions: Vec::new(),
             swept_before: earlier.map_or(Timestamp(0), |earlier| earlier.swept_before),
+            // A writer of the life before may still rely on its grace period.
+            grace_ms: earlier.map(|earlier| earlier.grace_ms.unwrap_or(GC_GRACE_MS_DEFAULT)),
+            history_ms: earlier.and_then(|earlier| earlier.history_ms),
             settings,
             wal_floor: earlier.map_or(Seq(1), |earlier| earlier.wal_floor),
             wal_indexed: earlier.map_or(Seq(0), |earlier| earlier.wal_indexed),
@@ -142,6 +181,24 @@ impl Manifest {
     /// Whether the collection can be used.
     pub fn is_live(&self) -> bool {
         self.state == State::Live
+    }
+
+    /// With the grace period that an instance is set to, unless a longer one is to be kept.
+    pub fn agreeing(mut self, setting: Duration) -> Manifest {
+        let setting = setting.as_millis() as u64;
+        self.grace_ms = Some(self.grace_ms.map_or(setting, |grace| grace.max(setting)));
+        self
+    }
+
+    /// For how long at least nothing is deleted by anybody that was named until now: what writers and readers
+    /// may rely on. `setting` is what this instance is set to; it counts where the manifest says nothing.
+    pub fn grace_to_rely_on(&self, setting: Duration) -> Duration {
+        self.grace_ms.map_or(setting.min(GRACE_DEFAULT), Duration::from_millis)
+    }
+
+    /// How long whoever deletes waits. Never shorter than what anybody relies on.
+    pub fn grace_to_wait(&self, setting: Duration) -> Duration {
+        self.grace_ms.map_or(setting.max(GRACE_DEFAULT), Duration::from_millis)
     }
 
     fn check(&self, name: &CollectionName) -> Result<()> {

@@ -10,13 +10,21 @@
 //!
 //! Both are safe to repeat: an attempt is always the same bytes on the same condition, so at most
 //! one of the repeats takes effect.
+//!
+//! A PUT that was answered as lost may be our own that won: a proxy between us and the store may send
+//! it again, and what we hear of is the second. So nothing is believed to be lost before what stands there
+//! was looked at.
+
+mod history;
+#[cfg(test)]
+mod tests;
 
 use crate::base::clock::Timestamp;
 use crate::base::defect::Defect;
 use crate::base::ids::WriteId;
 use crate::base::{Code, Env, Error, Result};
 use crate::store::{
-    ByteRange, Etag, Fetched, GetOptions, Key, Precondition, PutOutcome, Store, get,
+    ByteRange, Etag, Fetched, GetOptions, Key, Precondition, Prefix, PutOutcome, Store, get,
 };
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -137,10 +145,25 @@ pub trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
     /// Brings what an older build wrote into the form of this one.
     fn upgrade(&mut self) {}
 
-    /// Where this version is kept before the next one replaces it, for documents with a history.
-    fn history_key(&self) -> Option<Key> {
+    /// Where earlier versions are kept, for documents with a history: each before the next one replaces it.
+    fn history(&self) -> Option<History> {
         None
     }
+
+    /// Carries over from `newest`, a later version, what must not go back, where a person has put this
+    /// older one in its place.
+    fn restored(&mut self, _newest: &Self) {}
+}
+
+/// Where the earlier versions of a document are.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// What their keys start with. The keys are in the order of the versions.
+    pub prefix: Prefix,
+    /// The key of this version.
+    pub key: Key,
+    /// The version that such a key names.
+    pub version_of: fn(&Key) -> Option<u64>,
 }
 
 /// A document as it was read.
@@ -209,7 +232,8 @@ pub enum Change<T> {
 enum Attempt<T> {
     /// The change is in; this is the content in force, which may hold later changes too.
     Won(Loaded<T>),
-    Lost,
+    /// Others have changed it; this is what they have made of it.
+    Lost(Option<Loaded<T>>),
 }
 
 /// Changes a document until the change is in or declined. `change` sees the current content (or
@@ -220,19 +244,26 @@ pub async fn update<T: Document>(
     key: &Key,
     mut change: impl FnMut(Option<&Loaded<T>>) -> Result<Change<T>>,
 ) -> Result<Option<Loaded<T>>> {
-    for attempt in 1..=UPDATE_ATTEMPTS_MAX {
-        let current = load::<T>(store, key).await?;
+    let mut current = load::<T>(store, key).await?;
+    for round in 1..=UPDATE_ATTEMPTS_MAX {
         let Change::Write(next) = change(current.as_ref())? else {
             return Ok(current);
         };
-        if let Some(current) = &current {
-            keep(store, env, current).await?;
+        if let Some(before) = &current
+            && let Some(next) = history::keep(store, env, before).await?
+        {
+            // What `change` has made is of a version that was put back by hand.
+            current = match replace(store, env, key, round, Some(before), next).await? {
+                Attempt::Won(settled) => Some(settled),
+                Attempt::Lost(found) => found,
+            };
+            continue;
         }
-        let (next, id) = stamped(env, current.as_ref(), next);
-        let bytes = Bytes::from(encode(&next)?);
-        match replace(store, env, key, current.as_ref(), next, &bytes, &id).await? {
+        let base = current.as_ref().map(|loaded| loaded.value.stamp().clone()).unwrap_or_default();
+        let next = Next::of(env, &base, base.version + 1, next);
+        match replace(store, env, key, round, current.as_ref(), next).await? {
             Attempt::Won(loaded) => return Ok(Some(loaded)),
-            Attempt::Lost => pause(env, attempt).await,
+            Attempt::Lost(found) => current = found,
         }
     }
     Err(Error::new(
@@ -242,33 +273,23 @@ pub async fn update<T: Document>(
     .retry_after_ms(1_000))
 }
 
-/// Writes a version into the document's history, unless it is there.
-async fn keep<T: Document>(store: &dyn Store, env: &Env, current: &Loaded<T>) -> Result<()> {
-    let Some(key) = current.value.history_key() else {
-        return Ok(());
-    };
-    let bytes = &current.bytes;
-    match create(store, env, &key, bytes.clone(), bytes.len() as u64, |found| found == bytes)
-        .await?
-    {
-        Created::Won => Ok(()),
-        Created::Lost { head, .. } if head == bytes => Ok(()),
-        Created::Lost { .. } => Err(Error::corrupt(format!(
-            "{key} differs from the document of that version; two stores may have been mixed"
-        ))),
-    }
+/// What is to stand in the place of a document, and the id of this write.
+struct Next<T> {
+    value: T,
+    id: String,
 }
 
-fn stamped<T: Document>(env: &Env, current: Option<&Loaded<T>>, mut next: T) -> (T, String) {
-    let id = WriteId::random(&*env.rng).to_string();
-    let base = current.map(|loaded| loaded.value.stamp().clone()).unwrap_or_default();
-    let mut recent_writes = base.recent_writes;
-    recent_writes.push(id.clone());
-    let excess = recent_writes.len().saturating_sub(RECENT_WRITES);
-    recent_writes.drain(..excess);
-    *next.stamp_mut() =
-        Stamp { version: base.version + 1, updated: env.clock.now(), recent_writes };
-    (next, id)
+impl<T: Document> Next<T> {
+    /// `value` as the version that follows `base`.
+    fn of(env: &Env, base: &Stamp, version: u64, mut value: T) -> Next<T> {
+        let id = WriteId::random(&*env.rng).to_string();
+        let mut recent_writes = base.recent_writes.clone();
+        recent_writes.push(id.clone());
+        let excess = recent_writes.len().saturating_sub(RECENT_WRITES);
+        recent_writes.drain(..excess);
+        *value.stamp_mut() = Stamp { version, updated: env.clock.now(), recent_writes };
+        Next { value, id }
+    }
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
@@ -276,74 +297,97 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
         .map_err(|error| Error::internal("could not write JSON").caused_by(error))
 }
 
+/// Puts `next` in the place of `current`. A loss is followed by a pause, the longer the more `round`s
+/// there were, and by a look at what stands there, which the next round begins with.
 async fn replace<T: Document>(
     store: &dyn Store,
     env: &Env,
     key: &Key,
+    round: u32,
     current: Option<&Loaded<T>>,
-    next: T,
-    bytes: &Bytes,
-    id: &str,
+    next: Next<T>,
 ) -> Result<Attempt<T>> {
     let condition = match current {
         Some(loaded) => Precondition::Matches(loaded.etag.clone()),
         None => Precondition::Absent,
     };
-    let base = current.map_or(0, |loaded| loaded.value.stamp().version);
-    let mut last = None;
-    for attempt in 1..=AMBIGUOUS_ATTEMPTS_MAX {
+    let Next { value, id } = next;
+    let bytes = Bytes::from(encode(&value)?);
+    let (mut last, mut troubles) = (None, 0);
+    for attempt in round..=round + UPDATE_ATTEMPTS_MAX {
         match store.put_if(key, bytes.clone(), condition.clone()).await {
-            PutOutcome::Won(etag) => {
-                return Ok(Attempt::Won(Loaded { value: next, etag, bytes: bytes.clone() }));
+            PutOutcome::Won(etag) => return Ok(Attempt::Won(Loaded { value, etag, bytes })),
+            PutOutcome::Failed(error) if error.is_transient() => {
+                (last, troubles) = (Some(error), troubles + 1);
             }
-            PutOutcome::Failed(error) if error.is_transient() => last = Some(error),
             PutOutcome::Failed(error) => return Err(error.ambiguous_if(last.is_some())),
-            // A clean loss on the first try needs no look: the content has moved on, or the store
-            // took none of several; the caller reads either way.
-            PutOutcome::Lost if last.is_none() => return Ok(Attempt::Lost),
-            PutOutcome::Lost => {}
-            PutOutcome::Ambiguous(error) => {
-                last = Some(error);
-                if env.defects.has(Defect::AmbiguousIsLost) {
-                    return Ok(Attempt::Lost);
+            PutOutcome::Lost => {
+                pause(env, attempt).await;
+                if env.defects.has(Defect::LossIsTheirs) {
+                    return Ok(Attempt::Lost(load::<T>(store, key).await?));
                 }
+            }
+            PutOutcome::Ambiguous(error) => {
+                if env.defects.has(Defect::AmbiguousIsLost) {
+                    pause(env, attempt).await;
+                    return Ok(Attempt::Lost(load::<T>(store, key).await?));
+                }
+                (last, troubles) = (Some(error), troubles + 1);
             }
         }
         match load::<T>(store, key).await {
-            Ok(found) => match verdict(found, base, id) {
+            Ok(found) => match verdict(found, current, &id) {
                 Verdict::Ours(loaded) => return Ok(Attempt::Won(loaded)),
-                Verdict::Theirs => return Ok(Attempt::Lost),
+                Verdict::Theirs(found) => return Ok(Attempt::Lost(found)),
+                // The store took none of several: the same bytes on the same condition can be sent again.
                 Verdict::Unchanged => {}
                 Verdict::Unknown => break,
             },
-            Err(error) if error.is_transient() => last = Some(error),
+            Err(error) if error.is_transient() => {
+                (last, troubles) = (Some(error), troubles + 1);
+            }
             Err(error) => return Err(error.ambiguous()),
         }
-        pause(env, attempt).await;
+        if troubles >= AMBIGUOUS_ATTEMPTS_MAX {
+            break;
+        }
+        if last.is_some() {
+            pause(env, attempt).await;
+        }
     }
-    let error = last.unwrap_or_else(|| Error::unavailable("the store did not answer"));
+    let error = last.unwrap_or_else(|| Error::unavailable("others changed it too often meanwhile"));
     Err(unresolved(key, error).ambiguous())
 }
 
 /// What reading back says about our attempt.
 enum Verdict<T> {
     Ours(Loaded<T>),
-    Theirs,
+    Theirs(Option<Loaded<T>>),
     Unchanged,
     Unknown,
 }
 
-fn verdict<T: Document>(found: Option<Loaded<T>>, base: u64, id: &str) -> Verdict<T> {
+/// Whether `found` comes from the write `id`, which was to replace `before`.
+fn verdict<T: Document>(
+    found: Option<Loaded<T>>,
+    before: Option<&Loaded<T>>,
+    id: &str,
+) -> Verdict<T> {
     let Some(found) = found else {
-        return if base == 0 { Verdict::Unchanged } else { Verdict::Theirs };
+        return if before.is_none() { Verdict::Unchanged } else { Verdict::Theirs(None) };
     };
     let stamp = found.value.stamp();
     if stamp.recent_writes.iter().any(|recent| recent == id) {
         return Verdict::Ours(found);
     }
-    if stamp.version <= base {
+    if before.is_some_and(|before| before.etag == found.etag) {
         return Verdict::Unchanged;
     }
-    // The list reaches back to our attempt only while fewer than its length have won since.
-    if stamp.version - base <= RECENT_WRITES as u64 { Verdict::Theirs } else { Verdict::Unknown }
+    let base = before.map_or(0, |before| before.value.stamp().version);
+    // The list reaches back to our attempt only while fewer than its length have won since. A version
+    // from before ours was put there by hand.
+    match stamp.version.checked_sub(base) {
+        Some(since) if since > RECENT_WRITES as u64 => Verdict::Unknown,
+        _ => Verdict::Theirs(Some(found)),
+    }
 }

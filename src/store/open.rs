@@ -108,7 +108,10 @@ async fn raw(location: &Location, settings: &Settings, env: &Env) -> Result<DynS
     Ok(match location {
         Location::Memory(None) => Arc::new(MemoryStore::default()),
         Location::Memory(Some(name)) => shared(name),
-        Location::Folder(path) => Arc::new(LocalStore::open(path, settings.fsync).await?),
+        Location::Folder(path) => {
+            let store = LocalStore::open(path, settings.fsync).await?;
+            Arc::new(store.telling(env.clock.clone()))
+        }
         Location::S3 { bucket: name, prefix } => bucket(name, prefix, env).await?,
     })
 }

@@ -23,6 +23,14 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
+impl Key {
+    /// Whether it names an object that may be large and that is written once: a segment, dead rows, or the
+    /// body of a log entry.
+    pub fn is_bulk(&self) -> bool {
+        [".seg", ".del", ".bin"].iter().any(|kind| self.0.ends_with(kind))
+    }
+}
+
 /// What the keys of a listing start with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Prefix(Arc<str>);

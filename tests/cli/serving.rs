@@ -2,8 +2,10 @@
 
 use super::{RECORDS, Ran, Store, brainy, fails, ok, ok_json, run, text};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A server, killed when the test ends.
 pub struct Server {
@@ -53,6 +55,43 @@ fn verbose_shows_the_role_where_the_level_would_not() {
     assert!(verbose.contains("role detected") && !verbose.contains("starting"), "{verbose}");
 }
 
+/// More than a pipe holds, and than the lines that wait for one.
+const LINES_MANY: usize = 12_000;
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let args =
+        ["serve", "--store", "memory:", "--listen", "127.0.0.1:0", "--set", "log_level=debug"];
+    let mut command = brainy(&args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = Server::ready(command.spawn().unwrap());
+    let unread = server.child.stderr.take().unwrap();
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut stream = BufReader::new(TcpStream::connect(address).unwrap());
+    stream.get_ref().set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    for _ in 0..LINES_MANY {
+        let head = format!("GET /nowhere HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        stream.get_mut().write_all(head.as_bytes()).unwrap();
+        skip_answer(&mut stream);
+    }
+    server.signal("-TERM");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    drop(unread);
+}
+
+/// Reads one answer of which the headers say how long it is.
+fn skip_answer(stream: &mut impl BufRead) {
+    let (mut line, mut length) = (String::new(), 0);
+    while line != "\r\n" {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "the server has hung up");
+        if let Some(said) = line.strip_prefix("content-length: ") {
+            length = said.trim().parse().unwrap();
+        }
+    }
+    stream.read_exact(&mut vec![0; length]).unwrap();
+}
+
 #[cfg(not(feature = "otlp"))]
 #[test]
 fn a_build_that_cannot_export_says_so() {
@@ -76,7 +115,11 @@ impl Server {
     pub fn start(args: &[&str]) -> Self {
         let mut command = brainy(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        Server::ready(command.spawn().unwrap())
+    }
+
+    /// A process, once it listens.
+    fn ready(mut child: Child) -> Self {
         let out = BufReader::new(child.stdout.take().unwrap());
         // From here on it is ended whatever happens.
         let mut server = Server { child, url: String::new(), said: Vec::new() };

@@ -3,6 +3,7 @@
 mod bad_input;
 mod calls;
 mod cluster;
+mod connections;
 mod damage;
 mod layers;
 mod limits;

@@ -61,7 +61,8 @@ impl Api {
     }
 
     pub async fn with(store: DynStore, role: Role, change: impl FnOnce(&mut Settings)) -> Api {
-        let mut settings = Settings { poll_interval_ms: 10, ..Settings::default() };
+        let mut settings =
+            Settings { poll_interval_ms: 10, shutdown_delay_ms: 0, ..Settings::default() };
         change(&mut settings);
         let env = Env::system(1).unwrap();
         let brainy = Brainy::start(settings, role, store, env).await.unwrap();

@@ -291,7 +291,7 @@ impl PeerProbe for Nobody {
 
 #[async_trait]
 impl Peers for Nobody {
-    async fn applied(&self, _: &str, _: &CollectionName, _: Seq, _: Duration) -> Result<()> {
+    async fn applied(&self, _: &Peer, _: &CollectionName, _: Seq, _: Duration) -> Result<()> {
         Ok(())
     }
 }

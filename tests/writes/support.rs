@@ -183,6 +183,7 @@ impl BoundsSource for Source {
             indexed: manifest.wal_indexed,
             base: manifest.floor_totals,
             looked,
+            grace: manifest.grace_ms.map(Duration::from_millis),
         })
     }
 }

@@ -5,14 +5,19 @@ use crate::failure::{Failure, Result};
 use crate::{instance, output};
 use brainy::api::HttpPeers;
 use brainy::base::Code;
+use brainy::base::metrics::Metrics;
 use brainy::base::settings::{Effective, Source, resolve_role};
 use brainy::engine::Brainy;
 use brainy::engine::cluster::Invitation;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// How often log lines that were dropped are counted.
+const DROPPED_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs `brainy serve`.
 pub async fn run(args: &InstanceArgs) -> Result<()> {
@@ -31,8 +36,27 @@ pub async fn run(args: &InstanceArgs) -> Result<()> {
         () = signals.next() => return Ok(()),
         started = instance::start(&effective.settings, role) => started?,
     };
+    let watch = count_dropped(brainy.env().metrics.clone());
+    drop(brainy.env().tasks.spawn("log watch", watch));
     let listener = bind(&effective.settings.listen).await?;
     until_stopped(brainy, listener, signals).await
+}
+
+/// Says how many log lines nobody took in time.
+async fn count_dropped(metrics: Arc<Metrics>) {
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(DROPPED_EVERY).await;
+        let lines = instance::log_lines_dropped();
+        if lines > before {
+            metrics.log_lines_dropped.inc_by((lines - before) as u64);
+            tracing::warn!(
+                lines = lines - before,
+                "log lines were dropped: nobody reads them as fast as they come"
+            );
+            before = lines;
+        }
+    }
 }
 
 /// The settings that somebody set, as they may be shown.

@@ -162,7 +162,14 @@ pub async fn applied(State(app): State<Shared>, Query(query): Query<AppliedQuery
     let wait = Duration::from_millis(query.wait_ms);
     let wanted = Consistency::AtLeast { version: Seq(query.min_version), wait };
     let version = app.brainy.applied(&collection, wanted).await?.map(|version| version.0);
-    json(StatusCode::OK, &AppliedVersionBody { version })
+    let member = app.brainy.cluster().member();
+    let body = AppliedVersionBody {
+        instance_id: app.brainy.instance_id(),
+        session: member.as_ref().map(|member| &**member.session()),
+        collection: collection.as_str(),
+        version,
+    };
+    json(StatusCode::OK, &body)
 }
 
 /// This instance joins the cluster again

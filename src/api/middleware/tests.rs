@@ -6,9 +6,12 @@ use crate::base::{Clock, Timestamp};
 use axum::body::{Body, to_bytes};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
+use futures::StreamExt;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tower::ServiceExt;
+
+const BODY_IDLE: Duration = Duration::from_secs(30);
 
 fn env() -> Env {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -124,8 +127,8 @@ async fn past_the_limit_requests_are_turned_away_over_all_guarded_routes() {
         leave.notified().await;
         "done"
     });
-    let guarded =
-        Gate::new(1).guard(Router::new().route("/slow", slow).route("/b", get(async || "b")));
+    let guarded = Gate::new(1, BODY_IDLE)
+        .guard(Router::new().route("/slow", slow).route("/b", get(async || "b")));
     let (router, ..) = observed(guarded.merge(Router::new().route("/health", get(async || "ok"))));
     let first = ask(&router, request("GET", "/slow"), "");
     let others = async {
@@ -139,6 +142,38 @@ async fn past_the_limit_requests_are_turned_away_over_all_guarded_routes() {
     let (first, ()) = tokio::join!(first, others);
     assert_eq!(first.body, b"done");
     assert_eq!(ask(&router, request("GET", "/b"), "").await.body, b"b", "the place is free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_knows_for_how_long_nothing_got_through() {
+    let gate = Gate::new(1, BODY_IDLE);
+    let slow = get(async || tokio::time::sleep(Duration::from_secs(10)).await);
+    let (router, ..) = observed(gate.guard(Router::new().route("/slow", slow)));
+    assert_eq!(gate.stuck(), None);
+    let asked = ask(&router, request("GET", "/slow"), "");
+    let look = async {
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        assert_eq!(gate.stuck(), Some(Duration::from_secs(7)));
+    };
+    tokio::join!(asked, look);
+    assert_eq!(gate.stuck(), None, "it got through after all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stands_still_ends_its_request() {
+    let echo = Router::new().route("/", post(async |body: axum::body::Bytes| body));
+    let (router, ..) = observed(Gate::new(8, BODY_IDLE).guard(echo));
+    let pieces = |pause: u64| {
+        let pieces = futures::stream::iter([0, pause, pause]).then(async |pause| {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            Ok::<_, std::convert::Infallible>("piece")
+        });
+        Body::from_stream(pieces)
+    };
+    let slow = ask(&router, request("POST", "/"), pieces(29)).await;
+    assert_eq!((slow.status, slow.body.len()), (200, 15));
+    let still = ask(&router, request("POST", "/"), pieces(31)).await;
+    assert_ne!(still.status, 200);
 }
 
 #[tokio::test]
@@ -161,7 +196,8 @@ async fn long_answers_are_compressed_for_clients_that_accept_it() {
 
 #[tokio::test]
 async fn bodies_are_decompressed_and_unknown_encodings_refused() {
-    let echo = Gate::new(8).guard(Router::new().route("/", post(async |body: String| body)));
+    let echo =
+        Gate::new(8, BODY_IDLE).guard(Router::new().route("/", post(async |body: String| body)));
     let (router, ..) = observed(echo);
     // `hello` in the two encodings, by gzip 1.12 and zstd 1.5.
     let gzip: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcbH\xcd\xc9\xc9\x07\0\x86\xa6\x106\x05\0\0\0";

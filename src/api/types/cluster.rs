@@ -289,7 +289,14 @@ pub struct AppliedQuery {
 
 /// What is shown.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AppliedVersionBody {
+#[serde(rename_all = "camelCase")]
+pub struct AppliedVersionBody<'a> {
+    /// The instance that answers: whoever waits for another must not believe it.
+    pub instance_id: &'a str,
+    /// Its life; null where it has not joined the cluster.
+    pub session: Option<&'a str>,
+    /// The collection that was asked for.
+    pub collection: &'a str,
     /// The version; null where the collection is not open here: the first read will find everything that
     /// was acknowledged before it.
     pub version: Option<u64>,

@@ -70,6 +70,10 @@ const LIMITS: &[Limit] = limits! {
     request_memory_bytes: 1 << 20, BYTES_MAX;
     max_concurrent_requests: 1, 1_000_000;
     request_timeout_ms: 1, 24 * HOUR_MS;
+    max_connections: 1, 1_000_000;
+    idle_timeout_ms: 100, HOUR_MS;
+    body_idle_timeout_ms: 100, HOUR_MS;
+    shutdown_delay_ms: 0, HOUR_MS;
     shutdown_timeout_ms: 0, HOUR_MS;
     compute_threads: 0, 1_024;
     heartbeat_interval_ms: 100, HOUR_MS;

@@ -26,6 +26,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 
+/// The grace period of collections whose manifest names none, and the default of `gc_grace_ms`.
+pub const GC_GRACE_MS_DEFAULT: u64 = 300_000;
+
 /// What an instance does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -250,10 +253,11 @@ settings! {
         /// at least 1.
         pub tail_max_bytes: u64 = 1 << 30,
         /// How long a collected log entry stays before it is deleted, in milliseconds; also bounds how
-        /// stale a writer's view of the manifest may be (10,000..=2,592,000,000).
-        pub gc_grace_ms: u64 = 300_000,
+        /// stale a writer's view of the manifest may be (10,000..=2,592,000,000). For new collections: each
+        /// keeps its own in its manifest.
+        pub gc_grace_ms: u64 = GC_GRACE_MS_DEFAULT,
         /// How long earlier versions of a collection's manifest are kept, in milliseconds
-        /// (60,000..=315,360,000,000).
+        /// (60,000..=315,360,000,000); the longest that any instance asks for counts.
         pub manifest_history_ms: u64 = 7 * 24 * 3_600_000,
 
         /// Whether this instance, if it writes, turns the log into segments and merges them.
@@ -316,6 +320,18 @@ settings! {
         pub max_concurrent_requests: usize = 512,
         /// Time limit of one HTTP request, in milliseconds (1..=86,400,000); import and export have none.
         pub request_timeout_ms: u64 = 60_000,
+        /// Connections at a time (1..=1,000,000), and no more than the limit of open files leaves beside those
+        /// to the store.
+        pub max_connections: usize = 4_096,
+        /// How long a connection may stand still before it is closed, in milliseconds (100..=3,600,000): from
+        /// the last answer to the end of the next request's headers, and while nobody takes an answer.
+        pub idle_timeout_ms: u64 = 75_000,
+        /// How long the body of a request may stand still before the request fails, in milliseconds
+        /// (100..=3,600,000).
+        pub body_idle_timeout_ms: u64 = 30_000,
+        /// How long an instance that was told to stop says that it is not ready, and goes on answering, before
+        /// it takes no more requests, in milliseconds (0..=3,600,000): as long as load balancers need to notice.
+        pub shutdown_delay_ms: u64 = 1_000,
         /// How long a shutdown may take, in milliseconds (0..=3,600,000), before the rest is dropped.
         pub shutdown_timeout_ms: u64 = 30_000,
         /// Threads for searches, and as many for other requests and for indexing, which stand back behind

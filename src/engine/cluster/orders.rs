@@ -8,6 +8,7 @@
 
 use super::{Cluster, lag};
 use crate::base::Result;
+use crate::base::backoff::Backoff;
 use crate::base::settings::Role;
 use crate::cluster::{self, ClusterView, Membership, Standing, Status};
 use crate::engine::condition;
@@ -18,9 +19,11 @@ use futures::stream::{self, StreamExt};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// How long until an order that could not be carried out is tried again.
+/// How long until an order that could not be carried out is tried again: the first time, and at most.
 const RETRY: Duration = Duration::from_secs(10);
+const RETRY_MAX: Duration = Duration::from_secs(300);
 /// Collections that are brought up to date at a time.
 const AT_A_TIME: usize = 16;
 
@@ -82,20 +85,27 @@ impl Orders {
         let mut orders = self.membership.orders();
         // Whether the store has been found safe for writers.
         let mut trusted = self.cluster.0.configured.writes();
+        let mut backoff = Backoff::new(RETRY, RETRY_MAX);
         loop {
             let wanted = *orders.borrow_and_update();
-            let result = self.carry_out(wanted, &mut trusted).await;
-            let failed = result.is_err();
-            if let Err(error) = result {
-                tracing::error!(target: "brainy::role", %error, ?wanted, "an order could not be carried out");
+            match self.carry_out(wanted, &mut trusted).await {
+                Ok(()) => backoff.succeeded(),
+                Err(error) => {
+                    let again_in_ms = backoff.failed(&*self.context().env.rng).as_millis() as u64;
+                    tracing::error!(
+                        target: "brainy::role", %error, ?wanted, again_in_ms,
+                        "an order could not be carried out"
+                    );
+                }
             }
+            let again = backoff.until();
             tokio::select! {
                 biased;
                 changed = orders.changed() => if changed.is_err() {
                     // The last view says why.
                     return std::future::pending().await;
                 },
-                () = tokio::time::sleep(RETRY), if failed => {}
+                () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Code, Error, Result};
-use crate::cluster::{Membership, Node, PeerProbe};
+use crate::cluster::{Membership, Node, Peer, PeerProbe};
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use std::time::Duration;
@@ -16,11 +16,11 @@ const NAMED_MAX: usize = 16;
 /// How to ask other instances.
 #[async_trait]
 pub trait Peers: PeerProbe {
-    /// Waits until the instance at `endpoint` shows `version` of a collection, for `wait` at most; not where
-    /// it does not have the collection open.
+    /// Waits until `peer` itself shows `version` of a collection, for `wait` at most; not where it does not
+    /// have the collection open. Whatever else answers at its endpoint proves nothing and is an error.
     async fn applied(
         &self,
-        endpoint: &str,
+        peer: &Peer,
         collection: &CollectionName,
         version: Seq,
         wait: Duration,
@@ -41,12 +41,13 @@ pub(super) async fn wait(
     let deadline = Instant::now() + limit;
     let view = membership.view();
     let readers = view.serving(false).filter(|node| *node.id != *view.id);
-    let readers: Vec<(String, Option<String>)> =
-        readers.map(|node| (node.id.to_owned(), node.entry.endpoint.clone())).collect();
-    let waits = readers.into_iter().map(|(id, endpoint)| async move {
+    let readers: Vec<(String, Option<Peer>)> =
+        readers.map(|node| (node.id.to_owned(), peer_of(&node))).collect();
+    let waits = readers.into_iter().map(|(id, peer)| async move {
         let asked = async {
-            let Some(endpoint) = endpoint else { return std::future::pending().await };
-            if peers.applied(&endpoint, collection, version, limit).await.is_err() {
+            let Some(peer) = peer else { return std::future::pending().await };
+            if let Err(error) = peers.applied(&peer, collection, version, limit).await {
+                tracing::debug!(%error, reader = peer.id, "a reader does not say what it shows");
                 // Its heartbeats may still tell.
                 std::future::pending().await
             }
@@ -76,6 +77,12 @@ pub(super) async fn wait(
     )
     .with("version", version.0)
     .with("readers", behind.into_iter().take(NAMED_MAX).collect::<Vec<_>>()))
+}
+
+/// An instance as others ask it, where it can be reached and can prove that it is the one.
+fn peer_of(node: &Node<'_>) -> Option<Peer> {
+    let (session, endpoint) = (node.entry.session.clone()?, node.entry.endpoint.clone()?);
+    Some(Peer { id: node.id.to_owned(), session, endpoint: Some(endpoint) })
 }
 
 /// Waits until the heartbeats of `id` say that it shows `version`, or that it no longer lives or reads.

@@ -68,8 +68,8 @@ impl Bodies {
     }
 
     /// Those that were listed a grace period ago and that no entry names that was read.
-    fn candidates(&self, visitor: &Visitor) -> BTreeSet<Ulid> {
-        let old = self.first_listed.iter().filter(|(_, first)| visitor.is_old(**first));
+    fn candidates(&self, visitor: &Visitor, manifest: &Manifest) -> BTreeSet<Ulid> {
+        let old = self.first_listed.iter().filter(|(_, first)| visitor.is_old(manifest, **first));
         let ids = old.map(|(id, _)| *id);
         ids.filter(|id| !self.named.contains(id)).collect()
     }
@@ -95,14 +95,14 @@ impl Visitor {
             known.first_listed.entry(id).or_insert(now);
         }
         let mut visited = self.remove_waiting(name, known).await?;
-        if !known.candidates(self).is_empty() {
+        if !known.candidates(self, manifest).is_empty() {
             self.read_names(manifest, known, None).await?;
         }
-        if !known.candidates(self).is_empty()
+        if !known.candidates(self, manifest).is_empty()
             && let Some(fence) = self.fence(name).await?
         {
             self.read_names(manifest, known, Some(fence)).await?;
-            visited.deleted += self.delete_candidates(name, known).await?;
+            visited.deleted += self.delete_candidates(manifest, known).await?;
         }
         known.looked = Some((version, now));
         Ok(visited)
@@ -118,8 +118,9 @@ impl Visitor {
         Ok(Visited { deleted: left.deleted, more: false })
     }
 
-    async fn delete_candidates(&self, name: &CollectionName, known: &mut Bodies) -> Result<u64> {
-        let mut ids = known.candidates(self);
+    async fn delete_candidates(&self, manifest: &Manifest, known: &mut Bodies) -> Result<u64> {
+        let name = &manifest.name;
+        let mut ids = known.candidates(self, manifest);
         if self.env.defects.has(Defect::SweepNamedBodies) {
             ids = known.first_listed.keys().copied().collect();
         }

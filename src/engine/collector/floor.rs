@@ -62,7 +62,8 @@ impl Visitor {
         };
         let seen = known.seen.insert(Seen { moves: seen.floor <= manifest.wal_indexed, ..seen });
         let mut visited = Visited::default();
-        let is_over = self.is_old(seen.since) || self.env.defects.has(Defect::CollectWithoutGrace);
+        let is_hasty = self.env.defects.has(Defect::CollectWithoutGrace);
+        let is_over = is_hasty || self.is_old(manifest, seen.since);
         if !seen.is_clean && is_over {
             visited = self.delete_below(&manifest.name, seen.floor).await?;
             seen.is_clean = !visited.more;
@@ -83,6 +84,8 @@ impl Visitor {
                 Ok(Change::Write(Manifest {
                     wal_floor: current.wal_indexed.next(),
                     floor_totals: current.indexed,
+                    // From now on it says so itself.
+                    grace_ms: Some(current.grace_to_wait(self.grace).as_millis() as u64),
                     ..current.clone()
                 }))
             }

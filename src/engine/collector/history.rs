@@ -12,8 +12,8 @@
 use super::visit::{LIST_PAGE, PAGES_MAX, Visited, Visitor};
 use crate::base::clock::Mark;
 use crate::base::{Result, Timestamp};
-use crate::manifest::Manifest;
-use crate::store::cas::Stamp;
+use crate::manifest::{self, Manifest};
+use crate::store::cas::{Change, Stamp};
 use crate::store::{Fetched, Key, get, paths};
 use futures::stream::{self, StreamExt};
 use serde::Deserialize;
@@ -59,6 +59,11 @@ impl Visitor {
             return Ok(Visited::default());
         }
         let looked = self.env.clock.mark();
+        let every = LOOK_EVERY.min(self.kept_for / LOOKS);
+        let Some(kept_for) = self.agreed(manifest).await? else {
+            known.next = Some(Next { looked, pause: every, settled: None });
+            return Ok(Visited::default());
+        };
         let prefix = paths::manifest_history_all(&manifest.name);
         let (mut visited, mut after, mut last_old) = (Visited::default(), None::<Key>, None::<Key>);
         for page in 1.. {
@@ -70,7 +75,7 @@ impl Visitor {
                     paths::parse_manifest_history(key).is_some_and(|earlier| earlier < version)
                 })
                 .collect();
-            let (all, young) = (old.len(), self.old(&old).await?);
+            let (all, young) = (old.len(), self.old(&old, kept_for).await?);
             old.truncate(young.at);
             // Each is deleted when the next one is known to be old, too.
             let mut known_old: Vec<Key> = last_old.take().into_iter().chain(old).collect();
@@ -79,7 +84,6 @@ impl Visitor {
             let ended = young.at < all || !listing.more;
             if ended || page == PAGES_MAX {
                 visited.more = !ended;
-                let every = LOOK_EVERY.min(self.kept_for / LOOKS);
                 let pause = if ended { every.max(young.pause) } else { Duration::ZERO };
                 let settled = (young.at == all && ended).then_some(version);
                 known.next = Some(Next { looked, pause, settled });
@@ -89,11 +93,33 @@ impl Visitor {
         Ok(visited)
     }
 
+    /// How long the versions of a collection are kept: for the longest that any instance has asked for. Who
+    /// asks for more than the manifest says has it written there, and deletes nothing (`None`) before the
+    /// next look: so others have the time to do the same.
+    async fn agreed(&self, manifest: &Manifest) -> Result<Option<Duration>> {
+        let own = self.kept_for.as_millis() as u64;
+        match manifest.history_ms {
+            Some(agreed) if agreed >= own => Ok(Some(Duration::from_millis(agreed))),
+            _ => {
+                manifest::update(&self.store, &self.env, &manifest.name, |current| {
+                    Ok(match current {
+                        Some(current) if current.history_ms.is_none_or(|agreed| agreed < own) => {
+                            Change::Write(Manifest { history_ms: Some(own), ..current.clone() })
+                        }
+                        _ => Change::Keep,
+                    })
+                })
+                .await?;
+                Ok(None)
+            }
+        }
+    }
+
     /// How many of some versions, in ascending order, are from before what is kept: all before the first
     /// that is not. Each of them is asked, because times do not ascend where a clock was set back.
-    async fn old(&self, keys: &[Key]) -> Result<Young> {
+    async fn old(&self, keys: &[Key], kept_for: Duration) -> Result<Young> {
         let now = self.env.clock.now_at_most(self.started);
-        let limit = Timestamp(now.0.saturating_sub(self.kept_for.as_millis() as u64));
+        let limit = Timestamp(now.0.saturating_sub(kept_for.as_millis() as u64));
         let times = keys.iter().cloned().map(|key| async move { self.written(&key).await });
         let mut times = stream::iter(times).buffered(self.requests).enumerate();
         let mut young = Young { at: 0, pause: Duration::ZERO };
@@ -175,7 +201,8 @@ mod tests {
         async fn commit(&self) -> Manifest {
             let now = self.env.clock.now();
             let change = |current: Option<&Manifest>| {
-                let first = || first_manifest(&self.name, now);
+                let history_ms = Some((7 * DAY).as_millis() as u64);
+                let first = || Manifest { history_ms, ..first_manifest(&self.name, now) };
                 Ok(Change::Write(current.cloned().unwrap_or_else(first)))
             };
             manifest::update(&self.store, &self.env, &self.name, change)

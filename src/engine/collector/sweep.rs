@@ -73,7 +73,7 @@ impl Visitor {
         }
         known.objects = objects;
         let is_hasty = self.env.defects.has(Defect::SweepWithoutGrace);
-        let is_over = |since: Mark| is_hasty || self.is_old(since);
+        let is_over = |since: Mark| is_hasty || self.is_old(manifest, since);
         let left_over = found.iter().filter(|(object, _)| {
             let since = known.objects.get(&object.key);
             since.is_some_and(|since| since.for_good.is_none() && is_over(since.first))

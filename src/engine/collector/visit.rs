@@ -136,9 +136,9 @@ impl Visitor {
         self.grace / 2 + self.env.rng.jitter(self.grace / 4)
     }
 
-    /// Whether `mark` is a grace period ago.
-    pub(super) fn is_old(&self, mark: Mark) -> bool {
-        self.env.clock.steady_since(mark) >= self.grace
+    /// Whether `mark` is as long ago as the grace period of the collection of `manifest`.
+    pub(super) fn is_old(&self, manifest: &Manifest, mark: Mark) -> bool {
+        self.env.clock.steady_since(mark) >= manifest.grace_to_wait(self.grace)
     }
 
     /// One look at a collection.

@@ -2,6 +2,7 @@
 
 use super::hole::End;
 use super::{Channels, Published, Reading, Skipped, Sync};
+use crate::base::backoff::{Backoff, Complaint};
 use crate::base::clock::Mark;
 use crate::base::defect::Defect;
 use crate::base::metrics::Metrics;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+/// How much later than usual the log is looked at, at most, while looks fail.
+const POLL_MAX: Duration = Duration::from_secs(30);
 /// Writes that were skipped and are named.
 const SKIPPED_NAMED_MAX: usize = 8;
 
@@ -60,29 +63,6 @@ async fn arrived<T>(coming: &mut Coming<T>) -> Result<T> {
 const RELOAD_DAMAGED_EVERY: Duration = Duration::from_secs(30);
 /// How often a hole in the log is looked at: writers rely on it that somebody does.
 const HOLE_EVERY: Duration = Duration::from_secs(5);
-/// How often a fault that stays is logged.
-const TELL_EVERY: Duration = Duration::from_secs(60);
-
-/// What was logged of looks that failed.
-#[derive(Default)]
-struct Told(Option<(Code, Instant)>);
-
-impl Told {
-    /// Logs a failure that is another than the one before, or has lasted.
-    fn tell(&mut self, result: &Result<()>) {
-        let Err(error) = result else {
-            self.0 = None;
-            return;
-        };
-        let lately =
-            |(code, at): (Code, Instant)| code == error.code() && at.elapsed() < TELL_EVERY;
-        if !self.0.is_some_and(lately) {
-            tracing::warn!(%error, "following the log failed");
-            self.0 = Some((error.code(), Instant::now()));
-        }
-    }
-}
-
 /// See the [parent](super).
 pub(super) struct FollowTask {
     share: Share,
@@ -106,6 +86,11 @@ pub(super) struct FollowTask {
     tidying: Coming<Tidied>,
     skipped: Skipped,
     channels: Channels,
+    /// After looks that failed.
+    backoff: Backoff,
+    complaint: Complaint,
+    /// After newer segments that could not be taken up.
+    reload: Backoff,
 }
 
 impl FollowTask {
@@ -120,6 +105,8 @@ impl FollowTask {
         let share = Share { metrics: env.metrics.clone(), vectors: 0, bytes: 0 };
         let (loading, tidying, skipped) = (None, None, Skipped::default());
         let loaded = env.clock.mark();
+        let backoff = Backoff::new(reading.poll, POLL_MAX.max(reading.poll));
+        let (reload, complaint) = (backoff, Complaint::default());
         FollowTask {
             share,
             log,
@@ -136,6 +123,9 @@ impl FollowTask {
             missed: false,
             listed: None,
             loaded,
+            backoff,
+            complaint,
+            reload,
         }
     }
 
@@ -144,7 +134,6 @@ impl FollowTask {
     pub(super) async fn run(mut self) {
         let stop = self.env.tasks.stopping().clone();
         let mut next_poll = Instant::now() + self.pause();
-        let mut told = Told::default();
         loop {
             let mut waiting = Vec::new();
             tokio::select! {
@@ -180,9 +169,7 @@ impl FollowTask {
             let began = Instant::now();
             let result = asked.scope(self.look(renew)).await;
             self.channels.reach.ended(&result);
-            // From the beginning of one look to that of the next, but no look without a pause.
-            next_poll = (began + self.pause()).max(Instant::now() + self.pause() / 4);
-            told.tell(&result);
+            next_poll = self.next_poll(began, &result);
             let is_gone = matches!(&result, Err(error) if error.code() == Code::CollectionNotFound);
             if is_gone {
                 self.channels.requests.close();
@@ -195,6 +182,23 @@ impl FollowTask {
                 break;
             }
         }
+    }
+
+    /// When to look again after a look that began at `began`; says what keeps failing.
+    fn next_poll(&mut self, began: Instant, result: &Result<()>) -> Instant {
+        // From the beginning of one look to that of the next, but no look without a pause.
+        let next = (began + self.pause()).max(Instant::now() + self.pause() / 4);
+        let Err(error) = result else {
+            self.backoff.succeeded();
+            self.complaint.over();
+            return next;
+        };
+        if let Some(times) = self.complaint.due() {
+            let collection = self.view.name();
+            tracing::warn!(%error, %collection, times, "following the log failed");
+        }
+        // Who asks for a look gets one all the same.
+        next + self.backoff.failed(&*self.env.rng)
     }
 
     /// Between the beginnings of two looks.
@@ -350,7 +354,7 @@ impl FollowTask {
         // Who knows what is damaged tries again: somebody may have restored it.
         let again = !self.set.damaged().is_empty()
             && self.env.clock.since(self.loaded) >= RELOAD_DAMAGED_EVERY;
-        if self.loading.is_some() || (same && !again) {
+        if self.loading.is_some() || self.reload.is_waiting() || (same && !again) {
             return;
         }
         self.loaded = self.env.clock.mark();
@@ -371,20 +375,29 @@ impl FollowTask {
             Err(error) => Err(error),
         };
         match result {
-            Ok(()) => self.publish(None),
-            Err(error) => tracing::warn!(%error, "newer segments could not be taken up"),
+            Ok(()) => {
+                self.reload.succeeded();
+                self.publish(None);
+            }
+            Err(error) => {
+                let again_in_ms = self.reload.failed(&*self.env.rng).as_millis() as u64;
+                tracing::warn!(%error, again_in_ms, "newer segments could not be taken up");
+            }
         }
     }
 
     async fn change_over(&mut self, set: Arc<SegmentSet>) -> Result<()> {
-        let (newer, older) = (set.manifest().stamp.version, self.set.manifest().stamp.version);
-        if newer < older || (newer == older && self.set.damaged().is_empty()) {
+        let (taken, shown) = (&set.manifest().stamp, &self.set.manifest().stamp);
+        // An older one is taken up only where it is in force again.
+        let in_force = *taken == self.view.last().manifest.stamp;
+        let same = taken == shown && self.set.damaged().is_empty();
+        if same || (taken.version < shown.version && !in_force) {
             return Ok(());
         }
-        let base = set.base();
+        let (before, base) = (self.set.base(), set.base());
         let below = self.below(&set).await?;
         self.set = set;
-        if base > self.tail.version() {
+        if base > self.tail.version() || base < before {
             self.start_over();
             return Ok(());
         }
@@ -435,7 +448,8 @@ impl FollowTask {
         if self.env.defects.has(Defect::BelieveBelowFloor) {
             return Ok(true);
         }
-        if self.env.clock.since(seen.looked) <= self.reading.grace / 2 {
+        let grace = seen.manifest.grace_to_rely_on(self.reading.grace);
+        if self.env.clock.since(seen.looked) <= grace / 2 {
             return Ok(self.tail.version().next() >= seen.manifest.wal_floor);
         }
         Ok(!self.is_passed().await?)

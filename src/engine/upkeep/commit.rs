@@ -33,7 +33,8 @@ pub(super) trait Commit: Sync {
     fn apply(&self, manifest: &mut Manifest) -> Result<()>;
 }
 
-/// Commits what was made from `before`; the objects are gone where it comes to nothing.
+/// Commits what was made from `before`. Where it comes to nothing, objects are deleted that the manifest
+/// was just seen not to name; those of which that is not known are left to the collector.
 pub(super) async fn commit(
     context: &Context,
     collection: &Collection,
@@ -52,7 +53,8 @@ pub(super) async fn commit(
                     return Err(error);
                 }
                 if !pass.still_fits(context, &before, &now) {
-                    break;
+                    objects.discard_all(&now).await;
+                    return Ok(Passed::Lost);
                 }
                 (base, known) = (now, None);
                 continue;
@@ -74,14 +76,19 @@ pub(super) async fn commit(
                 return Ok(Passed::Done);
             }
             Offered::Changed(current) => base = Arc::new(*current),
-            Offered::Lost => break,
+            Offered::Lost(current) => {
+                if let Some(current) = current {
+                    objects.discard_all(&current).await;
+                }
+                return Ok(Passed::Lost);
+            }
         }
         if let Some(file) = file {
-            objects.discard(file).await;
+            objects.discard(file, &base).await;
         }
         known = Some(set);
     }
-    objects.discard_all().await;
+    objects.discard_all(&base).await;
     Ok(Passed::Lost)
 }
 
@@ -89,7 +96,8 @@ enum Offered {
     Won,
     /// The segments have changed; the pass may still fit.
     Changed(Box<Manifest>),
-    Lost,
+    /// It does not fit any more; the manifest that says so, if there is one.
+    Lost(Option<Box<Manifest>>),
 }
 
 /// Replaces `base` by `next`, where it is still in force. An error leaves open whether it did.
@@ -101,13 +109,13 @@ async fn offer(
     objects: &Objects<'_>,
     pass: &impl Commit,
 ) -> Result<Offered> {
-    let mut offered = Offered::Lost;
+    let mut offered = Offered::Lost(None);
     let change = |current: Option<&Manifest>| {
-        let Some(current) = current.filter(|current| objects.may_be_named(current)) else {
-            offered = Offered::Lost;
+        let Some(current) = current else {
+            offered = Offered::Lost(None);
             return Ok(Change::Keep);
         };
-        if current.same_segments(base) {
+        if objects.may_be_named(current) && current.same_segments(base) {
             offered = Offered::Won;
             return Ok(Change::Write(Manifest {
                 partitions: next.partitions.clone(),
@@ -117,11 +125,12 @@ async fn offer(
                 ..current.clone()
             }));
         }
-        let same_life = current.is_live() && current.incarnation == before.incarnation;
-        offered = match same_life && pass.still_fits(context, before, current) {
-            true => Offered::Changed(Box::new(current.clone())),
-            false => Offered::Lost,
-        };
+        let fits = objects.may_be_named(current)
+            && current.is_live()
+            && current.incarnation == before.incarnation
+            && pass.still_fits(context, before, current);
+        let current = Box::new(current.clone());
+        offered = if fits { Offered::Changed(current) } else { Offered::Lost(Some(current)) };
         Ok(Change::Keep)
     };
     manifest::update(&context.store, &context.env, &before.name, change).await?;

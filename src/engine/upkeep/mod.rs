@@ -28,6 +28,7 @@ pub use by_hand::{compact_all, index_all, reshard};
 pub use turns::Turns;
 
 use crate::base::Env;
+use crate::base::backoff::Backoff;
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
 use crate::engine::collection::Collection;
@@ -96,8 +97,8 @@ struct Known {
     looked: Option<Mark>,
     /// Whether it is known that entries have waited for long.
     overdue: bool,
-    /// Passes that failed in a row.
-    failures: u32,
+    /// After passes that failed.
+    backoff: Option<Backoff>,
     /// It is left alone until then.
     not_before: Option<Instant>,
 }
@@ -105,10 +106,11 @@ struct Known {
 impl Known {
     /// Leaves it alone for a while, longer each time, because a pass failed. With jitter: what fails for one
     /// often fails for all.
-    fn back_off(&mut self, env: &Env, first: Duration) {
-        let longest = first.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX);
-        self.failures = self.failures.saturating_add(1);
-        self.not_before = Some(Instant::now() + longest / 2 + env.rng.jitter(longest / 2));
+    fn back_off(&mut self, env: &Env, first: Duration) -> Duration {
+        let backoff = self.backoff.get_or_insert(Backoff::new(first, PAUSE_MAX.max(first)));
+        let wait = backoff.failed(&*env.rng);
+        self.not_before = backoff.until();
+        wait
     }
 }
 

@@ -87,18 +87,22 @@ impl<'a> Objects<'a> {
         self.put.iter().all(|(id, _)| current.may_name(*id))
     }
 
-    /// Deletes one that will not be named.
-    pub(super) async fn discard(&mut self, id: Ulid) {
+    /// Deletes one that is not needed, unless `current`, which was in force a moment ago, names it.
+    pub(super) async fn discard(&mut self, id: Ulid, current: &Manifest) {
         let found = self.put.iter().position(|(put, _)| *put == id);
         if let Some(at) = found {
-            let (_, key) = self.put.swap_remove(at);
-            self.delete(&key).await;
+            let (id, key) = self.put.swap_remove(at);
+            if !current.names().contains(&id) {
+                self.delete(&key).await;
+            }
         }
     }
 
-    /// Deletes all: they will not be named. What is left over is found by the collector.
-    pub(super) async fn discard_all(self) {
-        for (_, key) in &self.put {
+    /// Deletes all that `current`, which was in force a moment ago, does not name: what lost a race may have
+    /// lost it to itself. What is left over is found by the collector.
+    pub(super) async fn discard_all(self, current: &Manifest) {
+        let names = current.names();
+        for (_, key) in self.put.iter().filter(|(id, _)| !names.contains(id)) {
             self.delete(key).await;
         }
     }

@@ -78,17 +78,15 @@ impl Worker {
         let Context { env, upkeep, .. } = &self.context;
         known.not_before = None;
         match self.passes(&name, &mut known).await {
-            Ok(()) => known.failures = 0,
+            Ok(()) => known.backoff = None,
             Err(error) if error.code() == Code::CollectionNotFound => {
                 self.finish_deletion(&name).await;
                 return (name, None);
             }
             Err(error) => {
-                known.back_off(env, upkeep.interval);
-                let (task, failures) = (self.task.name(), known.failures);
-                tracing::warn!(
-                    %error, collection = %name, task, failures, "a pass failed; trying again later"
-                );
+                let again_in_ms = known.back_off(env, upkeep.interval).as_millis() as u64;
+                let task = self.task.name();
+                tracing::warn!(%error, collection = %name, task, again_in_ms, "a pass failed");
             }
         }
         (name, Some(known))

@@ -164,7 +164,7 @@ impl Appender {
     /// Looks at the manifest and the listing where that was long ago, and stays where it is: whoever waits
     /// reads every entry.
     async fn look_again(&mut self) -> Result<()> {
-        if self.env.clock.since(self.bounds.looked) > self.grace / 4 {
+        if self.env.clock.since(self.bounds.looked) > self.grace() / 4 {
             self.look().await?;
         }
         self.check_at_times().await

@@ -54,7 +54,7 @@ impl Appender {
     /// been created after the collection, where nobody reads it. Nothing is left to tell the two
     /// apart, so the outcome is ambiguous: to append again could apply the write twice.
     pub(super) async fn check_floor(&mut self, seq: Seq) -> Result<()> {
-        if self.env.clock.since(self.bounds.looked) <= self.grace / 2
+        if self.env.clock.since(self.bounds.looked) <= self.grace() / 2
             || self.env.defects.has(Defect::SkipFloorCheck)
         {
             return Ok(());
@@ -88,7 +88,7 @@ impl Appender {
 
     /// Looks at the manifest and at the listing where that was long ago.
     pub(super) async fn look_at_times(&mut self) -> Result<()> {
-        if self.env.clock.since(self.bounds.looked) > self.grace / 4 {
+        if self.env.clock.since(self.bounds.looked) > self.grace() / 4 {
             self.look().await?;
         }
         if self.env.clock.since(self.checked) > CHECK_EVERY {

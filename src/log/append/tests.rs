@@ -17,7 +17,14 @@ struct Fixed(Arc<VirtualClock>);
 impl BoundsSource for Fixed {
     async fn look(&self) -> Result<Bounds> {
         let (floor, base) = (Seq(1), Totals::default());
-        Ok(Bounds { incarnation: 1, floor, indexed: Seq(0), base, looked: self.0.mark() })
+        Ok(Bounds {
+            incarnation: 1,
+            floor,
+            indexed: Seq(0),
+            base,
+            looked: self.0.mark(),
+            grace: None,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::base::Result;
 use crate::base::rng::Rng;
+use crate::store::layers::timeout::{is_late, patiently};
 use crate::store::{
     DynStore, Etag, Fetched, GetOptions, Key, Listing, Precondition, Prefix, PutOutcome, Store,
 };
@@ -17,7 +18,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A store that repeats reads, listings, deletes and unconditional PUTs after a transient error,
-/// with full jitter. Conditional PUTs go through untouched: a repeat that meets its own first
+/// with full jitter. One that ran out of time may take longer the next time (see
+/// [`timeout`](super::timeout)). Conditional PUTs go through untouched: a repeat that meets its own first
 /// attempt looks lost, and only `cas` can tell.
 ///
 /// An attempt that failed may still be carried out after a later one was acknowledged. That is
@@ -37,9 +39,9 @@ impl Retry {
     }
 
     async fn repeat<T, F: Future<Output = Result<T>>>(&self, work: impl Fn() -> F) -> Result<T> {
-        let mut retry = 0;
+        let (mut retry, mut late) = (0, 0);
         loop {
-            let error = match work().await {
+            let error = match patiently(late, work()).await {
                 Err(error) if error.is_transient() && retry < self.retries => error,
                 result => return result,
             };
@@ -47,6 +49,7 @@ impl Retry {
             let pause = self.rng.jitter(longest.min(PAUSE_MAX));
             let asked = Duration::from_millis(error.retry_after().unwrap_or(0));
             retry += 1;
+            late += u32::from(is_late(&error));
             tracing::debug!(%error, retry, "store request failed and is repeated");
             tokio::time::sleep(pause.max(asked.min(PAUSE_MAX))).await;
         }

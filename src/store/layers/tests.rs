@@ -313,3 +313,87 @@ async fn retries_carry_reads_and_writes_through_a_bad_network() {
     }
     assert!(faults.counts().unavailable > 0);
 }
+
+/// A store that takes its time, and tells of what comes meanwhile.
+#[derive(Debug, Default)]
+struct Slow {
+    /// Seconds that a request takes.
+    takes: AtomicU64,
+    tells: bool,
+    calls: AtomicU64,
+}
+
+impl Slow {
+    async fn work(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        for _ in 0..self.takes.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if self.tells {
+                timeout::progressed(10);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Slow {
+    async fn get(&self, _: &Key, _: GetOptions) -> Result<Fetched> {
+        self.work().await;
+        Ok(Fetched::Missing)
+    }
+    async fn put(&self, _: &Key, _: Bytes) -> Result<Etag> {
+        self.work().await;
+        Ok(Etag("x".into()))
+    }
+    async fn put_if(&self, _: &Key, _: Bytes, _: Precondition) -> PutOutcome {
+        self.work().await;
+        PutOutcome::Won(Etag("x".into()))
+    }
+    async fn delete(&self, _: &Key) -> Result<()> {
+        Ok(())
+    }
+    async fn list(&self, _: &Prefix, _: Option<&Key>, _: usize) -> Result<Listing> {
+        Ok(Listing::default())
+    }
+    async fn list_dirs(&self, _: &Prefix) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Retries over time limits of 30 s over a store that takes so many seconds.
+fn patient(takes: u64, tells: bool) -> (Arc<Slow>, Retry) {
+    let slow = Arc::new(Slow { takes: takes.into(), tells, ..Slow::default() });
+    let limit = Duration::from_secs(30);
+    let timed = Timeout::new(slow.clone(), limit, limit);
+    (slow, Retry::new(Arc::new(timed), env().rng, 5))
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_limits_follow_what_comes_and_what_is_to_be_moved() {
+    // A read lasts for as long as bytes come, whatever it reads.
+    let (slow, store) = patient(600, true);
+    get(&store, &key()).await.unwrap();
+    assert_eq!(slow.calls.load(Ordering::SeqCst), 1);
+    // Each byte has its time, also in a conditional PUT.
+    let (slow, store) = patient(60, false);
+    store.put(&key(), vec![0; 40 << 20].into()).await.unwrap();
+    let outcome = store.put_if(&key(), vec![0; 40 << 20].into(), Precondition::Absent).await;
+    assert!(matches!(outcome, PutOutcome::Won(_)), "{outcome:?}");
+    assert_eq!(slow.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bulk_that_ran_out_of_time_gets_more_the_next_time_and_small_objects_do_not() {
+    let bulk = Key::raw("vectors/p000/x.seg");
+    let (slow, store) = patient(500, false);
+    store.put(&bulk, Bytes::new()).await.unwrap();
+    // 30, 60, 120, 240 and 480 seconds were too short.
+    assert_eq!(slow.calls.swap(0, Ordering::SeqCst), 6);
+    get(&store, &bulk).await.unwrap();
+    assert_eq!(slow.calls.swap(0, Ordering::SeqCst), 6);
+    let start = Instant::now();
+    assert!(timeout::is_late(&store.put(&key(), Bytes::new()).await.unwrap_err()));
+    assert!(timeout::is_late(&get(&store, &key()).await.unwrap_err()));
+    assert!(start.elapsed() < Duration::from_secs(2 * 6 * 36));
+    assert_eq!(slow.calls.load(Ordering::SeqCst), 12);
+}

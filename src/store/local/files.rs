@@ -2,6 +2,7 @@
 
 use super::map::map;
 use super::{OWN, failed, resolve};
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::WriteId;
 use crate::base::rng::SeededRng;
 use crate::base::{Code, Error, Result};
@@ -12,7 +13,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Temporary files older than this belong to nobody.
@@ -24,6 +25,28 @@ const DIGEST_MAX_BYTES: u64 = 256 << 10;
 const MAPPED_BYTES_MIN: u64 = 1 << 20;
 /// How many folders are remembered as flushed.
 const KNOWN_FOLDERS_MAX: usize = 10_000;
+/// With so many names that could not be flushed, nothing more is written.
+const DOUBTFUL_MAX: usize = 1_000;
+
+/// How files and folders are made durable.
+pub(super) trait Disk: std::fmt::Debug + Send + Sync + 'static {
+    /// Makes the content of a file durable.
+    fn flush_file(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    /// Makes the names in a folder durable.
+    fn flush_folder(&self, folder: &Path) -> io::Result<()> {
+        // Only Unix lets a folder be opened and flushed; elsewhere the file system journals names.
+        if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    }
+}
+
+/// The operating system's.
+#[derive(Debug)]
+pub(super) struct SystemDisk;
+
+impl Disk for SystemDisk {}
 
 /// Where a write stopped.
 #[derive(Debug)]
@@ -39,8 +62,15 @@ pub(super) struct Files {
     root: PathBuf,
     fsync: bool,
     rng: SeededRng,
+    disk: Box<dyn Disk>,
+    /// Told what time it is at the file system.
+    clock: OnceLock<Arc<dyn Clock>>,
     /// Folders whose own entry this process has seen flushed.
     known: Mutex<HashSet<PathBuf>>,
+    /// Files whose name (or its removal) could not be flushed. What a read of one shows is the page cache's
+    /// word, and a second flush may succeed because the first has dropped what it could not write. So they
+    /// are believed only once a fresh copy was written and flushed ([`Files::settle`]).
+    doubtful: Mutex<HashSet<PathBuf>>,
 }
 
 /// Makes a folder of the store's own and the one above it, but never the store's folder itself: a
@@ -65,7 +95,12 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
 }
 
 impl Files {
-    pub(super) fn open(root: PathBuf, fsync: bool, rng: SeededRng) -> Result<Self> {
+    pub(super) fn open(
+        root: PathBuf,
+        fsync: bool,
+        rng: SeededRng,
+        disk: Box<dyn Disk>,
+    ) -> Result<Self> {
         let shown = root.display().to_string();
         fs::create_dir_all(&root).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists | ErrorKind::NotADirectory => Error::new(
@@ -76,9 +111,39 @@ impl Files {
         })?;
         let root = root.canonicalize().map_err(|error| failed(error, "open", &shown))?;
         fs::read_dir(&root).map_err(|error| failed(error, "list", &shown))?;
-        let files = Files { root, fsync, rng, known: Mutex::default() };
+        let (known, doubtful, clock) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        let files = Files { root, fsync, rng, disk, clock, known, doubtful };
         files.remove_stale();
         Ok(files)
+    }
+
+    /// Tells `clock` what time it is at the file system, by what is written.
+    pub(super) fn tell(&self, clock: Arc<dyn Clock>) {
+        let _ = self.clock.set(clock);
+    }
+
+    fn doubtful(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a file has to be settled before it is believed.
+    pub(super) fn is_doubtful(&self, path: &Path) -> bool {
+        self.doubtful().contains(path)
+    }
+
+    /// Makes a file that could not be flushed durable as it is, by a fresh copy; the caller holds the lock.
+    pub(super) fn settle(&self, path: &Path) -> Result<()> {
+        if !self.is_doubtful(path) {
+            return Ok(());
+        }
+        let settled = match fs::read(path) {
+            Ok(bytes) => self.replace(path, &bytes).map(drop),
+            Err(error) if is_missing(&error) => self.flushed(path, &[]).map(drop),
+            Err(error) => Err(Stop::Before(failed(error, "read", path.display()))),
+        };
+        settled.map_err(|(Stop::Before(error) | Stop::After(error))| {
+            error.context("what was written there may not survive a power failure")
+        })
     }
 
     /// A folder of the store's own.
@@ -208,9 +273,13 @@ impl Files {
     pub(super) fn remove(&self, path: &Path) -> Result<()> {
         match fs::remove_file(path) {
             Ok(()) => self
-                .flush_parent(path)
-                .map_err(|error| failed(error, "flush the folder of", path.display())),
-            Err(error) if is_missing(&error) => self.check_root(),
+                .flushed(path, &[])
+                .map(drop)
+                .map_err(|(Stop::Before(error) | Stop::After(error))| error),
+            Err(error) if is_missing(&error) => {
+                self.check_root()?;
+                self.settle(path)
+            }
             Err(_) if path.is_dir() => Ok(()),
             Err(error) => Err(failed(error, "delete", path.display())),
         }
@@ -219,6 +288,12 @@ impl Files {
     /// A flushed temporary file with `body`, and the folder that it goes to.
     fn prepare(&self, path: &Path, body: &[u8]) -> Result<PathBuf> {
         self.check_root()?;
+        if self.doubtful().len() >= DOUBTFUL_MAX && !self.is_doubtful(path) {
+            return Err(Error::unavailable(format!(
+                "the disk could not make the last {DOUBTFUL_MAX} writes durable; \
+                 check the disk that holds the store"
+            )));
+        }
         let folder = self.own("tmp");
         let name = format!("{}-{}", std::process::id(), WriteId::random(&self.rng));
         let temporary = folder.join(name);
@@ -232,7 +307,12 @@ impl Files {
             };
             file.write_all(body)?;
             if self.fsync {
-                file.sync_all()?;
+                // Where this fails nothing is believed of the file any more: it goes, and a repeat writes
+                // another one.
+                self.disk.flush_file(&file)?;
+            }
+            if let Some(clock) = self.clock.get() {
+                clock.saw_store_time(modified(&file.metadata()?));
             }
             self.ensure_parent(path)
         };
@@ -256,18 +336,29 @@ impl Files {
 
     fn flushed(&self, path: &Path, body: &[u8]) -> Result<Etag, Stop> {
         match self.flush_parent(path) {
-            Ok(()) => Ok(digest(body)),
+            Ok(()) => {
+                self.doubtful().remove(path);
+                Ok(digest(body))
+            }
             Err(error) => {
+                self.doubtful().insert(path.to_owned());
                 let what = "flush the folder of";
                 Err(Stop::After(failed(error, what, path.display())))
             }
         }
     }
 
-    /// Makes the name of `path` as durable as its content has been since before it had one.
-    pub(super) fn flush_parent(&self, path: &Path) -> io::Result<()> {
+    /// Makes the name of a file as durable as its content has been since before it had one.
+    pub(super) fn flush_name(&self, path: &Path) -> Result<()> {
+        self.flush_parent(path).map_err(|error| {
+            self.doubtful().insert(path.to_owned());
+            failed(error, "flush the folder of", path.display())
+        })
+    }
+
+    fn flush_parent(&self, path: &Path) -> io::Result<()> {
         match path.parent() {
-            Some(parent) if self.fsync => flush_folder(parent),
+            Some(parent) if self.fsync => self.disk.flush_folder(parent),
             _ => Ok(()),
         }
     }
@@ -287,10 +378,16 @@ impl Files {
         for part in parent.strip_prefix(&self.root).unwrap_or(parent) {
             let above = folder.clone();
             folder.push(part);
-            match fs::create_dir(&folder) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                _ if self.fsync => flush_folder(&above)?,
-                _ => {}
+            let made = fs::create_dir(&folder);
+            match &made {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return made,
+                _ if !self.fsync => {}
+                _ => self.disk.flush_folder(&above).inspect_err(|_| {
+                    // Made anew, it is flushed anew.
+                    if made.is_ok() {
+                        let _ = fs::remove_dir(&folder);
+                    }
+                })?,
             }
         }
         let mut known = self.known();
@@ -302,9 +399,10 @@ impl Files {
     }
 }
 
-fn flush_folder(folder: &Path) -> io::Result<()> {
-    // Only Unix lets a folder be opened and flushed; elsewhere the file system journals names.
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+/// When a file was written, by the clock of its file system.
+fn modified(metadata: &Metadata) -> Timestamp {
+    let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Timestamp(u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(0))
 }
 
 fn bounds(range: Option<&ByteRange>, size: u64) -> (u64, u64) {

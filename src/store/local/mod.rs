@@ -10,6 +10,8 @@
 //!   all of it: there the etag is made of the file's size, time and inode and starts with `W/`.
 //!   It is good for noticing a change, and [`Store::put_if`] refuses it, because a file system may
 //!   reuse all three.
+//! - A flush that fails leaves open what is on the disk, and a second one proves nothing: so what was being
+//!   written is written anew. Until that has worked, nothing in this process believes the file.
 //! - A whole object of 1 MiB or more is mapped into memory, not copied (`map.rs`): files are never
 //!   changed in place. Its space on the disk is free once the last reader has let go of it.
 //! - An object and a folder cannot have the same name, so `a` and `a/b` cannot both be objects. No
@@ -24,6 +26,7 @@ mod map;
 #[cfg(test)]
 mod tests;
 
+use crate::base::clock::Clock;
 use crate::base::rng::SeededRng;
 use crate::base::tasks::Tasks;
 use crate::base::{Code, Error, Result};
@@ -32,7 +35,7 @@ use crate::store::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use files::{Files, Stop};
+use files::{Disk, Files, Stop, SystemDisk};
 use locks::Locks;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -52,10 +55,33 @@ impl LocalStore {
     /// Opens the store in `root`, which is created where it does not exist. With `fsync` a write
     /// survives a power failure once it is acknowledged; without, it survives killed processes.
     pub async fn open(root: impl Into<PathBuf>, fsync: bool) -> Result<Self> {
-        let root = root.into();
-        let files = Tasks::blocking(move || Files::open(root, fsync, SeededRng::from_os()));
+        LocalStore::open_on(root.into(), fsync, Box::new(SystemDisk)).await
+    }
+
+    async fn open_on(root: PathBuf, fsync: bool, disk: Box<dyn Disk>) -> Result<Self> {
+        let files = Tasks::blocking(move || Files::open(root, fsync, SeededRng::from_os(), disk));
         let files = Arc::new(files.await?);
         Ok(LocalStore { locks: Arc::new(Locks::new(files.own("locks"))), files })
+    }
+
+    /// Tells `clock` with every write what time it is at the file system, which may be another machine's.
+    pub fn telling(self, clock: Arc<dyn Clock>) -> Self {
+        self.files.tell(clock);
+        self
+    }
+
+    /// Makes what could not be flushed durable before it is believed.
+    async fn settled(&self, key: &Key, path: &Path) -> Result<()> {
+        if !self.files.is_doubtful(path) {
+            return Ok(());
+        }
+        let guard = self.locks.enter(key).await;
+        let (files, path, shown) = (self.files.clone(), path.to_owned(), key.clone());
+        Tasks::blocking(move || {
+            let _held = guard.lock().map_err(|error| failed(error, "lock", shown.as_str()))?;
+            files.settle(&path)
+        })
+        .await
     }
 
     async fn replace(&self, key: &Key, body: Bytes, expected: Option<Etag>) -> Replaced {
@@ -89,6 +115,7 @@ type Replaced = Result<Option<Etag>, Stop>;
 impl Store for LocalStore {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Fetched> {
         let path = self.files.path(key.as_str())?;
+        self.settled(key, &path).await?;
         let files = self.files.clone();
         Tasks::blocking(move || files.read(&path, &options)).await
     }
@@ -140,9 +167,9 @@ impl Store for LocalStore {
 
     async fn settle(&self, key: &Key) -> Result<()> {
         let path = self.files.path(key.as_str())?;
+        self.settled(key, &path).await?;
         let files = self.files.clone();
-        let flushed = Tasks::blocking(move || files.flush_parent(&path)).await;
-        flushed.map_err(|error| failed(error, "flush the folder of", key.as_str()))
+        Tasks::blocking(move || files.flush_name(&path)).await
     }
 
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {

@@ -1,10 +1,11 @@
 use super::*;
 use crate::base::Env;
 use crate::store::conformance::{self, Effort};
-use crate::store::{ByteRange, DynStore, get};
+use crate::store::{ByteRange, DynStore, cas, get};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 async fn open(root: &Path) -> LocalStore {
     LocalStore::open(root, false).await.unwrap()
@@ -298,4 +299,131 @@ async fn check(store: &LocalStore, acknowledged: &[String], counter: &Key) {
     assert!(last == total || last == total + 1, "{last} after {total}");
     let listing = store.list(&Prefix::raw("wal/"), None, 1000).await.unwrap();
     assert_eq!(listing.objects.len(), 200);
+}
+
+/// A disk whose next flushes fail.
+#[derive(Debug, Default)]
+struct Failing {
+    files: AtomicU32,
+    folders: AtomicU32,
+    /// Folders that were flushed.
+    flushed: AtomicU32,
+}
+
+fn fails(left: &AtomicU32) -> std::io::Result<()> {
+    let less = |left: u32| left.checked_sub(1);
+    match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+        Ok(_) => Err(std::io::Error::other("the disk failed")),
+        Err(_) => Ok(()),
+    }
+}
+
+impl Disk for Arc<Failing> {
+    fn flush_file(&self, file: &fs::File) -> std::io::Result<()> {
+        fails(&self.files)?;
+        file.sync_all()
+    }
+
+    fn flush_folder(&self, _: &Path) -> std::io::Result<()> {
+        fails(&self.folders)?;
+        self.flushed.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A store whose folders for `k/...` are there and flushed.
+async fn failing(root: &Path) -> (LocalStore, Arc<Failing>) {
+    let disk = Arc::<Failing>::default();
+    let store = LocalStore::open_on(root.to_owned(), true, Box::new(disk.clone())).await.unwrap();
+    store.put(&Key::raw("k/first"), Bytes::from("x")).await.unwrap();
+    (store, disk)
+}
+
+#[tokio::test]
+async fn a_file_that_could_not_be_flushed_is_not_there() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, disk) = failing(root.path()).await;
+    let key = Key::raw("k/file");
+    disk.files.store(2, Ordering::SeqCst);
+    let outcome = store.put_if(&key, Bytes::from("x"), absent()).await;
+    assert!(matches!(&outcome, PutOutcome::Failed(error) if error.is_transient()), "{outcome:?}");
+    assert!(store.put(&key, Bytes::from("x")).await.is_err());
+    assert!(matches!(get(&store, &key).await.unwrap(), Fetched::Missing));
+    assert_eq!(fs::read_dir(root.path().join(".brainy/tmp")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_could_not_be_flushed_is_believed_once_a_fresh_copy_was() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, disk) = failing(root.path()).await;
+    let first = get(&store, &Key::raw("k/first")).await.unwrap();
+    let first = first.required(&Key::raw("k/first")).unwrap().etag;
+    let cases = [("k/new", absent()), ("k/first", Precondition::Matches(first))];
+    for (key, condition) in cases {
+        let key = Key::raw(key);
+        disk.folders.store(2, Ordering::SeqCst);
+        let outcome = store.put_if(&key, Bytes::from("next"), condition).await;
+        assert!(matches!(outcome, PutOutcome::Ambiguous(_)), "{outcome:?}");
+        // The file can be read; but whoever asks is not told what the page cache holds.
+        assert_eq!(fs::read(root.path().join(key.as_str())).unwrap(), b"next");
+        let error = get(&store, &key).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        // Now the disk is well again.
+        let before = disk.flushed.load(Ordering::SeqCst);
+        let found = get(&store, &key).await.unwrap().required(&key).unwrap();
+        assert_eq!(found.bytes, "next");
+        assert_eq!(disk.flushed.load(Ordering::SeqCst), before + 1);
+        get(&store, &key).await.unwrap();
+        assert_eq!(disk.flushed.load(Ordering::SeqCst), before + 1);
+    }
+}
+
+/// What another process wrote and this one read is not acknowledged after a flush that failed.
+#[tokio::test]
+async fn what_others_wrote_survives_once_it_is_settled() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, disk) = failing(root.path()).await;
+    let (key, before) = (Key::raw("k/first"), disk.flushed.load(Ordering::SeqCst));
+    store.settle(&key).await.unwrap();
+    assert_eq!(disk.flushed.load(Ordering::SeqCst), before + 1);
+    disk.folders.store(1, Ordering::SeqCst);
+    assert!(store.settle(&key).await.unwrap_err().is_transient());
+    // A fresh copy, and its name.
+    let before = disk.flushed.load(Ordering::SeqCst);
+    store.settle(&key).await.unwrap();
+    assert_eq!(disk.flushed.load(Ordering::SeqCst), before + 2);
+}
+
+#[tokio::test]
+async fn a_deletion_that_could_not_be_flushed_is_not_done_by_its_repeat() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, disk) = failing(root.path()).await;
+    let key = Key::raw("k/first");
+    disk.folders.store(2, Ordering::SeqCst);
+    assert!(store.delete(&key).await.is_err());
+    assert!(store.delete(&key).await.is_err());
+    let before = disk.flushed.load(Ordering::SeqCst);
+    store.delete(&key).await.unwrap();
+    assert_eq!(disk.flushed.load(Ordering::SeqCst), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_failing_disk_took_is_not_acknowledged() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, disk) = failing(root.path()).await;
+    let env = Env::system(1).unwrap();
+    let (key, ours) = (Key::raw("k/entry"), |bytes: &[u8]| bytes == b"entry");
+    disk.folders.store(u32::MAX, Ordering::SeqCst);
+    let created = cas::create(&store, &env, &key, "entry".into(), 5, ours).await;
+    assert!(created.is_err_and(|error| error.is_ambiguous()));
+    disk.folders.store(1, Ordering::SeqCst);
+    let key = Key::raw("k/another");
+    let created = cas::create(&store, &env, &key, "entry".into(), 5, ours).await;
+    assert!(matches!(created, Ok(cas::Created::Won)));
+    // A folder that could not be flushed is made anew.
+    disk.folders.store(1, Ordering::SeqCst);
+    let key = Key::raw("folder/entry");
+    assert!(store.put(&key, Bytes::from("x")).await.is_err());
+    assert!(!root.path().join("folder").exists());
+    store.put(&key, Bytes::from("x")).await.unwrap();
 }

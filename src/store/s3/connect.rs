@@ -2,7 +2,7 @@
 
 use super::S3Store;
 use super::fault::Refusal;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::{Code, Error, Result};
 use crate::store::aws::{Aws, Credentials, REGION_DEFAULT, innermost};
 use async_trait::async_trait;
@@ -26,11 +26,12 @@ const REFUSAL_MAX_BYTES: usize = 16 << 10;
 /// Makes connections that never act on their own: no redirects (a PUT that is sent elsewhere as a
 /// GET looks successful) and no repeats. Time limits are the layers' business.
 #[derive(Debug)]
-struct Plain;
+struct Plain(Arc<dyn Clock>);
 
-/// A connection that keeps what a refusal says; see [`Refusal`].
+/// A connection that keeps what a refusal says (see [`Refusal`]), and tells the clock what time it is at the
+/// store.
 #[derive(Debug)]
-struct Watched(reqwest::Client);
+struct Watched(reqwest::Client, Arc<dyn Clock>);
 
 impl HttpConnector for Plain {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
@@ -47,7 +48,7 @@ impl HttpConnector for Plain {
             store: "S3",
             source: Box::new(error),
         })?;
-        Ok(HttpClient::new(Watched(client)))
+        Ok(HttpClient::new(Watched(client, self.0.clone())))
     }
 }
 
@@ -56,6 +57,10 @@ impl HttpService for Watched {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let response = self.0.call(request).await?;
         let status = response.status();
+        let date = response.headers().get("date").and_then(|date| date.to_str().ok());
+        if let Some(time) = date.and_then(time_of) {
+            self.1.saw_store_time(time);
+        }
         if status.is_success() && !is_part_of_nothing(&response) {
             return Ok(response);
         }
@@ -74,6 +79,12 @@ impl HttpService for Watched {
         };
         Err(HttpError::new(HttpErrorKind::Unknown, refusal))
     }
+}
+
+/// The time in a `Date` header.
+fn time_of(date: &str) -> Option<Timestamp> {
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date.trim()).ok()?;
+    u64::try_from(time.as_millisecond()).ok().map(Timestamp)
 }
 
 /// Whether a server answered the range of an empty object with success, as MinIO does: S3 answers
@@ -105,12 +116,12 @@ impl S3Store {
             (None, Some(_)) => REGION_DEFAULT.to_owned(),
             (None, None) => find_region(bucket).await,
         };
-        let credentials = Arc::new(Credentials::new(aws, clock));
+        let credentials = Arc::new(Credentials::new(aws, clock.clone()));
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(region)
             .with_credentials(credentials.clone())
-            .with_http_connector(Plain)
+            .with_http_connector(Plain(clock))
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_disable_bulk_delete(true)
             .with_disable_tagging(true)
@@ -151,6 +162,20 @@ async fn find_region(bucket: &str) -> String {
         Err(error) => {
             tracing::warn!(%error, "no region is set and the bucket's could not be found");
             REGION_DEFAULT.to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_answer_is_read() {
+        let time = time_of("Thu, 15 Jan 2026 10:30:00 GMT");
+        assert_eq!(time, Some(Timestamp(1_768_473_000_000)));
+        for bad in ["", "yesterday", "Thu, 15 Jan 1926 10:30:00 GMT", "2026-01-15"] {
+            assert_eq!(time_of(bad), None, "{bad}");
         }
     }
 }

@@ -12,13 +12,15 @@ pub use open::open;
 
 use crate::base::{Error, Result};
 use crate::store::aws::Credentials;
+use crate::store::layers::timeout::progressed;
 use crate::store::{
     ByteRange, Etag, Fetched, GetOptions, Key, Listed, Listing, Object, Precondition, Prefix,
     PutOutcome, Store,
 };
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fault::{Fault, fault};
+use futures::TryStreamExt;
 use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::path::Path;
@@ -27,6 +29,8 @@ use std::sync::Arc;
 
 /// The most keys that S3 lists at a time.
 const PAGE_MAX: usize = 1000;
+/// Memory that is set aside for a body before it has come.
+const RESERVED_MAX: usize = 256 << 20;
 /// How often a listing may turn out empty although there is more, before we give up on it.
 const EMPTY_PAGES_MAX: usize = 1000;
 
@@ -146,6 +150,28 @@ enum Answer {
     Unsatisfiable,
 }
 
+/// All of a body; tells of each piece that comes.
+async fn received(
+    body: object_store::GetResult,
+    expected: u64,
+) -> std::result::Result<Bytes, object_store::Error> {
+    let mut pieces = body.into_stream();
+    let Some(first) = pieces.try_next().await? else { return Ok(Bytes::new()) };
+    progressed(first.len());
+    if first.len() as u64 >= expected {
+        return Ok(first);
+    }
+    // What a server claims is not reserved at once.
+    let room = usize::try_from(expected).unwrap_or(0).min(RESERVED_MAX);
+    let mut bytes = BytesMut::with_capacity(room.max(first.len()));
+    bytes.extend_from_slice(&first);
+    while let Some(piece) = pieces.try_next().await? {
+        progressed(piece.len());
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
+}
+
 fn etag_text(options: &GetOptions) -> Option<String> {
     options.if_none_match.as_ref().map(|etag| etag.0.to_string())
 }
@@ -175,7 +201,7 @@ impl Store for S3Store {
             Answer::Missing => Ok(Fetched::Missing),
             Answer::Unsatisfiable => self.head(&path, &options, &what).await,
             Answer::Found { etag, size, expected, body } => {
-                let bytes = match body.bytes().await {
+                let bytes = match received(*body, expected).await {
                     Ok(bytes) => bytes,
                     Err(failed) => return Err(self.error(&failed, &what).await),
                 };

@@ -69,7 +69,7 @@ impl PeerProbe for Network {
 impl Peers for Network {
     async fn applied(
         &self,
-        endpoint: &str,
+        peer: &Peer,
         collection: &CollectionName,
         version: Seq,
         wait: Duration,
@@ -78,9 +78,11 @@ impl Peers for Network {
         let path = format!(
             "/cluster/replication/applied?collection={collection}&minVersion={version}&waitMs={wait}"
         );
-        let answer = self.get(endpoint, &path).await;
+        let answer = self.get(peer.endpoint.as_deref().unwrap_or_default(), &path).await;
         let reached = answer.is_some_and(|answer| {
-            answer["version"].is_null() || answer["version"].as_u64() >= Some(version)
+            answer["instanceId"] == peer.id
+                && answer["session"] == peer.session
+                && (answer["version"].is_null() || answer["version"].as_u64() >= Some(version))
         });
         reached.then_some(()).ok_or_else(|| Error::unavailable("it did not answer"))
     }

@@ -1,0 +1,1 @@
+"""Mixed load with kills: `benches/soak.py`."""
