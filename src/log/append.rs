@@ -252,7 +252,7 @@ impl Appender {
 
     async fn get(&mut self, wish: Wish<'_>) -> Result<Tried> {
         self.look_at_times().await?;
-        let serves = self.turns.is_contended() && self.turns.is_mine();
+        let serves = self.turns.serves() && self.turns.is_mine();
         let is_known = if serves { self.look_around().await? } else { self.is_alone() };
         if !is_known && !self.follow(STEPS_MAX).await? {
             self.find_tail().await?;
@@ -292,7 +292,8 @@ impl Appender {
             return Ok(Tried::Lost);
         }
         let next = joined.next.or_else(|| self.turns.hand_over(&joined.groups));
-        let author = Author { writer: self.me, next: next.unwrap_or_default() as u32 };
+        let next = next.unwrap_or_default() as u32;
+        let author = Author { writer: self.me, next, serves: self.turns.is_contended() };
         let (id, now) = (author.write_id(self.env.rng.next_u64() as u32), self.env.clock.now());
         let draft = match wish {
             Wish::Seal(_) => Draft::seal(self.bounds.incarnation, id, now),

@@ -148,18 +148,25 @@ pub struct Author {
     pub writer: u64,
     /// The lower half of the number of the writer whose turn is next, or 0.
     pub next: u32,
+    /// Whether it takes along what others wait with, in this entry and in those that follow.
+    pub serves: bool,
 }
+
+/// The bit of the nonce in a write id that says that its author serves.
+const SERVES: u32 = 1 << 31;
 
 impl Author {
     /// A write id of this author's.
     pub fn write_id(self, nonce: u32) -> WriteId {
+        let nonce = if self.serves { nonce | SERVES } else { nonce & !SERVES };
         let id = u128::from(self.writer) << 64 | u128::from(nonce) << 32 | u128::from(self.next);
         WriteId(id.to_be_bytes())
     }
 
     fn of(id: WriteId) -> Self {
         let id = u128::from_be_bytes(id.0);
-        Author { writer: (id >> 64) as u64, next: id as u32 }
+        let serves = (id >> 32) as u32 & SERVES != 0;
+        Author { writer: (id >> 64) as u64, next: id as u32, serves }
     }
 }
 
@@ -178,6 +185,14 @@ impl Head {
     /// How many of an entry's first bytes its head is.
     pub fn length(header: &Header) -> usize {
         HEADER_BYTES + header.parts as usize * PART_BYTES
+    }
+
+    /// Whether its author has taken another's along.
+    pub fn takes_along(&self) -> bool {
+        let author = self.author.filter(|author| author.serves);
+        let others =
+            |author: Author| self.submissions.iter().any(|one| one.writer != author.writer);
+        author.is_some_and(others)
     }
 
     /// Whether it changes nothing: a collector's fence.
@@ -468,7 +483,7 @@ mod tests {
         let (ours, theirs) =
             (Submission { writer: 1 << 63, number: 5 }, Submission { writer: 2, number: 9 });
         let parts = [inline(b"a"), object, inline(b"b")];
-        let author = Author { writer: ours.writer, next: 2 };
+        let author = Author { writer: ours.writer, next: 2, serves: true };
         let groups = [(ours, &parts[..]), (theirs, &parts[..1])];
         let draft = Draft::shared(1, author.write_id(77), Timestamp(5), &groups);
         let bytes = draft.encode(&draft.header(Seq(4), Totals::default()));

@@ -22,6 +22,9 @@ const RECENT_MAX: usize = 2 * WINDOW as usize;
 const CONTENDED_CYCLES: u32 = 32;
 const CONTENDED_MIN: Duration = Duration::from_millis(100);
 const CONTENDED_MAX: Duration = Duration::from_secs(4);
+/// And how much longer a holder goes on taking along what they wait with: nobody should wait for one that
+/// does not look any more.
+const SERVES_FACTOR: u32 = 2;
 /// How many cycles a holder has before the next writer takes over.
 const PATIENCE_CYCLES: u32 = 3;
 /// A holder hands its turn to one of the others after so many entries, because it has its own writes
@@ -47,6 +50,8 @@ struct Seen {
     submissions: Vec<Submission>,
     /// Whether it is a fence of a collector, which has no part in the turns.
     is_fence: bool,
+    /// When it was read or written here.
+    noted: Instant,
 }
 
 impl Seen {
@@ -57,6 +62,7 @@ impl Seen {
             author: head.author,
             submissions: head.submissions.clone(),
             is_fence: head.is_fence(),
+            noted: Instant::now(),
         }
     }
 }
@@ -68,6 +74,7 @@ pub struct Turns {
     /// The last entries, without gaps, up to the tail.
     recent: VecDeque<Seen>,
     contended_until: Option<Instant>,
+    serves_until: Option<Instant>,
     /// How long a PUT takes, and a GET.
     put: Smoothed,
     get: Smoothed,
@@ -105,6 +112,7 @@ impl Turns {
             me,
             recent: VecDeque::new(),
             contended_until: None,
+            serves_until: None,
             put: Smoothed::default(),
             get: Smoothed::default(),
             taken_in_vain: 0,
@@ -205,9 +213,9 @@ impl Turns {
         all.filter(|writer| *writer != self.me).collect()
     }
 
-    /// Who appends next, where that is known.
+    /// Who appends next for all, where that is known.
     fn holder(&self) -> Option<u64> {
-        let last = self.recent.iter().rev().find(|seen| !seen.is_fence)?.author?;
+        let last = self.last_serving()?;
         match last.next {
             0 => Some(last.writer),
             next if next == self.me as u32 => Some(self.me),
@@ -218,9 +226,18 @@ impl Turns {
         }
     }
 
-    /// Whether another writer appends next. Where nobody knows, everybody may.
+    /// Whether another writer appends next, and takes along what waits. Where nobody knows, everybody may.
     pub fn is_anothers(&self) -> bool {
         self.holder().is_some_and(|holder| holder != self.me)
+    }
+
+    /// The author of the last entry that says that it takes others along, and may still do so. One that
+    /// appends something for itself in between, since it has met nobody yet, does not take the turn.
+    fn last_serving(&self) -> Option<Author> {
+        let lately = self.contended_time();
+        let entries = self.recent.iter().rev().filter(|seen| !seen.is_fence);
+        let entries = entries.take_while(|seen| seen.noted.elapsed() < lately);
+        entries.filter_map(|seen| seen.author).find(|author| author.serves || author.next != 0)
     }
 
     /// Whether this writer appends next for all.
@@ -267,15 +284,30 @@ impl Turns {
         joined.first().filter(|_| held == HELD_MAX).map(|(submission, _)| submission.writer)
     }
 
+    /// Whether what is as old as this is a sign of what is going on now.
+    pub fn is_lately(&self, age: Duration) -> bool {
+        age < self.contended_time()
+    }
+
+    fn contended_time(&self) -> Duration {
+        (self.cycle() * CONTENDED_CYCLES).clamp(CONTENDED_MIN, CONTENDED_MAX)
+    }
+
     /// Notes a sign that others append too.
     pub fn contend(&mut self) {
-        let time = (self.cycle() * CONTENDED_CYCLES).clamp(CONTENDED_MIN, CONTENDED_MAX);
+        let time = self.contended_time();
         self.contended_until = Some(Instant::now() + time);
+        self.serves_until = Some(Instant::now() + time * SERVES_FACTOR);
     }
 
     /// Whether there was one lately.
     pub fn is_contended(&self) -> bool {
         self.contended_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether this writer takes along what others wait with: there was a sign of others less lately.
+    pub fn serves(&self) -> bool {
+        self.serves_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// After a turn was taken over from a holder that did not get on.
@@ -302,7 +334,7 @@ mod tests {
     use bytes::Bytes;
 
     fn entry(seq: u64, writer: u64, next: u32, held: &[u64]) -> Head {
-        let author = Author { writer, next };
+        let author = Author { writer, next, serves: true };
         let part = |_| Part::Inline { operations: 1, chunk: Bytes::from_static(b"a") };
         let parts: Vec<Part> = held.iter().map(part).collect();
         let header = Draft::data(1, author.write_id(0), Timestamp(0), &parts)
@@ -321,9 +353,14 @@ mod tests {
         assert!(turns.is_mine() && turns.had_turn_after(Seq(1), 2));
         turns.note(&entry(3, 2, 9, &[2]));
         assert!(turns.is_anothers());
-        // One of an older build.
-        turns.note(&Head { author: None, ..entry(4, 1, 0, &[1]) });
-        assert!(!turns.is_mine() && !turns.is_anothers());
+        turns.note(&entry(4, 2, 0, &[2]));
+        assert!(turns.is_mine());
+        // One of an older build, and one that has met nobody yet, take no turn.
+        turns.note(&Head { author: None, ..entry(5, 1, 0, &[1]) });
+        let mut alone = entry(6, 7, 0, &[7]);
+        alone.author = alone.author.map(|author| Author { serves: false, ..author });
+        turns.note(&alone);
+        assert!(turns.is_mine() && !turns.is_anothers());
     }
 
     #[test]

@@ -32,7 +32,7 @@ const JOINED_BYTES_MAX: u64 = 4 << 20;
 const AGE_MAX_MS: u64 = 30_000;
 /// How many writers are looked at, and how often in vain.
 const WRITERS_MAX: usize = 256;
-const LOOKS_MAX: u32 = 64;
+const LOOKS_MAX: u32 = 256;
 /// Keys listed at a time by the collector.
 const LIST_PAGE: usize = 1_000;
 /// How many of them at a time.
@@ -181,9 +181,11 @@ impl Places {
         async move { store.delete(&key).await }
     }
 
-    /// Makes a writer known.
+    /// Makes a writer known that has appended something just now or had it appended: it may soon wait again.
     pub fn meet(&mut self, writer: u64) {
-        if writer != self.me && self.others.len() < WRITERS_MAX {
+        if let Some(place) = self.others.get_mut(&writer) {
+            place.looks = 0;
+        } else if writer != self.me && self.others.len() < WRITERS_MAX {
             self.others.entry(writer).or_default();
         }
     }

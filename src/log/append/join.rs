@@ -27,7 +27,7 @@ impl Appender {
     /// What others wait with and may go into the next entry beside `own` parts. Call
     /// [`Appender::look_around`] before.
     pub(super) fn join(&mut self, own: usize) -> Joined {
-        if !self.turns.is_contended() || self.env.defects.has(Defect::HogTheLog) {
+        if !self.turns.serves() || self.env.defects.has(Defect::HogTheLog) {
             return Joined::default();
         }
         let (incarnation, tail) = (self.bounds.incarnation, self.tail.seq);
@@ -133,9 +133,10 @@ impl Appender {
                 deadline = (Instant::now() + self.turns.patience()).min(last);
             }
             let is_mine = self.turns.is_mine();
-            if !is_mine && Instant::now() < deadline {
+            if self.turns.is_anothers() && Instant::now() < deadline {
                 continue;
             }
+            let tail = self.tail.seq;
             match self.look_around_and_try(wish).await? {
                 Tried::Lost => {}
                 Tried::Stray if !parts.is_empty() => {}
@@ -144,7 +145,10 @@ impl Appender {
                     return Ok(ended);
                 }
             }
-            self.turns.took_over(is_mine);
+            // Where the tail has only moved, nobody was overtaken.
+            if self.tail.seq == tail {
+                self.turns.took_over(is_mine);
+            }
             self.turns.contend();
             deadline = Instant::now() + self.turns.patience();
             pause = Duration::ZERO;
@@ -192,7 +196,7 @@ impl Appender {
 
     /// When [`Appender::serve`] has something to do while this writer itself has nothing to append.
     pub fn serve_in(&self) -> Option<Duration> {
-        if self.turns.is_contended() && self.turns.is_mine() {
+        if self.turns.serves() && self.turns.is_mine() {
             return Some((self.turns.cycle() / 2).max(LOOK_MIN));
         }
         self.places.has_posted().then_some(STAY)
@@ -201,7 +205,7 @@ impl Appender {
     /// Appends what others wait with, if it is this writer's turn; else it takes its own object away,
     /// which nobody needs any more.
     pub async fn serve(&mut self) -> Result<Option<Appended>> {
-        if !(self.turns.is_contended() && self.turns.is_mine()) {
+        if !(self.turns.serves() && self.turns.is_mine()) {
             if self.places.has_posted() {
                 self.places.leave().await?;
             }

@@ -249,6 +249,10 @@ impl Appender {
         if !head.is_fence() {
             self.turns.met_another();
         }
+        let age = self.env.clock.now().0.saturating_sub(head.header.created.0);
+        if head.takes_along() && self.turns.is_lately(Duration::from_millis(age)) {
+            self.turns.contend();
+        }
         if head.header.incarnation > self.bounds.incarnation {
             return Err(gone(&self.collection));
         }
