@@ -6,6 +6,7 @@ use crate::base::clock::{Clock, VirtualClock};
 use crate::base::defect::Defects;
 use crate::log::read::head_at;
 use crate::log::turns::WINDOW;
+use crate::log::waiting::{Left, remove_old};
 use crate::store::memory::MemoryStore;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -162,4 +163,53 @@ async fn a_seal_ends_the_log_for_one_that_goes_on_appending() {
     assert_eq!(busy.sealed(), Some(sealed));
     // Whatever was left to be taken along goes with the collection.
     assert!(busy.append(&part("own"), None).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_objects_that_grow_old_while_their_writer_waits_are_not_named() {
+    let world = World::new(Defects::default());
+    let (mut holder, mut waiting) = (world.appender().await, world.appender().await);
+    let uploaded = world.clock.mark();
+    tokio::time::sleep(Duration::from_millis(149_999)).await;
+    holder.turns.contend();
+    append_now(&mut holder).await;
+    waiting.turns.contend();
+    let object = [Part::Object { operations: 1, id: crate::base::ids::Ulid(1), length: 1, crc: 0 }];
+    let tried = waiting.append(&object, Some(uploaded)).await.unwrap();
+    assert_eq!((tried, waiting.tail().seq), (Tried::Aged, Seq(1)));
+    assert!(waiting.places.has_posted(), "it has waited");
+    assert!(head_at(&world.store, &world.name, Seq(2)).await.unwrap().is_none());
+}
+
+async fn append_now(appender: &mut Appender) {
+    assert!(matches!(appender.append(&part("own"), None).await, Ok(Tried::Appended(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_missing_before_another_is_not_the_end() {
+    let world = World::new(Defects::default());
+    let (mut one, mut other) = (world.appender().await, world.appender().await);
+    for _ in 0..5 {
+        append_now(&mut one).await;
+    }
+    let missing = paths::wal_entry(&world.name, Seq(3));
+    world.store.delete(&missing).await.unwrap();
+    assert_eq!(other.append(&part("first")[..], None).await.unwrap(), Tried::Lost);
+    other.window = STEPS_MAX;
+    let error = other.append(&part("second"), None).await.unwrap_err();
+    assert_eq!((error.code(), error.is_ambiguous()), (Code::LogDamaged, false));
+    assert!(head_at(&world.store, &world.name, Seq(3)).await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_dead_leave_is_removed_when_it_is_old() {
+    let world = World::new(Defects::default());
+    world.post(7, 1, Seq(0), &part("left")).await;
+    let age = Duration::from_secs(300);
+    for (deleted, others) in [(0, true), (1, false), (0, false)] {
+        let now = world.clock.now();
+        let left = remove_old(&world.store, &world.name, now, age).await.unwrap();
+        assert_eq!(left, Left { deleted, others });
+        tokio::time::sleep(age + Duration::from_secs(1)).await;
+    }
 }

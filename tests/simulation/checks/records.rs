@@ -6,6 +6,7 @@ use crate::model::{Collection, Condition, Contents, Live, Record as Meant};
 use brainy::base::ids::Seq;
 use brainy::engine::model::{CollectionInfo, Deleted, FetchedRecords, Record, RecordPage};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Whether a record that was read is the one in force.
 fn same(read: &Record, id: &str, live: &Live, has_vector: bool) -> bool {
@@ -39,8 +40,10 @@ pub fn fetch(
     has_vector: bool,
     read: &FetchedRecords,
 ) -> Checked {
+    // One that is asked for twice is answered once.
+    let mut asked = BTreeSet::new();
     let (there, missing): (Vec<&String>, Vec<&String>) =
-        ids.iter().partition(|id| contents.contains_key(*id));
+        ids.iter().filter(|id| asked.insert(*id)).partition(|id| contents.contains_key(*id));
     let right = read.missing.iter().eq(missing)
         && read.records.len() == there.len()
         && read
