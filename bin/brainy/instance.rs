@@ -8,6 +8,7 @@ use brainy::engine::Brainy;
 use brainy::store::open::open;
 use brainy::store::probe::{Effort, probe, readable, require_safe};
 use std::io::IsTerminal;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -51,9 +52,11 @@ pub fn log_lines_dropped() -> usize {
     the_log().as_ref().map_or(0, |log| log.dropped.dropped_lines())
 }
 
-/// Writes what is left of the log, at the end of the process.
+/// Writes what is left of the log, at the end of the process. Where nobody takes it, the writer complains on
+/// standard output, and panics where nobody takes that either: no reason to end otherwise than well.
 pub fn finish_log() {
-    *the_log() = None;
+    let log = the_log().take();
+    drop(std::panic::catch_unwind(AssertUnwindSafe(|| drop(log))));
 }
 
 /// Starts logging to standard error, at `level` where the settings do not say.

@@ -325,7 +325,9 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        for (name, help, counter) in self.counters().into_iter().chain(self.append_counters()) {
+        for (name, help, counter) in
+            self.counters_of_data().into_iter().chain(self.counters_of_service())
+        {
             registry.register(name, help, counter.clone());
         }
         for (name, help, gauge) in self.gauges() {
@@ -402,9 +404,12 @@ impl Metrics {
         ]
     }
 
-    /// The counters of whoever appends to a log, likewise.
-    fn append_counters(&self) -> [(&'static str, &'static str, &Counter); 5] {
+    /// Every plain counter of the log, of segments and of the store, with its name (Prometheus adds `_total`)
+    /// and help.
+    fn counters_of_data(&self) -> [(&'static str, &'static str, &Counter); 23] {
         [
+            ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
+            ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
             ("wal_appends", "Log entries appended by this instance", &self.wal_appends),
             (
                 "wal_joined",
@@ -426,14 +431,6 @@ impl Metrics {
                 "Entries whose position may have been collected before they were created",
                 &self.wal_appends_below_floor,
             ),
-        ]
-    }
-
-    /// Every plain counter with its name (Prometheus adds `_total`) and help.
-    fn counters(&self) -> [(&'static str, &'static str, &Counter); 27] {
-        [
-            ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
-            ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
             ("records_written", "Records acknowledged as durable", &self.records_written),
             ("wal_entries_applied", "Log entries applied", &self.wal_entries_applied),
             (
@@ -443,12 +440,6 @@ impl Metrics {
             ),
             // The same under the name that people look for.
             ("replication_events", "Log entries applied", &self.wal_entries_applied),
-            ("cluster_leader_elections", "Changes of leader seen", &self.cluster_leader_elections),
-            (
-                "cluster_state_replications",
-                "Changes of the shared config taken up",
-                &self.cluster_state_replications,
-            ),
             ("cache_hits", "Segments asked for that were in memory", &self.cache_hits),
             ("cache_misses", "Segments asked for that were not in memory", &self.cache_misses),
             ("segments_loaded", "Segments brought into memory", &self.segments_loaded),
@@ -465,6 +456,18 @@ impl Metrics {
                 &self.wal_orphans_collected,
             ),
             ("collector_failures", "Visits of the collector that failed", &self.collector_failures),
+        ]
+    }
+
+    /// Every plain counter of requests and of the cluster.
+    fn counters_of_service(&self) -> [(&'static str, &'static str, &Counter); 9] {
+        [
+            ("cluster_leader_elections", "Changes of leader seen", &self.cluster_leader_elections),
+            (
+                "cluster_state_replications",
+                "Changes of the shared config taken up",
+                &self.cluster_state_replications,
+            ),
             ("heartbeats", "Heartbeats written", &self.heartbeats),
             (
                 "heartbeats_overflowed",
@@ -560,6 +563,9 @@ mod tests {
         let node = NodeLabels { node: "a".to_owned() };
         metrics.replication_lag_seconds.get_or_create(&node).set(0.1);
         metrics.collector_failing.name("a", 1);
+        let damage = DamageLabels { kind: "segment" };
+        metrics.damaged.get_or_create(&damage).inc();
+        metrics.damage_found.get_or_create(&damage).inc();
         let http = HttpLabels { route: "/docs".to_owned(), method: "GET", status: 200 };
         metrics.http_requests.get_or_create(&http).inc();
         let text = metrics.encode();

@@ -190,12 +190,8 @@ impl Collection {
 
     /// What the log holds now, for upkeep: no read either.
     pub async fn look(&self) -> Result<Snapshot> {
-        let started = self.follower.get().is_some();
         let follower = self.follower().await?;
-        // To start one is to look.
-        if started {
-            follower.look().await?;
-        }
+        follower.look().await?;
         Ok(follower.applied())
     }
 

@@ -198,7 +198,12 @@ impl Broken {
                 format!("line {line} is longer than {LINE_BYTES_MAX} bytes"),
             ),
             Broken::Line(LinesCodecError::Io(error)) => {
-                Error::invalid(format!("the upload ended or broke in line {line}: {error}"))
+                let place = format!("the upload ended or broke in line {line}");
+                // What is said of the body in our own words keeps its code.
+                match error.downcast::<Error>() {
+                    Ok(error) => error.context(place),
+                    Err(error) => Error::invalid(format!("{place}: {error}")),
+                }
             }
         }
     }

@@ -16,7 +16,10 @@ fn records_go_in_are_found_and_come_out_again() {
     let listed = ok_json(&["collections", "list", "--store", &store.url]);
     let things = &listed["collections"][0];
     assert_eq!(things["name"], "things");
-    assert_eq!((&things["dimensions"], &things["vectorCount"]), (&json!(3), &json!(3)));
+    assert_eq!(things["dimensions"], 3);
+    // A listing opens nothing, so it counts what is indexed.
+    let things = ok_json(&["collections", "show", "things", "--store", &store.url]);
+    assert_eq!(things["vectorCount"], 3);
     let shown = ok(&["collections", "show", "things", "--store", &store.url]);
     assert!(shown.contains("cosine"), "{shown}");
     assert!(ok(&[&["stats"], &to[..]].concat()).contains("vectorCount"));

@@ -162,10 +162,10 @@ async fn an_entry_that_cannot_be_read_stops_the_writers_who_know_of_it() {
     let key = paths::wal_entry(&things(), Seq(5));
     let sound = get(&*store, &key).await.unwrap().required(&key).unwrap().bytes;
     flip(&store, &key).await;
-    // It reads the log because it indexes it.
+    // It reads the log because it finds that nobody indexes it.
     let indexer = instance(&store, Role::Writer, Settings::default(), 2).await;
     indexer.collection(&things()).await.unwrap();
-    sleep(Duration::from_secs(10)).await;
+    sleep(Duration::from_secs(120)).await;
     let error = indexer.upsert(&things(), vec![record("new")]).await.unwrap_err();
     assert_eq!((error.code(), &error.details()["key"]), (Code::LogDamaged, &json!(key.as_str())));
     assert!(says(&indexer, key.as_str()));

@@ -12,7 +12,7 @@ async fn with_a_damaged_segment(store: &DynStore, gone: bool) -> (Key, Bytes) {
     writer.index(&things()).await.unwrap();
     let mut added = keys(store, "seg").await;
     added.retain(|key| !known.contains(key));
-    let (key, false) = (added.pop().unwrap(), added.len() > 0) else { panic!("one was added") };
+    let (key, true) = (added.pop().unwrap(), added.is_empty()) else { panic!("one was added") };
     let sound = get(&**store, &key).await.unwrap().required(&key).unwrap().bytes;
     match gone {
         true => drop(take_away(store, &key).await),

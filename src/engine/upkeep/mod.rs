@@ -116,7 +116,7 @@ impl Known {
 
 /// What came to an end.
 enum Ended {
-    Attended(CollectionName, Lane, Option<Known>),
+    Attended(CollectionName, Lane, Option<Box<Known>>),
     GaveBack,
 }
 
@@ -156,14 +156,15 @@ impl Upkeep {
         loop {
             while let Some((name, lane, known)) = self.agenda.next() {
                 let attended = self.worker.clone().attend(name, known);
-                let ended = attended.map(move |(name, known)| Ended::Attended(name, lane, known));
+                let ended = attended
+                    .map(move |(name, known)| Ended::Attended(name, lane, known.map(Box::new)));
                 busy.push(ended.boxed());
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(ended) = busy.next(), if !busy.is_empty() => match ended {
-                    Ended::Attended(name, lane, known) => self.agenda.done(name, lane, known),
+                    Ended::Attended(name, lane, known) => self.agenda.done(name, lane, known.map(|known| *known)),
                     Ended::GaveBack => self.giving_back = false,
                 },
                 () = sleep_until(next) => {

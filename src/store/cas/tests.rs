@@ -128,14 +128,14 @@ async fn writers_behind_such_a_proxy_lose_and_repeat_no_change() {
     let store = Arc::new(Resending::default());
     let tasks = (0..8).map(|seed| {
         let store = store.clone();
-        tokio::spawn(async move {
+        async move {
             let env = env(seed);
             for _ in 0..10 {
                 count(&*store, &env).await;
             }
-        })
+        }
     });
-    futures::future::join_all(tasks).await.into_iter().for_each(|done| done.unwrap());
+    futures::future::join_all(tasks).await;
     let found = load::<Counter>(&*store, &key()).await.unwrap().unwrap();
     assert_eq!((found.value.number, found.value.stamp.version), (80, 80));
 }

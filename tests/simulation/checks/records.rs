@@ -33,14 +33,13 @@ pub fn get(asked: &Asked, collection: &Collection, id: &str, read: Option<&Recor
     }
 }
 
-/// Several records by id.
+/// Several records by id, each once, however often it was asked for.
 pub fn fetch(
     contents: &Contents,
     ids: &[String],
     has_vector: bool,
     read: &FetchedRecords,
 ) -> Checked {
-    // One that is asked for twice is answered once.
     let mut asked = BTreeSet::new();
     let (there, missing): (Vec<&String>, Vec<&String>) =
         ids.iter().filter(|id| asked.insert(*id)).partition(|id| contents.contains_key(*id));
