@@ -22,6 +22,10 @@ pub enum Defect {
     DropDeletions,
     /// Commits an indexing pass although another one has committed the same range of the log.
     SameRange,
+    /// Appends without ever taking along what other writers wait with.
+    HogTheLog,
+    /// Takes along what other writers wait with without looking whether it is in the log already.
+    JoinTwice,
     /// Takes an entry that is missing for the end of the log, when appending.
     AppendIntoGap,
     /// Takes an entry that is missing for the end of the log, when reading.
@@ -108,6 +112,8 @@ impl Defect {
         (Defect::CommitBeforePut, "commit-before-put"),
         (Defect::DropDeletions, "drop-deletions"),
         (Defect::SameRange, "same-range"),
+        (Defect::HogTheLog, "hog-the-log"),
+        (Defect::JoinTwice, "join-twice"),
         (Defect::AppendIntoGap, "append-into-gap"),
         (Defect::GapIsEnd, "gap-is-end"),
         (Defect::StaleForEver, "stale-for-ever"),

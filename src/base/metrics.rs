@@ -127,6 +127,8 @@ pub struct Metrics {
     pub store_cost_dollars: Family<OpLabels, FloatCounter>,
     /// Log entries appended by this instance.
     pub wal_appends: Counter,
+    /// Batches of this instance that another one's log entry took along.
+    pub wal_joined: Counter,
     /// Conditional PUTs of log entries that lost a race.
     pub wal_appends_lost: Counter,
     /// Conditional PUTs of log entries whose outcome had to be read back.
@@ -242,6 +244,7 @@ impl Default for Metrics {
             store_seconds: Family::new_with_constructor(seconds),
             store_cost_dollars: Family::default(),
             wal_appends: Counter::default(),
+            wal_joined: Counter::default(),
             wal_appends_lost: Counter::default(),
             wal_appends_ambiguous: Counter::default(),
             wal_appends_below_floor: Counter::default(),
@@ -403,11 +406,16 @@ impl Metrics {
 
     /// Every plain counter of the log, of segments and of the store, with its name (Prometheus adds `_total`)
     /// and help.
-    fn counters_of_data(&self) -> [(&'static str, &'static str, &Counter); 22] {
+    fn counters_of_data(&self) -> [(&'static str, &'static str, &Counter); 23] {
         [
             ("store_read_bytes", "Bytes read from the object store", &self.store_bytes_read),
             ("store_written_bytes", "Bytes written to the object store", &self.store_bytes_written),
             ("wal_appends", "Log entries appended by this instance", &self.wal_appends),
+            (
+                "wal_joined",
+                "Batches of this instance that another one's log entry took along",
+                &self.wal_joined,
+            ),
             (
                 "wal_appends_lost",
                 "Conditional PUTs of log entries that lost a race",

@@ -30,6 +30,9 @@ const DAMAGE_RETRY: Duration = Duration::from_secs(30);
 /// How often data objects are uploaded again because they were too old when their turn came.
 const RENAMES_MAX: u32 = 3;
 
+/// What a sequencer with nothing to serve sleeps, if anything ever asked.
+const IDLE: Duration = Duration::from_secs(3_600);
+
 /// The write path's limits; see the settings of the same names.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -297,16 +300,24 @@ fn inline_bytes(part: &Part) -> u64 {
 impl Sequencer {
     async fn run(mut self) {
         let stop = self.env.tasks.stopping().clone();
+        // Of the last group.
+        let mut last = 0;
         loop {
             let first = match self.waiting.take() {
                 Some(pending) => Some(pending),
                 None => {
                     self.shared.busy.store(self.is_contended(), Ordering::Relaxed);
+                    let serve_in = self.appender.as_ref().and_then(Appender::serve_in);
+                    let idle = tokio::time::sleep(serve_in.unwrap_or(IDLE));
                     tokio::select! {
                         biased;
                         pending = self.requests.recv() => pending,
                         // What is queued is still written; new requests are refused by now.
                         () = stop.cancelled() => self.requests.try_recv().ok(),
+                        () = idle, if serve_in.is_some() => {
+                            self.serve().await;
+                            continue;
+                        }
                     }
                 }
             };
@@ -314,22 +325,54 @@ impl Sequencer {
             self.shared.busy.store(true, Ordering::Relaxed);
             let mut group = Group::default();
             group.add(first);
-            let linger = self.pause().max(self.limits.batch_linger);
-            self.collect(&mut group, linger).await;
+            self.collect(&mut group, self.limits.batch_linger).await;
+            if group.pending.len().max(last) > 1 {
+                let linger = self.appender.as_ref().map(Appender::linger);
+                self.collect(&mut group, linger.unwrap_or_default()).await;
+            }
+            last = group.pending.len();
             self.commit(group).await;
+        }
+        if let Some(mut appender) = self.appender {
+            appender.leave();
         }
     }
 
     fn is_contended(&self) -> bool {
-        self.appender.as_ref().is_some_and(|appender| appender.pause().is_some())
+        self.appender.as_ref().is_some_and(Appender::is_contended)
     }
 
-    fn pause(&self) -> Duration {
-        self.appender.as_ref().and_then(Appender::pause).unwrap_or_default()
+    /// Appends what other writers wait with while this one has nothing of its own.
+    async fn serve(&mut self) {
+        let Some(appender) = &mut self.appender else {
+            return;
+        };
+        match appender.serve().await {
+            Ok(Some(appended)) => self.appended(appended),
+            Ok(None) => {}
+            Err(error) => {
+                let error = self.told(error);
+                self.failed(&error);
+            }
+        }
     }
 
-    /// Adds what is ready, and what becomes ready within `linger`. A full group still waits: its
-    /// pause is what keeps races rare.
+    fn appended(&self, appended: Appended) {
+        self.shared.log_bytes.store(appended.totals.bytes, Ordering::Relaxed);
+        self.shared.last.store(appended.seq.0, Ordering::Relaxed);
+    }
+
+    fn failed(&mut self, error: &Error) {
+        if error.code() != Code::LogDamaged {
+            tracing::warn!(%error, "append failed");
+        }
+        // Where the log ends is unknown now; the next write finds out.
+        if let Some(mut appender) = self.appender.take() {
+            appender.leave();
+        }
+    }
+
+    /// Adds what is ready, and what becomes ready within `linger`.
     async fn collect(&mut self, group: &mut Group, linger: Duration) {
         let until = Instant::now() + linger;
         loop {
@@ -344,9 +387,6 @@ impl Sequencer {
                 }
                 Some(pending) => {
                     self.waiting = Some(pending);
-                    if self.is_contended() {
-                        tokio::time::sleep_until(until).await;
-                    }
                     return;
                 }
                 None => return,
@@ -376,21 +416,11 @@ impl Sequencer {
                 }
                 Err(error) => break Err(error),
             }
-            let pause = self.pause();
-            self.collect(&mut group, pause).await;
+            self.collect(&mut group, Duration::ZERO).await;
         };
         match &result {
-            Ok(appended) => {
-                self.shared.log_bytes.store(appended.totals.bytes, Ordering::Relaxed);
-                self.shared.last.store(appended.seq.0, Ordering::Relaxed);
-            }
-            Err(error) => {
-                if error.code() != Code::LogDamaged {
-                    tracing::warn!(%error, "append failed");
-                }
-                // Where the log ends is unknown now; the next write finds out.
-                self.appender = None;
-            }
+            Ok(appended) => self.appended(*appended),
+            Err(error) => self.failed(error),
         }
         group.answer(&result);
     }
@@ -428,7 +458,10 @@ impl Sequencer {
     /// Where to append. While something is known to be missing, the whole log is looked at again.
     async fn appender(&mut self) -> Result<&mut Appender> {
         let was_damaged = self.damage.log_fault().is_some();
-        let appender = match self.appender.take().filter(|_| !was_damaged) {
+        if was_damaged && let Some(mut appender) = self.appender.take() {
+            appender.leave();
+        }
+        let appender = match self.appender.take() {
             Some(appender) => appender,
             None => {
                 Appender::open(
@@ -458,6 +491,8 @@ impl Sequencer {
         };
         let damage = Damage::new(Kind::LogEntry, key, Some(Seq(position)), MISSING);
         self.damage.report(damage.clone());
-        damage.error(self.damage.collection()).retry_after_ms(RETRY_AFTER_MS)
+        let told = damage.error(self.damage.collection()).retry_after_ms(RETRY_AFTER_MS);
+        // Whoever does not know of it yet may still take along what waits.
+        told.ambiguous_if(error.is_ambiguous())
     }
 }

@@ -1,29 +1,43 @@
 //! The writer's side: one [`Appender`] per collection and process takes positions in the log.
+//!
+//! A writer that meets nobody puts its entry behind the tail that it knows: one request. Once it has met
+//! others, either it holds the turn and takes along what they wait with, or it waits with its own
+//! (`join.rs`). `tail.rs` is about where the log ends.
+
+mod join;
+mod tail;
+#[cfg(test)]
+mod tests;
 
 use crate::base::clock::Mark;
 use crate::base::defect::Defect;
-use crate::base::ids::{CollectionName, Seq, Totals, WriteId};
+use crate::base::ids::{CollectionName, Seq, Totals};
 use crate::base::settings::GC_GRACE_MS_DEFAULT;
 use crate::base::{Code, Env, Error, Result};
-use crate::log::entry::{Draft, HEADER_BYTES, Header, Part};
-use crate::log::pace::Pace;
-use crate::log::read::{header_at, positions_after};
+use crate::log::entry::{Author, Draft, HEADER_BYTES, Head, Header, Part, Submission};
+use crate::log::turns::Turns;
+use crate::log::waiting::{Joined, Places};
 use crate::log::{Bounds, BoundsSource};
 use crate::store::cas::{self, Created};
 use crate::store::{DynStore, Precondition, paths};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// What is wrong with an entry that is not there.
-pub const MISSING: &str = "it is missing, and the log goes on behind it";
-/// How often the listing is looked at for entries that are missing, while something is appended.
-const CHECK_EVERY: Duration = Duration::from_secs(60);
-/// How often a look at the listing is repeated because it differs from what is read.
-const CHECKS_MAX: u32 = 8;
+pub use tail::MISSING;
+use tail::{Gaps, Tail};
+
 /// What is relied on, at most, where the manifest does not say: others may be set to it.
 const GRACE_DEFAULT: Duration = Duration::from_millis(GC_GRACE_MS_DEFAULT);
 /// How often a seal may lose a race before the caller hears of it.
 const RACES_MAX: u32 = 1_000;
+/// Entries that are read one after the other to find the tail. Past that they are skipped.
+const STEPS_MAX: u64 = 8;
+/// A writer that meets nobody looks for others that wait after two appends in a row, then after twice as
+/// many, up to so many, and not more often than this.
+const APPENDS_BETWEEN_LISTS: (u32, u32) = (2, 16);
+const LIST_INTERVAL: Duration = Duration::from_millis(100);
+const LINGER_OF_CYCLE: u32 = 8;
 
 /// Where an entry went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,11 +76,15 @@ enum Put {
     LostAfterCut,
 }
 
-/// The last entry that an appender knows of.
+/// What one writer wants to have in the log.
 #[derive(Debug, Clone, Copy)]
-struct Tail {
-    seq: Seq,
-    totals: Totals,
+enum Wish<'a> {
+    /// These parts; when the first of the data objects among them was uploaded.
+    Parts(Submission, &'a [Part], Option<Mark>),
+    /// The end of the collection's life.
+    Seal(Submission),
+    /// Nothing but what others wait with.
+    Nothing,
 }
 
 /// Appends to one collection's log.
@@ -85,16 +103,18 @@ pub struct Appender {
     sealed: bool,
     /// When the listing was last looked at.
     checked: Mark,
-    pace: Pace,
-}
-
-/// What to do where entries are missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gaps {
-    /// Nothing is appended: nobody could read it.
-    Refuse,
-    /// What is appended comes behind the last entry there is.
-    Skip,
+    /// The number that this appender is known by to others.
+    me: u64,
+    /// How many submissions it has made.
+    submissions: u64,
+    turns: Turns,
+    places: Places,
+    /// How many entries are asked for at a time when reading on.
+    window: u64,
+    /// Appends since the places of others were listed, and when that was.
+    since_list: u32,
+    list_after: u32,
+    listed: Option<Instant>,
 }
 
 impl Appender {
@@ -133,7 +153,9 @@ impl Appender {
     ) -> Result<Self> {
         let bounds = source.look().await?;
         let checked = env.clock.mark();
+        let me = env.rng.next_u64();
         let mut appender = Appender {
+            places: Places::new(store.clone(), env.clone(), collection.clone(), me),
             store,
             env,
             collection,
@@ -144,10 +166,18 @@ impl Appender {
             stale: true,
             sealed: false,
             checked,
-            pace: Pace::default(),
+            me,
+            submissions: 0,
+            turns: Turns::new(me),
+            window: 1,
+            since_list: 0,
+            list_after: APPENDS_BETWEEN_LISTS.0,
+            listed: None,
         };
-        appender.check_listing(gaps).await?;
+        appender.move_past_listed(gaps).await?;
         appender.find_tail().await?;
+        // What was there before says nothing about who else appends now.
+        appender.turns.forget_others();
         Ok(appender)
     }
 
@@ -166,21 +196,30 @@ impl Appender {
         Appended { seq: self.tail.seq, totals: self.tail.totals }
     }
 
-    /// How long to collect writes before the next append, where others are appending too.
-    pub fn pause(&self) -> Option<Duration> {
-        self.pace.is_contended().then(|| self.pace.next(&*self.env.rng))
+    /// Whether others have appended at the same time lately.
+    pub fn is_contended(&self) -> bool {
+        self.turns.is_contended()
     }
 
-    /// Tries once to append an entry of `parts`. Where it did not work, add what has arrived since
-    /// and try again after [`Appender::pause`].
+    /// How long to collect writes before the next append, where several wait at a time and others append
+    /// too: those that were answered together come back together.
+    pub fn linger(&self) -> Duration {
+        if self.turns.is_contended() {
+            self.turns.cycle() / LINGER_OF_CYCLE
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Tries to append an entry of `parts`, or has them taken along by whoever appends. Where
+    /// it did not work, add what has arrived since and try again.
     ///
     /// `uploaded` was taken before the first of the data objects among them was put. They are named only
     /// while that is less than half a grace period ago *after* the position was chosen: whoever has seen
     /// one for a whole grace period appends an entry, and knows that only entries before that name it.
     pub async fn append(&mut self, parts: &[Part], uploaded: Option<Mark>) -> Result<Tried> {
-        let (id, now) = (WriteId::random(&*self.env.rng), self.env.clock.now());
-        let draft = Draft::data(self.bounds.incarnation, id, now, parts);
-        self.append_once(&draft, uploaded).await
+        let submission = self.next_submission();
+        self.get(Wish::Parts(submission, parts, uploaded)).await
     }
 
     /// Appends the entry that ends the collection's life. Every write that was acknowledged is
@@ -190,40 +229,80 @@ impl Appender {
             if let Some(sealed) = self.sealed() {
                 return Ok(sealed);
             }
-            let (id, now) = (WriteId::random(&*self.env.rng), self.env.clock.now());
-            let draft = Draft::seal(self.bounds.incarnation, id, now);
-            match self.append_once(&draft, None).await {
-                Ok(Tried::Appended(sealed)) => return Ok(sealed),
+            let submission = self.next_submission();
+            match self.get(Wish::Seal(submission)).await {
+                Ok(Tried::Appended(sealed)) => {
+                    self.leave();
+                    return Ok(sealed);
+                }
                 Ok(Tried::Lost | Tried::Stray | Tried::Aged) => {}
                 // Somebody else sealed it in between.
                 Err(_) if self.sealed => continue,
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(self.pause().unwrap_or_default()).await;
         }
         Err(Error::new(Code::Overloaded, "too many writers append to this collection; try again")
             .retry_after_ms(1_000))
     }
 
-    async fn append_once(&mut self, draft: &Draft, uploaded: Option<Mark>) -> Result<Tried> {
-        if self.env.clock.since(self.bounds.looked) > self.grace() / 4 {
-            self.look().await?;
-        }
-        if self.env.clock.since(self.checked) > CHECK_EVERY {
-            self.check_listing(Gaps::Refuse).await?;
-        }
-        if self.stale || self.pace.is_contended() {
+    fn next_submission(&mut self) -> Submission {
+        self.submissions += 1;
+        Submission { writer: self.me, number: self.submissions }
+    }
+
+    async fn get(&mut self, wish: Wish<'_>) -> Result<Tried> {
+        self.look_at_times().await?;
+        let serves = self.turns.serves() && self.turns.is_mine();
+        let is_known = if serves { self.look_around().await? } else { self.is_alone() };
+        if !is_known && !self.follow(STEPS_MAX).await? {
             self.find_tail().await?;
         }
         if self.sealed {
             return Err(gone(&self.collection));
         }
-        // The tail is known by now, and the position with it.
-        if uploaded.is_some_and(|uploaded| self.is_aged(uploaded)) {
+        if self.turns.is_contended() && self.turns.is_anothers() {
+            return self.wait_in_turn(wish).await;
+        }
+        self.try_once(wish).await
+    }
+
+    /// Whether the tail is where it was, as far as it has always been lately.
+    fn is_alone(&self) -> bool {
+        !self.stale && !self.turns.is_contended() && !self.turns.has_met_others()
+    }
+
+    /// Tries once to put an entry behind the tail: `wish`, and what others wait with.
+    async fn try_once(&mut self, wish: Wish<'_>) -> Result<Tried> {
+        // The tail is known by now, and the position with it. What is taken along has no data objects.
+        if let Wish::Parts(_, _, Some(uploaded)) = wish
+            && self.is_aged(uploaded)
+        {
             return Ok(Tried::Aged);
         }
+        let (own, joined) = match wish {
+            Wish::Parts(submission, parts, _) => {
+                (Some((submission, parts)), self.join(parts.len()))
+            }
+            Wish::Nothing => (None, self.join(0)),
+            Wish::Seal(_) => (None, Joined::default()),
+        };
+        let groups = joined.groups.iter().map(|(submission, parts)| (*submission, &parts[..]));
+        let groups: Vec<(Submission, &[Part])> = own.into_iter().chain(groups).collect();
+        if groups.is_empty() && matches!(wish, Wish::Nothing) {
+            return Ok(Tried::Lost);
+        }
+        let next = joined.next.or_else(|| self.turns.hand_over(&joined.groups));
+        let next = next.unwrap_or_default() as u32;
+        let author = Author { writer: self.me, next, serves: self.turns.is_contended() };
+        let (id, now) = (author.write_id(self.env.rng.next_u64() as u32), self.env.clock.now());
+        let draft = match wish {
+            Wish::Seal(_) => Draft::seal(self.bounds.incarnation, id, now),
+            _ => Draft::shared(self.bounds.incarnation, id, now, &groups),
+        };
         let header = draft.header(self.tail.seq.next(), self.tail.totals);
-        let put = self.put(draft, &header).await?;
+        let submissions = groups.iter().map(|(submission, _)| *submission).collect();
+        let head = Head { header, author: Some(author), submissions };
+        let put = self.put_beside_list(&draft, &head).await?;
         if put != Put::Lost {
             self.check_floor(header.seq).await?;
         }
@@ -243,18 +322,48 @@ impl Appender {
             && !self.env.defects.has(Defect::NameOldBodies)
     }
 
+    fn grace(&self) -> Duration {
+        match self.env.defects.has(Defect::OwnGrace) {
+            true => self.grace,
+            false => self.bounds.grace.unwrap_or(self.grace.min(GRACE_DEFAULT)),
+        }
+    }
+
+    /// Puts the entry, and now and then looks meanwhile whether there is somebody who waits: a writer that
+    /// appends without a pause would win against all others for ever.
+    async fn put_beside_list(&mut self, draft: &Draft, head: &Head) -> Result<Put> {
+        self.since_list += 1;
+        let recently = |listed: Instant| listed.elapsed() < LIST_INTERVAL;
+        if self.since_list < self.list_after
+            || self.listed.is_some_and(recently)
+            || self.env.defects.has(Defect::HogTheLog)
+        {
+            return self.put(draft, head).await;
+        }
+        (self.since_list, self.listed) = (0, Some(Instant::now()));
+        self.list_after = (self.list_after * 2).min(APPENDS_BETWEEN_LISTS.1);
+        let list = self.places.list();
+        let (put, listed) = futures::join!(self.put(draft, head), list);
+        // Whoever waits tries by itself in the end.
+        if self.places.take_in(listed.unwrap_or_default()) {
+            self.turns.contend();
+        }
+        put
+    }
+
     /// One conditional PUT at the position after the tail, until its outcome is known.
-    async fn put(&mut self, draft: &Draft, header: &Header) -> Result<Put> {
+    async fn put(&mut self, draft: &Draft, head: &Head) -> Result<Put> {
+        let header = &head.header;
         let key = paths::wal_entry(&self.collection, header.seq);
         let body = draft.encode(header);
         if self.env.defects.has(Defect::AckBeforePut) {
             let store = self.store.clone();
             let put = async move { store.put_if(&key, body, Precondition::Absent).await };
             drop(self.env.tasks.spawn("defect", put));
-            self.tail = Tail::of(header);
+            self.advance(head);
             return Ok(Put::Won);
         }
-        let started = self.env.clock.mark();
+        let started = Instant::now();
         let ours = |bytes: &[u8]| {
             Header::decode(bytes).is_ok_and(|found| found.write_id == draft.write_id())
         };
@@ -263,14 +372,16 @@ impl Appender {
         let created = cas::create(&*self.store, &self.env, &key, body, HEADER_BYTES as u64, ours);
         match created.await {
             Ok(Created::Won) => {
-                self.tail = Tail::of(header);
+                self.advance(head);
                 self.stale = false;
-                self.pace.won();
+                self.turns.put_took(started.elapsed());
+                self.turns.won();
                 Ok(Put::Won)
             }
             Ok(Created::Lost { lingering, .. }) => {
                 self.env.metrics.wal_appends_lost.inc();
-                self.pace.lost(self.env.clock.since(started));
+                self.turns.put_took(started.elapsed());
+                self.turns.lost();
                 Ok(if lingering { Put::LostAfterCut } else { Put::Lost })
             }
             Err(error) => {
@@ -278,151 +389,6 @@ impl Appender {
                 Err(error)
             }
         }
-    }
-
-    /// Makes sure that what was seen at `seq` is the log. With a look at the manifest that is
-    /// younger than half the grace period it is: the floor was not above `seq` then, and nothing is
-    /// deleted sooner than a grace period after the floor passes it.
-    ///
-    /// A writer that stood still for longer looks again. If the floor has passed its position
-    /// meanwhile, its entry may have been read by everyone and collected since, or it may have
-    /// been created after the collection, where nobody reads it. Nothing is left to tell the two
-    /// apart, so the outcome is ambiguous: to append again could apply the write twice.
-    async fn check_floor(&mut self, seq: Seq) -> Result<()> {
-        if self.env.clock.since(self.bounds.looked) <= self.grace() / 2
-            || self.env.defects.has(Defect::SkipFloorCheck)
-        {
-            return Ok(());
-        }
-        self.look().await.map_err(Error::ambiguous)?;
-        if seq >= self.bounds.floor {
-            return Ok(());
-        }
-        self.env.metrics.wal_appends_below_floor.inc();
-        Err(Error::unavailable(
-            "this instance stood still for so long that it cannot tell whether the write is in \
-             the log; read the records back before writing them again",
-        )
-        .ambiguous())
-    }
-
-    fn grace(&self) -> Duration {
-        match self.env.defects.has(Defect::OwnGrace) {
-            true => self.grace,
-            false => self.bounds.grace.unwrap_or(self.grace.min(GRACE_DEFAULT)),
-        }
-    }
-
-    /// Reads the manifest again and moves to the floor where it has passed our tail.
-    async fn look(&mut self) -> Result<()> {
-        let bounds = self.source.look().await?;
-        if bounds.incarnation != self.bounds.incarnation {
-            return Err(gone(&self.collection));
-        }
-        self.bounds = bounds;
-        if self.tail.seq.next() < bounds.floor {
-            self.tail = Tail::below(&bounds);
-            self.stale = true;
-        }
-        Ok(())
-    }
-
-    /// Moves to the last entry that the store lists, and makes sure that none is missing before it. An entry
-    /// that is missing looks like the end of the log, and would be written anew.
-    async fn check_listing(&mut self, gaps: Gaps) -> Result<()> {
-        if self.env.defects.has(Defect::AppendIntoGap) {
-            return Ok(());
-        }
-        let looked = self.env.clock.mark();
-        let mut last = self.tail.seq.max(self.bounds.indexed);
-        let mut checks = 0;
-        loop {
-            let (listed, more) = positions_after(&self.store, &self.collection, last).await?;
-            let mut gap = None;
-            for seq in listed {
-                if seq != last.next() && gaps == Gaps::Refuse {
-                    gap = Some(last.next());
-                    break;
-                }
-                last = seq;
-            }
-            match gap {
-                Some(missing) => {
-                    checks += 1;
-                    self.check_gap(missing, checks).await?;
-                    last = last.max(self.bounds.floor.previous());
-                }
-                None if more => {}
-                None => break,
-            }
-        }
-        // It may have been collected since.
-        if last > self.tail.seq
-            && let Some(header) = header_at(&self.store, &self.collection, last).await?
-        {
-            self.tail = Tail::of(&header);
-            self.stale = true;
-            self.sealed = header.seal && header.incarnation == self.bounds.incarnation;
-        }
-        self.checked = looked;
-        Ok(())
-    }
-
-    /// An entry behind `missing` was listed, but not that one. Fails unless it came meanwhile, or was collected.
-    async fn check_gap(&mut self, missing: Seq, checks: u32) -> Result<()> {
-        let found = header_at(&self.store, &self.collection, missing).await;
-        // One that cannot be read is there all the same; who reads the log tells of it.
-        let is_there = match found {
-            Ok(found) => found.is_some(),
-            Err(error) if error.code() == Code::Corrupt => true,
-            Err(error) => return Err(error),
-        };
-        self.look().await?;
-        if (is_there || missing < self.bounds.floor) && checks < CHECKS_MAX {
-            return Ok(());
-        }
-        let key = paths::wal_entry(&self.collection, missing);
-        Err(Error::new(Code::LogDamaged, MISSING)
-            .with("key", key.as_str())
-            .with("position", missing.0))
-    }
-
-    /// Moves to the end of the log: one read where nothing was appended, steps that double where
-    /// much was. Positions have no gaps, so existence is monotonic and can be searched.
-    async fn find_tail(&mut self) -> Result<()> {
-        let mut step = 1;
-        let mut missing: Option<u64> = None;
-        loop {
-            let from = self.tail.seq.0;
-            let probe = match missing {
-                Some(missing) if missing == from + 1 => break,
-                Some(missing) => (from + step).min(from + (missing - from) / 2),
-                None => from + step,
-            };
-            match header_at(&self.store, &self.collection, Seq(probe)).await? {
-                Some(header) => {
-                    self.tail = Tail::of(&header);
-                    step *= 2;
-                    if header.incarnation > self.bounds.incarnation {
-                        return Err(gone(&self.collection));
-                    }
-                    self.sealed = header.seal && header.incarnation == self.bounds.incarnation;
-                }
-                None => missing = Some(probe),
-            }
-        }
-        self.stale = false;
-        Ok(())
-    }
-}
-
-impl Tail {
-    fn of(header: &Header) -> Self {
-        Tail { seq: header.seq, totals: header.totals }
-    }
-
-    fn below(bounds: &Bounds) -> Self {
-        Tail { seq: bounds.floor.previous(), totals: bounds.base }
     }
 }
 

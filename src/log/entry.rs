@@ -11,6 +11,9 @@ const FORMAT_VERSION: u16 = 1;
 pub const HEADER_BYTES: usize = 80;
 /// One row of the part table.
 pub const PART_BYTES: usize = 40;
+/// The first bytes of an entry that hold its header and its first [`HEAD_PARTS`] rows of parts.
+pub const HEAD_BYTES: usize = HEADER_BYTES + HEAD_PARTS * PART_BYTES;
+const HEAD_PARTS: usize = 64;
 /// The most parts that one entry may have.
 pub const PARTS_MAX: usize = 4_096;
 
@@ -109,6 +112,128 @@ pub struct Entry {
     pub parts: Vec<Part>,
 }
 
+/// What one writer wants to have in the log, whoever appends it: it is in at most one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Submission {
+    /// Who wants it: a number that each appender draws for itself.
+    pub writer: u64,
+    /// The writer's own count.
+    pub number: u64,
+}
+
+impl Submission {
+    fn from_id(id: u128) -> Self {
+        Submission { writer: (id >> 64) as u64, number: id as u64 }
+    }
+
+    fn id(self) -> u128 {
+        u128::from(self.writer) << 64 | u128::from(self.number)
+    }
+
+    /// As the write id of the object that it waits in.
+    pub fn write_id(self) -> WriteId {
+        WriteId(self.id().to_be_bytes())
+    }
+
+    /// The submission that waits in an object with this write id.
+    pub fn waiting_in(id: WriteId) -> Self {
+        Submission::from_id(u128::from_be_bytes(id.0))
+    }
+}
+
+/// Who appended an entry, and who may append the one after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Author {
+    /// The writer.
+    pub writer: u64,
+    /// The lower half of the number of the writer whose turn is next, or 0.
+    pub next: u32,
+    /// Whether it takes along what others wait with, in this entry and in those that follow.
+    pub serves: bool,
+}
+
+/// The bit of the nonce in a write id that says that its author serves.
+const SERVES: u32 = 1 << 31;
+
+impl Author {
+    /// A write id of this author's.
+    pub fn write_id(self, nonce: u32) -> WriteId {
+        let nonce = if self.serves { nonce | SERVES } else { nonce & !SERVES };
+        let id = u128::from(self.writer) << 64 | u128::from(nonce) << 32 | u128::from(self.next);
+        WriteId(id.to_be_bytes())
+    }
+
+    fn of(id: WriteId) -> Self {
+        let id = u128::from_be_bytes(id.0);
+        let serves = (id >> 32) as u32 & SERVES != 0;
+        Author { writer: (id >> 64) as u64, next: id as u32, serves }
+    }
+}
+
+/// What other writers need to know of an entry: its header, and whose writes it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The header.
+    pub header: Header,
+    /// Who appended it; unknown where an older build did.
+    pub author: Option<Author>,
+    /// What it holds.
+    pub submissions: Vec<Submission>,
+}
+
+impl Head {
+    /// How many of an entry's first bytes its head is.
+    pub fn length(header: &Header) -> usize {
+        HEADER_BYTES + header.parts as usize * PART_BYTES
+    }
+
+    /// Whether its author has taken another's along.
+    pub fn takes_along(&self) -> bool {
+        let author = self.author.filter(|author| author.serves);
+        let others =
+            |author: Author| self.submissions.iter().any(|one| one.writer != author.writer);
+        author.is_some_and(others)
+    }
+
+    /// Whether it changes nothing: a collector's fence.
+    pub fn is_fence(&self) -> bool {
+        self.header.parts == 0 && !self.header.seal
+    }
+
+    /// Decodes the first bytes of an entry, at least [`Head::length`].
+    pub fn decode(bytes: &[u8]) -> Result<Head> {
+        let header = Header::decode(bytes)?;
+        let rows = bytes.get(HEADER_BYTES..Head::length(&header));
+        let rows = rows.ok_or_else(|| Error::corrupt("a log entry is cut short"))?;
+        let mut head = Head { header, author: None, submissions: Vec::new() };
+        for row in rows.chunks_exact(PART_BYTES) {
+            let mut cursor = Cursor::new("a log entry", &row[MARK..]);
+            match cursor.u32()? {
+                // An older build wrote it.
+                0 => continue,
+                found if found == mark(header.write_id, row) => {}
+                _ => return Err(Error::corrupt("a part of a log entry fails its checksum")),
+            }
+            head.author = Some(Author::of(header.write_id));
+            let submission = Submission::from_id(u128::from_le_bytes(cursor.array()?));
+            if row[..4] == INLINE.to_le_bytes() && head.submissions.last() != Some(&submission) {
+                head.submissions.push(submission);
+            }
+        }
+        Ok(head)
+    }
+}
+
+/// Where the mark stands in a part's row: its own checksum, so that a row can be believed without
+/// reading the whole entry.
+const MARK: usize = 20;
+
+/// The mark of a row; never 0, which older builds wrote there.
+fn mark(write_id: WriteId, row: &[u8]) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&write_id.0), &row[..MARK]);
+    crc32c::crc32c_append(crc, &row[MARK + 4..]).max(1)
+}
+
 /// Serialises entries of one content for whichever position turns out to be free.
 #[derive(Debug)]
 pub struct Draft {
@@ -156,6 +281,27 @@ impl Draft {
             parts: parts.len() as u32,
             body,
         }
+    }
+
+    /// A draft of an entry with the parts of several submissions, marked so that whoever waits for
+    /// one finds it in the entry's head.
+    pub fn shared(
+        incarnation: u64,
+        write_id: WriteId,
+        created: Timestamp,
+        groups: &[(Submission, &[Part])],
+    ) -> Self {
+        let parts: Vec<Part> = groups.iter().flat_map(|(_, parts)| parts.iter().cloned()).collect();
+        let mut draft = Draft::data(incarnation, write_id, created, &parts);
+        let of = groups.iter().flat_map(|(submission, parts)| parts.iter().map(|_| *submission));
+        for (row, submission) in draft.body.chunks_exact_mut(PART_BYTES).zip(of) {
+            if row[..4] == INLINE.to_le_bytes() {
+                row[MARK + 4..].copy_from_slice(&submission.id().to_le_bytes());
+            }
+            let mark = mark(write_id, row);
+            row[MARK..MARK + 4].copy_from_slice(&mark.to_le_bytes());
+        }
+        draft
     }
 
     /// A draft of the entry that ends the collection's life.
@@ -330,9 +476,43 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_head_tells_whose_writes_an_entry_holds() {
+        let inline = |text| Part::Inline { operations: 1, chunk: Bytes::from_static(text) };
+        let object = Part::Object { operations: 3, id: Ulid(7), length: 100, crc: 9 };
+        let (ours, theirs) =
+            (Submission { writer: 1 << 63, number: 5 }, Submission { writer: 2, number: 9 });
+        let parts = [inline(b"a"), object, inline(b"b")];
+        let author = Author { writer: ours.writer, next: 2, serves: true };
+        let groups = [(ours, &parts[..]), (theirs, &parts[..1])];
+        let draft = Draft::shared(1, author.write_id(77), Timestamp(5), &groups);
+        let bytes = draft.encode(&draft.header(Seq(4), Totals::default()));
+        // Whoever knows nothing of heads reads the same parts.
+        let read = Entry::decode(&bytes).unwrap().parts;
+        assert_eq!(read, [&parts[..], &parts[..1]].concat());
+        let head = Head::decode(&bytes).unwrap();
+        assert_eq!((head.author, &head.submissions[..]), (Some(author), &[ours, theirs][..]));
+        assert_eq!(Submission::waiting_in(ours.write_id()), ours);
+        let length = Head::length(&head.header);
+        assert_eq!(Head::decode(&bytes[..length]).unwrap(), head);
+        for at in HEADER_BYTES * 8..length * 8 {
+            let mut bad = bytes[..length].to_vec();
+            bad[at / 8] ^= 1 << (at % 8);
+            assert!(Head::decode(&bad).is_err(), "bit {at}");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_an_older_build_has_no_author() {
+        let draft = draft();
+        let head = Head::decode(&draft.encode(&draft.header(Seq(1), Totals::default()))).unwrap();
+        assert_eq!((head.author, head.submissions), (None, Vec::new()));
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Head::decode(&bytes);
             let _ = Entry::decode(&bytes.into());
         }
     }

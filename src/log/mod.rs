@@ -11,19 +11,24 @@
 //! 4. An error that is not ambiguous means that the entry is not and will not be in the log.
 //! 5. A data object is named by at most one entry that exists or may still appear, so whoever
 //!    collects an entry may delete what it names.
-//! 6. Once an entry has been created that is a grace period younger than a data object, only entries before
+//! 6. A submission is in at most one entry, whoever appends it: at a position for which its author has seen
+//!    that none of the entries since the submission's base holds it. Its writer acknowledges it once it has
+//!    read it there. While a submission may still be taken along, its writer's errors are ambiguous.
+//! 7. Once an entry has been created that is a grace period younger than a data object, only entries before
 //!    it can name the object ([`Appender::append`]; docs/decisions/0012-orphans.md).
 //!
 //! [`chunk`] is the columnar batch of operations ([`vectors`] its largest column), [`entry`] the envelope, [`append`] the writer's
-//! side, [`read`] the reader's, [`names`] the collector's, [`pace`] keeps lost races rare. docs/format.md has every byte.
+//! side, [`read`] the reader's, [`names`] the collector's; [`turns`] says who appends while several want to, [`waiting`] holds what it
+//! takes along for the others. docs/format.md has every byte.
 
 pub mod append;
 pub mod chunk;
 pub mod entry;
 pub mod names;
-pub mod pace;
 pub mod read;
+pub mod turns;
 pub mod vectors;
+pub mod waiting;
 
 use crate::base::Result;
 use crate::base::clock::Mark;

@@ -3,7 +3,7 @@
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Code, Error, Result};
 use crate::log::chunk::Chunk;
-use crate::log::entry::{Entry, HEADER_BYTES, Header, Part};
+use crate::log::entry::{Entry, HEAD_BYTES, HEADER_BYTES, Head, Header, Part};
 use crate::store::{ByteRange, DynStore, Fetched, GetOptions, Key, get, paths};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -28,6 +28,30 @@ pub async fn header_at(
             Header::decode(&object.bytes).map(Some).map_err(|error| error.context(key))
         }
         _ => Ok(None),
+    }
+}
+
+/// The head of an entry, by one small read, or two where it has many parts; `None` where there is no
+/// such entry.
+pub async fn head_at(
+    store: &DynStore,
+    collection: &CollectionName,
+    seq: Seq,
+) -> Result<Option<Head>> {
+    let key = paths::wal_entry(collection, seq);
+    let mut length = HEAD_BYTES;
+    loop {
+        let range = Some(ByteRange::Bounded(0..length as u64));
+        let Fetched::Found(object) =
+            store.get(&key, GetOptions { range, if_none_match: None }).await?
+        else {
+            return Ok(None);
+        };
+        let needed = Head::length(&Header::decode(&object.bytes).map_err(|e| e.context(&key))?);
+        if needed <= length {
+            return Head::decode(&object.bytes).map(Some).map_err(|error| error.context(key));
+        }
+        length = needed;
     }
 }
 

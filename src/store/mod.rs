@@ -157,6 +157,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Deletes an object; that it is not there is no error.
     async fn delete(&self, key: &Key) -> Result<()>;
 
+    /// Makes sure that an object which somebody else wrote, and which a read has shown, survives any
+    /// crash. Most stores show nothing before that.
+    async fn settle(&self, _key: &Key) -> Result<()> {
+        Ok(())
+    }
+
     /// Lists up to `limit` (1..=1000) objects whose keys start with `prefix` and are greater than
     /// `after`.
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing>;

@@ -9,6 +9,7 @@
 //! collections/<c>/manifests/<version>.json   manifest history         create-if-absent
 //! collections/<c>/wal/<seq, 20 digits>.wal   log entries              create-if-absent
 //! collections/<c>/wal/data/<ulid>.bin        bodies of large entries  immutable
+//! collections/<c>/wal/waiting/<writer>.bin   what a writer waits with plain PUT, one owner each
 //! collections/<c>/vectors/p<NNN>/<ulid>.seg  segments                 immutable
 //! collections/<c>/vectors/dead/<ulid>.del    dead rows of segments    immutable
 //! _brainy/leases/<name>.json                 leases                   compare-and-swap
@@ -177,6 +178,23 @@ pub fn wal_data_all(collection: &CollectionName) -> Prefix {
     Prefix::raw(format!("{COLLECTIONS}{collection}/wal/data/"))
 }
 
+/// What one writer asks whoever appends next to take along.
+pub fn wal_waiting(collection: &CollectionName, writer: u64) -> Key {
+    Key::raw(format!("{COLLECTIONS}{collection}/wal/waiting/{writer:016x}.bin"))
+}
+
+/// What the keys of everything that a collection's writers wait with start with.
+pub fn wal_waiting_all(collection: &CollectionName) -> Prefix {
+    Prefix::raw(format!("{COLLECTIONS}{collection}/wal/waiting/"))
+}
+
+/// The writer whose waiting writes stand at `key`.
+pub fn parse_wal_waiting(key: &Key) -> Option<u64> {
+    let (folder, name) = key.as_str().rsplit_once('/')?;
+    let digits = name.strip_suffix(".bin").filter(|digits| digits.len() == 16)?;
+    folder.ends_with("/wal/waiting").then(|| u64::from_str_radix(digits, 16).ok())?
+}
+
 /// The id in the key of the body of a large log entry.
 pub fn parse_wal_data(key: &Key) -> Option<Ulid> {
     let id = key.as_str().rsplit('/').next()?.strip_suffix(".bin")?;
@@ -249,8 +267,17 @@ mod tests {
         assert_eq!(parse_wal_entry(&ten), Some(Seq(10)));
         assert_eq!(parse_wal_entry(&wal_data(&name, Ulid(1))), None);
         assert!(nine.as_str().starts_with(wal_entries(&name).as_str()));
-        assert!(!wal_data(&name, Ulid(1)).as_str().starts_with(wal_entries(&name).as_str()));
-        assert_eq!(parse_wal_data(&wal_data(&name, Ulid(1))), Some(Ulid(1)));
-        assert_eq!(parse_wal_data(&ten), None);
+        for other in [wal_data(&name, Ulid(1)), wal_waiting(&name, 1)] {
+            assert!(!other.as_str().starts_with(wal_entries(&name).as_str()), "{other}");
+        }
+    }
+
+    #[test]
+    fn keys_of_waiting_writes_parse_back() {
+        let name = CollectionName::new("c").unwrap();
+        let key = wal_waiting(&name, 0xab << 56);
+        assert!(key.as_str().starts_with(wal_waiting_all(&name).as_str()), "{key}");
+        assert_eq!(parse_wal_waiting(&key), Some(0xab << 56));
+        assert_eq!(parse_wal_waiting(&wal_data(&name, Ulid(9))), None);
     }
 }

@@ -1,4 +1,5 @@
-//! Data objects that no log entry names: a writer has uploaded one and died, or lost its turn.
+//! Data objects that no log entry names: a writer has uploaded one and died, or lost its turn. And what writers
+//! that died have left for others to take along (`wal/waiting/`), which is nobody's once it is old.
 //!
 //! A data object without a name is either left over or about to be named by an append that is under way, perhaps
 //! for hours. What tells them apart is the log itself, where positions have no gaps and each is taken once:
@@ -24,6 +25,7 @@ use crate::base::{Code, Error, Result};
 use crate::engine::view::ManifestView;
 use crate::log::Appender;
 use crate::log::names::names_at;
+use crate::log::waiting;
 use crate::manifest::{self, Manifest};
 use crate::store::{DynStore, Key, Listed, paths};
 use futures::stream::{self, StreamExt};
@@ -43,6 +45,8 @@ pub(super) struct Bodies {
     /// What entries up to `read_to` name.
     named: BTreeSet<Ulid>,
     read_to: Seq,
+    /// Whether writers have left something that was to be taken along.
+    has_waiting: bool,
     /// The version of the manifest at the last look, and when that was.
     looked: Option<(u64, Mark)>,
 }
@@ -51,14 +55,15 @@ impl Bodies {
     /// Whether nothing is to be done until the manifest is not the one of this version any more.
     pub(super) fn rests(&self, visitor: &Visitor, version: u64) -> bool {
         let unnamed = self.first_listed.keys().any(|id| !self.named.contains(id));
-        !unnamed && !self.is_due(visitor, version)
+        !unnamed && !self.has_waiting && !self.is_due(visitor, version)
     }
 
     /// Whether it is time for a look.
     fn is_due(&self, visitor: &Visitor, version: u64) -> bool {
         let Some((looked, at)) = self.looked else { return true };
         let since = visitor.env.clock.since(at);
-        let open = looked != version || self.first_listed.keys().any(|id| !self.named.contains(id));
+        let unnamed = self.first_listed.keys().any(|id| !self.named.contains(id));
+        let open = looked != version || unnamed || self.has_waiting;
         since >= LOOK_ANYWAY || (open && since >= visitor.grace * LOOK_GRACES)
     }
 
@@ -89,7 +94,7 @@ impl Visitor {
         for id in listed {
             known.first_listed.entry(id).or_insert(now);
         }
-        let mut visited = Visited::default();
+        let mut visited = self.remove_waiting(name, known).await?;
         if !known.candidates(self, manifest).is_empty() {
             self.read_names(manifest, known, None).await?;
         }
@@ -97,10 +102,20 @@ impl Visitor {
             && let Some(fence) = self.fence(name).await?
         {
             self.read_names(manifest, known, Some(fence)).await?;
-            visited.deleted = self.delete_candidates(manifest, known).await?;
+            visited.deleted += self.delete_candidates(manifest, known).await?;
         }
         known.looked = Some((version, now));
         Ok(visited)
+    }
+
+    /// Removes what writers that died wanted others to take along, of deleted collections too. Nobody needs
+    /// it, whatever the log holds of it.
+    async fn remove_waiting(&self, name: &CollectionName, known: &mut Bodies) -> Result<Visited> {
+        let _permit = self.permit().await?;
+        let now = self.env.clock.now();
+        let left = waiting::remove_old(&self.store, name, now, self.grace).await?;
+        known.has_waiting = left.others;
+        Ok(Visited { deleted: left.deleted, more: false })
     }
 
     async fn delete_candidates(&self, manifest: &Manifest, known: &mut Bodies) -> Result<u64> {

@@ -164,6 +164,11 @@ impl Store for Count {
         self.measure("delete", work, Outcome::ok).await
     }
 
+    /// No request: where a store shows only what is durable there is none.
+    async fn settle(&self, key: &Key) -> Result<()> {
+        self.inner.settle(key).await
+    }
+
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
         let work = self.inner.list(prefix, after, limit);
         self.measure("list", work, Outcome::ok).await

@@ -445,6 +445,10 @@ impl Store for Faults {
             .await
     }
 
+    async fn settle(&self, key: &Key) -> Result<()> {
+        self.inner.settle(key).await
+    }
+
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
         let (plan, owned, after) = (self.plan(Kind::Listing), prefix.clone(), after.cloned());
         let work =

@@ -52,6 +52,10 @@ impl Store for Limit {
         self.inner.delete(key).await
     }
 
+    async fn settle(&self, key: &Key) -> Result<()> {
+        self.inner.settle(key).await
+    }
+
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
         let _permit = self.permit().await?;
         self.inner.list(prefix, after, limit).await

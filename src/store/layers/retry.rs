@@ -74,6 +74,10 @@ impl Store for Retry {
         self.repeat(|| self.inner.delete(key)).await
     }
 
+    async fn settle(&self, key: &Key) -> Result<()> {
+        self.repeat(|| self.inner.settle(key)).await
+    }
+
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
         self.repeat(|| self.inner.list(prefix, after, limit)).await
     }

@@ -141,6 +141,10 @@ impl Store for Timeout {
         self.bound("delete", key, self.limit, self.inner.delete(key)).await
     }
 
+    async fn settle(&self, key: &Key) -> Result<()> {
+        self.bound("flush", key, self.limit, self.inner.settle(key)).await
+    }
+
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
         let work = self.inner.list(prefix, after, limit);
         self.bound("listing", prefix, self.limit, work).await

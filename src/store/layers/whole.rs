@@ -59,6 +59,10 @@ impl Store for Whole {
         self.inner.delete(key).await
     }
 
+    async fn settle(&self, key: &Key) -> Result<()> {
+        self.inner.settle(key).await
+    }
+
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
         self.inner.list(prefix, after, limit).await
     }

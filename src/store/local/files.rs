@@ -348,6 +348,14 @@ impl Files {
         }
     }
 
+    /// Makes the name of a file as durable as its content has been since before it had one.
+    pub(super) fn flush_name(&self, path: &Path) -> Result<()> {
+        self.flush_parent(path).map_err(|error| {
+            self.doubtful().insert(path.to_owned());
+            failed(error, "flush the folder of", path.display())
+        })
+    }
+
     fn flush_parent(&self, path: &Path) -> io::Result<()> {
         match path.parent() {
             Some(parent) if self.fsync => self.disk.flush_folder(parent),

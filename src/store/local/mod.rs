@@ -165,6 +165,13 @@ impl Store for LocalStore {
         .await
     }
 
+    async fn settle(&self, key: &Key) -> Result<()> {
+        let path = self.files.path(key.as_str())?;
+        self.settled(key, &path).await?;
+        let files = self.files.clone();
+        Tasks::blocking(move || files.flush_name(&path)).await
+    }
+
     async fn list(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Listing> {
         let (files, prefix, after) = (self.files.clone(), prefix.clone(), after.cloned());
         Tasks::blocking(move || listing::list(&files, &prefix, after.as_ref(), limit)).await

@@ -378,6 +378,22 @@ async fn a_name_that_could_not_be_flushed_is_believed_once_a_fresh_copy_was() {
     }
 }
 
+/// What another process wrote and this one read is not acknowledged after a flush that failed.
+#[tokio::test]
+async fn what_others_wrote_survives_once_it_is_settled() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, disk) = failing(root.path()).await;
+    let (key, before) = (Key::raw("k/first"), disk.flushed.load(Ordering::SeqCst));
+    store.settle(&key).await.unwrap();
+    assert_eq!(disk.flushed.load(Ordering::SeqCst), before + 1);
+    disk.folders.store(1, Ordering::SeqCst);
+    assert!(store.settle(&key).await.unwrap_err().is_transient());
+    // A fresh copy, and its name.
+    let before = disk.flushed.load(Ordering::SeqCst);
+    store.settle(&key).await.unwrap();
+    assert_eq!(disk.flushed.load(Ordering::SeqCst), before + 2);
+}
+
 #[tokio::test]
 async fn a_deletion_that_could_not_be_flushed_is_not_done_by_its_repeat() {
     let root = tempfile::tempdir().unwrap();

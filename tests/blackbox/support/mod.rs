@@ -1,6 +1,7 @@
 //! What the black-box tests and the benchmarks share: stores, processes, HTTP.
 
 pub mod contention;
+pub mod fairness;
 pub mod instance;
 pub mod store;
 
