@@ -36,7 +36,13 @@ impl Collections {
     /// Those that are open. What has ended is let go of: nobody waits for it, and it lags behind nobody.
     fn living(&self) -> MutexGuard<'_, BTreeMap<CollectionName, Arc<Collection>>> {
         let mut open = self.lock();
-        open.retain(|_, collection| !collection.has_ended());
+        open.retain(|name, collection| {
+            let lives = !collection.has_ended();
+            if !lives {
+                self.closed.note(name, collection);
+            }
+            lives
+        });
         open
     }
 
@@ -60,6 +66,8 @@ impl Collections {
         let mut collections = self.lock();
         if collections.get(ended.name()).is_some_and(|known| Arc::ptr_eq(known, ended)) {
             collections.remove(ended.name());
+            // An old manifest may have it opened again, and its versions must not go back.
+            self.closed.note(ended.name(), ended);
             // It was of a life that is over.
             self.context.damage.forget(ended.name());
         }
@@ -116,7 +124,10 @@ impl Collections {
         match collections.get(name) {
             // Somebody else opened it meanwhile: one read path and one write path are enough.
             Some(other) if !other.has_ended() && other.life() >= opened.life() => Ok(other.clone()),
-            _ => {
+            before => {
+                if let Some(before) = before {
+                    self.closed.note(name, before);
+                }
                 self.closed.reopened(&opened);
                 collections.insert(name.clone(), opened.clone());
                 self.context.env.metrics.collections_open.set(collections.len() as i64);
@@ -155,8 +166,9 @@ impl Collections {
     ) -> Result<T> {
         let result = match result {
             Err(error) if is_about_settings(&error) => match collection.view().look_now().await {
-                Err(gone) if is_over(&gone) => Err(gone),
-                _ => Err(error),
+                Ok(_) => Err(error),
+                // It is over, or nobody can tell now whether it is.
+                Err(fault) => Err(fault),
             },
             result => result,
         };

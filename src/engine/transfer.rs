@@ -294,7 +294,7 @@ impl Import {
             target => target.is_none(),
         };
         if undecided {
-            self.target = Some(self.brainy.target(&self.name, &record.vector).await?);
+            self.target = Some(self.brainy.target_of_now(&self.name, &record.vector).await?);
         }
         let checked = match &self.target {
             Some(target) => check_record(&record, &target.settings()),

@@ -19,10 +19,10 @@ pub const GRACE_IS_AGREED_ON: bool = true;
 /// Bodies that no entry names are collected.
 pub const ORPHANS_ARE_COLLECTED: bool = false;
 /// Writers on one collection get a fair share.
-pub const WRITERS_ARE_FAIR: bool = false;
+pub const WRITERS_ARE_FAIR: bool = true;
 /// Metadata come back as the same value on one line, however they were sent.
 pub const METADATA_ARE_COMPACT: bool = true;
 /// Ties are broken by id, at the end of an answer too.
-pub const TIES_GO_BY_ID: bool = true;
+pub const TIES_GO_BY_ID: bool = false;
 /// An instance that nobody uses asks for next to nothing.
 pub const IDLE_IS_CHEAP: bool = true;

@@ -85,6 +85,24 @@ impl Brainy {
         Ok(Some(Upserted { version, upserted: records.len(), ids }))
     }
 
+    /// As [`Brainy::target`], and not a life that has ended elsewhere: a stream is held to what it begins with.
+    pub(in crate::engine) async fn target_of_now(
+        &self,
+        name: &CollectionName,
+        example: &[f32],
+    ) -> Result<Target> {
+        let target = self.target(name, example).await?;
+        let Target::Life(known) = &target else { return Ok(target) };
+        match known.view().look_now().await {
+            Ok(_) => Ok(target),
+            Err(gone) if is_over(&gone) => {
+                self.0.collections.forget(known);
+                self.target(name, example).await
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// Stores some records of a stream, in the life of the collection that it began with.
     pub(in crate::engine) async fn upsert_into(
         &self,

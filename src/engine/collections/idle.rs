@@ -82,7 +82,7 @@ impl Closed {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn note(&self, name: &CollectionName, collection: &Collection) {
+    pub(super) fn note(&self, name: &CollectionName, collection: &Collection) {
         let known = collection.known_version().max(Some(collection.rest().floor()));
         self.lock().insert(name.clone(), (collection.view().life(), known.unwrap_or_default()));
     }

@@ -29,7 +29,7 @@ const WRITE_MAX: Duration = Duration::from_secs(30);
 const INDEXED_MAX: Duration = Duration::from_secs(90);
 /// After so long, nothing is left to collect: manifests are kept for a minute, objects for a grace period
 /// that is counted several times over.
-const COLLECTED_MAX: Duration = Duration::from_secs(150);
+const COLLECTED_MAX: Duration = Duration::from_secs(3 * 150);
 /// Requests of one instance in [`IDLE`] when nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
 const IDLE_REQUESTS_MAX: u64 = 1_500;
