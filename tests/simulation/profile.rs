@@ -37,6 +37,8 @@ pub struct Profile {
     pub own_settings: bool,
     /// Simulated time during which actors act.
     pub active: Duration,
+    /// Whether it rests in the end for as long as it takes to find what a PUT that was held up left behind.
+    pub rests_long: bool,
 }
 
 impl Profile {
@@ -56,6 +58,7 @@ impl Profile {
             },
             collections: names([1, 1, 2, 3][rng.below(4) as usize]),
             active: Duration::from_secs(90),
+            rests_long: one_in(32),
         };
         match mode {
             Mode::Mixed => profile,
@@ -68,6 +71,7 @@ impl Profile {
                 computing: Duration::ZERO,
                 collections: names(1),
                 active: Duration::from_secs(30),
+                rests_long: false,
                 ..profile
             },
         }

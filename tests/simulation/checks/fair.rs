@@ -13,7 +13,7 @@ use tokio::time::Instant;
 /// A store in the next building.
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(20));
 /// Nobody waits longer for a write.
-const WAIT_MAX: Duration = Duration::from_secs(3);
+const WAIT_MAX: Duration = Duration::from_secs(6);
 
 /// Two or four writers, each with one client that writes as fast as it can.
 pub async fn spawn_all(world: &Arc<World>) {

@@ -27,9 +27,10 @@ const SETTLE: Duration = Duration::from_secs(130);
 const WRITE_MAX: Duration = Duration::from_secs(30);
 /// Everything is indexed within so long.
 const INDEXED_MAX: Duration = Duration::from_secs(90);
-/// After so long, nothing is left to collect: manifests are kept for a minute, objects for a grace period
-/// that is counted several times over.
-const COLLECTED_MAX: Duration = Duration::from_secs(3 * 150);
+/// After so long, nothing is left to collect but what a PUT that was held up has left behind: that is looked for
+/// once a day where nothing changes, and stays for a grace period or two.
+const COLLECTED_MAX: Duration = Duration::from_secs(450);
+const ALL_COLLECTED_MAX: Duration = Duration::from_secs(25 * 3_600);
 /// Requests of one instance in [`IDLE`] when nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
 const IDLE_REQUESTS_MAX: u64 = 1_500;
@@ -62,7 +63,8 @@ pub async fn check(world: &Arc<World>) {
     }
     world.kill(&newcomer);
     if world.model().violation.is_none() {
-        tokio::time::sleep(COLLECTED_MAX - IDLE).await;
+        let rest = if world.profile.rests_long { ALL_COLLECTED_MAX } else { COLLECTED_MAX };
+        tokio::time::sleep(rest - IDLE).await;
         idles(world).await;
         accounted(world).await;
     }
@@ -161,6 +163,12 @@ async fn accounted(world: &World) {
     let checked =
         model.collections.values().try_for_each(|collection| account(collection, &mut found));
     model.check(checked);
+    if !world.profile.rests_long {
+        let may_be_late = |key: &Key| {
+            paths::parse_vectors(key).is_some() || paths::parse_wal_entry(key).is_some()
+        };
+        found.retain(|key| !may_be_late(key));
+    }
     let other = found.iter().find(|key| !key.as_str().contains("/leases/"));
     if let Some(key) = other.filter(|_| model.violation.is_none()) {
         model.violated(format!("{key} is left over"));
