@@ -99,6 +99,10 @@ bench-limits *ARGS:
     cargo build --bin brainy
     benches/limits.py {{ARGS}}
 
+# Ten minutes of mixed load with kills, checked against a model outside: just soak, or behind scripts/s3-server
+soak *ARGS:
+    benches/soak.py {{ARGS}}
+
 # p50 and p99 of a search of an empty collection at 1 and 32 connections
 bench-http *ARGS:
     benches/http_overhead.py {{ARGS}}

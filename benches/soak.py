@@ -26,15 +26,18 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
-from serve_py.report import progress
-from serve_py.server import BINARY, Refused
 from soak_py.load import COLLECTION, DIMENSIONS, Connection, Reader, Writer, exported
 from soak_py.model import Model
 
-START_SECONDS_MAX = 60
-QUIET_SECONDS = 30
+ROOT = Path(__file__).resolve().parent.parent
+BINARY = os.environ.get("BRAINY_TEST_BIN", ROOT / "target" / "dist" / "brainy")
 SAMPLE_SECONDS = 2
+
+
+def progress(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 def options():
@@ -108,8 +111,6 @@ class Server:
 
 class Soak:
     def __init__(self, args, folder, store):
-        from pathlib import Path
-
         self.args, self.folder, self.store = args, Path(folder), store
         self.model, self.over = Model(), threading.Event()
         self.refusals, self.clients, self.servers = Counter(), [], []

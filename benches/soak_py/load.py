@@ -6,8 +6,6 @@ import random
 import threading
 import time
 
-from serve_py.server import Refused
-
 from .model import SLACK_SECONDS
 
 COLLECTION = "soak"
@@ -18,6 +16,14 @@ PATIENCE_SECONDS = 120
 PAUSE_AFTER_FAULT_SECONDS = 0.1
 # Statuses that promise that nothing was written.
 REFUSALS = {400, 403, 404, 409, 413, 429}
+
+
+class Refused(Exception):
+    """An answer that is not 2xx."""
+
+    def __init__(self, status, text):
+        super().__init__(f"{status}: {text[:300]}")
+        self.status = status
 
 
 class Connection:
