@@ -24,6 +24,7 @@ pub mod settings;
 pub mod strings;
 pub mod tasks;
 pub mod traffic;
+pub mod watched;
 
 pub use clock::{Clock, Timestamp};
 pub use env::Env;

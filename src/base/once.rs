@@ -6,16 +6,18 @@
 
 use crate::base::tasks::Tasks;
 use crate::base::{Error, Result};
+use futures::FutureExt;
+use futures::future::Shared;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
-type Outcome<T> = Option<Result<T, Arc<Error>>>;
+type Outcome<T> = Shared<oneshot::Receiver<Result<T, Arc<Error>>>>;
 
 enum State<T> {
     Unmade,
-    Making(watch::Receiver<Outcome<T>>),
+    Making(Outcome<T>),
     Made(T),
 }
 
@@ -59,14 +61,17 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let mut outcome = {
+        let outcome = {
             let mut state = lock(&self.state);
             match &*state {
                 State::Made(value) => return Ok(value.clone()),
-                // Its task is still there, or has just told.
-                State::Making(outcome) if outcome.has_changed().is_ok() => outcome.clone(),
+                // A task that ended before it told makes room for another.
+                State::Making(outcome) if !matches!(outcome.peek(), Some(Err(_))) => {
+                    outcome.clone()
+                }
                 _ => {
-                    let (tell, outcome) = watch::channel(None);
+                    let (tell, outcome) = oneshot::channel();
+                    let outcome: Outcome<T> = outcome.shared();
                     let (making, shared) = (make(), self.state.clone());
                     drop(tasks.spawn(name, async move {
                         let made = making.await;
@@ -74,7 +79,8 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
                             Ok(value) => State::Made(value.clone()),
                             Err(_) => State::Unmade,
                         };
-                        tell.send_replace(Some(made.map_err(Arc::new)));
+                        // Nobody may wait any more.
+                        let _ = tell.send(made.map_err(Arc::new));
                     }));
                     *state = State::Making(outcome.clone());
                     outcome
@@ -85,11 +91,10 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
             true => Error::shutting_down(),
             false => Error::internal("a task ended before its work was done; see the log"),
         };
-        let made = outcome.wait_for(Option::is_some).await.map_err(|_| stopped())?;
-        match &*made {
-            Some(Ok(value)) => Ok(value.clone()),
-            Some(Err(error)) => Err(error.replicate()),
-            None => Err(stopped()),
+        match outcome.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(error.replicate()),
+            Err(_) => Err(stopped()),
         }
     }
 }

@@ -22,6 +22,7 @@ mod task;
 
 use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq};
+use crate::base::watched::Watched;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::damage::Damaged;
 use crate::engine::segments::{SegmentSet, Shelf};
@@ -36,7 +37,7 @@ use crate::store::layers::Usage;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use task::FollowTask;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// Without reads for this long, the log is not polled; the next read looks first.
@@ -112,7 +113,7 @@ impl Reading {
 
 /// The task's ends of what it shares with the [`Follower`].
 struct Channels {
-    publish: watch::Sender<Published>,
+    publish: Arc<Watched<Published>>,
     requests: mpsc::Receiver<Sync>,
     last_read: LastRead,
     reach: Reach,
@@ -125,7 +126,7 @@ pub struct Follower {
     collection: CollectionName,
     poll: Duration,
     stale_max: Duration,
-    published: watch::Receiver<Published>,
+    published: Arc<Watched<Published>>,
     syncs: mpsc::Sender<Sync>,
     last_read: LastRead,
     reach: Reach,
@@ -210,13 +211,14 @@ impl Follower {
         let log = LogReader::new(store, collection.clone());
         let tail = Tail::new(reading.shape_of(&set), set.base(), set.manifest().indexed);
         let as_of = env.clock.mark();
-        let (publish, published) = watch::channel(Published {
+        let published = Arc::new(Watched::new(Published {
             snapshot: Snapshot { tail: tail.view(), set: set.clone(), as_of, hole: None },
             complete: false,
             skipped: Skipped::default(),
-        });
+        }));
         let (syncs, requests) = mpsc::channel(SYNC_QUEUE);
         let (last_read, reach) = (LastRead::default(), Reach::default());
+        let publish = published.clone();
         let channels =
             Channels { publish, requests, last_read: last_read.clone(), reach: reach.clone() };
         let task = FollowTask::new(env.clone(), (view, log), reading, (tail, set), channels);
@@ -317,12 +319,12 @@ impl Follower {
                 .with("minVersion", version.0)
                 .with("version", applied.version().0)
             };
-            let mut published = self.published.clone();
+            let published = &self.published;
             // It may be reached long before a look at a long log ends.
             tokio::select! {
                 biased;
                 looked = timeout_at(deadline, self.ask(false, missed)) => looked.map_err(|_| late())??,
-                _ = published.wait_for(|now| now.snapshot.version() >= version) => continue,
+                () = published.wait_for(|now| now.snapshot.version() >= version) => continue,
             }
             let applied = self.applied();
             if applied.version() < version {

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// The grace period: short, so that a run sees many.
 pub const GRACE: Duration = Duration::from_secs(10);
+/// How old answers may be while the store is out of reach.
+pub const STALE_MAX: Duration = Duration::from_secs(6);
 
 /// One process.
 pub struct Instance {
@@ -62,6 +64,7 @@ pub fn settings(profile: &Profile, rng: &dyn Rng) -> Settings {
     let common = Settings {
         gc_grace_ms: GRACE.as_millis() as u64,
         manifest_history_ms: 60_000,
+        stale_max_ms: STALE_MAX.as_millis() as u64,
         // Small enough that some writes go through data objects.
         wal_inline_max_bytes: 300,
         batch_max_bytes: 600,

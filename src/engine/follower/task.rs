@@ -336,7 +336,7 @@ impl FollowTask {
 
     fn publish(&mut self, as_of: Option<Mark>) {
         let (tail, set, hole) = (self.tail.view(), self.set.clone(), self.hole.clone());
-        self.channels.publish.send_modify(|published| {
+        self.channels.publish.modify(|published| {
             let before = published.snapshot.as_of;
             let snapshot = Snapshot { tail, set, hole, as_of: as_of.unwrap_or(before) };
             self.share.set(snapshot.live(), snapshot.tail.bytes());

@@ -6,6 +6,7 @@ pub mod rest;
 pub mod search;
 
 use crate::guarantees;
+use crate::instance::STALE_MAX;
 use crate::model::Collection;
 use crate::model::collection::Checked;
 use crate::world::{Instance, World};
@@ -16,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Beside the poll interval, how long one look at the log may take before an eventual read is an error.
-const ONE_LOOK: Duration = Duration::from_secs(3);
+/// Beside the poll interval, or a second where that is less, how old an eventual read may be.
+const QUICK_LOOK: Duration = Duration::from_secs(1);
 
 /// A read that is under way, and what was true when it began.
 pub struct Asked {
@@ -42,7 +43,9 @@ impl Asked {
         let own = instance.wrote(name);
         let at_least = match consistency {
             Consistency::Eventual if guarantees::EVENTUAL_IS_BOUNDED => {
-                let age = instance.poll.max(Duration::from_secs(1)) + ONE_LOOK;
+                let age = instance.poll.max(Duration::from_secs(1)) + QUICK_LOOK;
+                // The store may have been out of reach.
+                let age = age.max(STALE_MAX);
                 acknowledged.at(began.checked_sub(age).unwrap_or(began))
             }
             Consistency::Eventual => Seq(0),
