@@ -41,7 +41,8 @@ const UNITS_PER_SEARCH: u64 = 200;
 const UNITS_PER_RESULT: u64 = 2;
 /// A thread takes so many units of the searches of a batch at a time: then others have their turn.
 const UNITS_AT_A_TIME: u64 = 5_000;
-/// A search whose filter took so many units is dear: it goes on where it stands back behind others.
+/// A search that took so many units, for its filter or for a thousand segments, is dear: it goes on where it
+/// stands back behind others.
 const UNITS_OF_CHEAP: u64 = 20_000;
 
 /// Checks the ranges of a search.
@@ -225,7 +226,7 @@ pub async fn run_all(
             requests: std::mem::replace(&mut requests, rest),
             responses: Vec::new(),
             context: context.clone(),
-            is_dear: false,
+            dear: Dear::default(),
         };
         shares.push(share.answered(env));
     }
@@ -241,8 +242,23 @@ struct Share {
     /// The answers to the first of them.
     responses: Vec<SearchResponse>,
     context: RequestContext,
-    /// One that has a filter turned out to be dear: so are the others that have one, most likely.
-    is_dear: bool,
+    dear: Dear,
+}
+
+/// Which searches of a share turned out to be dear: so are the others of their kind, most likely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Dear {
+    filtered: bool,
+    plain: bool,
+}
+
+impl Dear {
+    fn of(&mut self, request: &SearchRequest) -> &mut bool {
+        match request.filter {
+            Some(_) => &mut self.filtered,
+            None => &mut self.plain,
+        }
+    }
 }
 
 impl Share {
@@ -250,12 +266,12 @@ impl Share {
     /// those that are dear where they stand back.
     async fn answered(mut self, env: &Env) -> Result<Vec<SearchResponse>> {
         while let Some(next) = self.requests.get(self.responses.len()) {
-            let stands_back = self.is_dear && next.filter.is_some();
+            let stands_back = *self.dear.of(next);
             let pool = if stands_back { &env.heavy } else { &env.searches };
             let threads = pool.clone();
-            let was_dear = self.is_dear;
+            let before = self.dear;
             self = pool.run(move || self.some(stands_back, &threads)).await??;
-            if self.is_dear && !was_dear {
+            if self.dear != before {
                 env.metrics.searches_dear.inc();
             }
         }
@@ -270,14 +286,14 @@ impl Share {
         let mut units = 0;
         while let Some(request) = self.requests.get(self.responses.len())
             && units < UNITS_AT_A_TIME
-            && (stands_back || !self.is_dear || request.filter.is_none())
+            && (stands_back || !*self.dear.of(request))
         {
             self.context.check()?;
             let patience = if stands_back { u64::MAX } else { UNITS_OF_CHEAP };
             let work = Work::within(&self.context, patience);
             match answer(&self.snapshot, self.metric, request, threads, &work) {
                 Ok(response) => self.responses.push(response),
-                Err(_) if work.is_dear() => self.is_dear = true,
+                Err(_) if work.is_dear() => *self.dear.of(request) = true,
                 Err(error) => return Err(error),
             }
             let request = &self.requests[self.responses.len().saturating_sub(1)];
