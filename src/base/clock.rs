@@ -10,7 +10,7 @@
 use jiff::Timestamp as Jiff;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -55,11 +55,11 @@ impl StoreClock {
     /// Stores tell the time to the second (`Date` of HTTP); so much later it may have been.
     const RESOLUTION_MS: u64 = 1_000;
 
-    /// Takes up what an answer says.
-    pub fn saw(&self, time: Timestamp) {
+    /// Takes up what an answer says that was seen at `now`.
+    fn saw(&self, time: Timestamp, now: Instant) {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if latest.is_none_or(|(latest, _)| latest < time) {
-            *latest = Some((time, Instant::now()));
+            *latest = Some((time, now));
         }
     }
 
@@ -68,9 +68,10 @@ impl StoreClock {
     }
 
     /// What the store's clock shows now if our monotonic clock has not stood still since the last answer.
-    fn expected(&self) -> Option<Timestamp> {
+    fn expected(&self, now: Instant) -> Option<Timestamp> {
         let (time, seen) = self.latest()?;
-        let passed = u64::try_from(seen.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let passed = now.saturating_duration_since(seen);
+        let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
         Some(Timestamp(time.0.saturating_add(passed)))
     }
 
@@ -89,30 +90,36 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The wall time now.
     fn now(&self) -> Timestamp;
 
+    /// The monotonic time now.
+    fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
+
     /// The store's clock.
     fn store_clock(&self) -> &StoreClock;
 
     /// Takes up what an answer of the store says about the time.
     fn saw_store_time(&self, time: Timestamp) {
-        self.store_clock().saw(time);
+        self.store_clock().saw(time, self.monotonic());
     }
 
     /// Starts measuring elapsed time.
     fn mark(&self) -> Mark {
-        Mark { monotonic: Instant::now(), wall: self.now(), store: self.store_clock().expected() }
+        let monotonic = self.monotonic();
+        Mark { monotonic, wall: self.now(), store: self.store_clock().expected(monotonic) }
     }
 
     /// How long ago `mark` was taken, by the clock that says longest: the monotonic one, the wall clock, or
     /// the store's by what was seen of it last.
     fn since(&self, mark: Mark) -> Duration {
         let wall = Duration::from_millis(self.now().0.saturating_sub(mark.wall.0));
-        mark.monotonic.elapsed().max(wall).max(self.store_clock().since(mark.store))
+        self.steady_since(mark).max(wall).max(self.store_clock().since(mark.store))
     }
 
     /// How long ago `mark` was taken, by the monotonic clock alone: for judging others, and for what they
     /// are given time for. A wall clock that was set ahead must not make them late.
     fn steady_since(&self, mark: Mark) -> Duration {
-        mark.monotonic.elapsed()
+        self.monotonic().saturating_duration_since(mark.monotonic)
     }
 
     /// The wall time, but no later than the monotonic clock says since `start`: for what is deleted by its
@@ -157,19 +164,32 @@ pub struct VirtualClock {
     wall: Timestamp,
     /// By how many milliseconds it was set ahead; less than 0: back.
     ahead: AtomicI64,
+    /// For how many milliseconds it and the monotonic clock have stood still.
+    stood_still: AtomicU64,
     store: StoreClock,
 }
 
 impl VirtualClock {
     /// A clock that shows `wall` now.
     pub fn starting_at(wall: Timestamp) -> Self {
-        let store = StoreClock::default();
-        VirtualClock { start: Instant::now(), wall, ahead: AtomicI64::new(0), store }
+        let (ahead, stood_still) = Default::default();
+        VirtualClock {
+            start: Instant::now(),
+            wall,
+            ahead,
+            stood_still,
+            store: StoreClock::default(),
+        }
     }
 
     /// Sets it so far ahead of the time that has passed since its start; less than 0: back.
     pub fn set_ahead_ms(&self, ahead: i64) {
         self.ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    /// It and the monotonic clock have just stood still for so long, as where a virtual machine was paused.
+    pub fn stood_still_ms(&self, paused: u64) {
+        self.stood_still.fetch_add(paused, Ordering::Relaxed);
     }
 }
 
@@ -178,8 +198,14 @@ impl Clock for VirtualClock {
         &self.store
     }
 
+    fn monotonic(&self) -> Instant {
+        let stood_still = Duration::from_millis(self.stood_still.load(Ordering::Relaxed));
+        // Never before its start.
+        Instant::now().checked_sub(stood_still).unwrap_or(self.start).max(self.start)
+    }
+
     fn now(&self) -> Timestamp {
-        let elapsed = self.start.elapsed().as_millis();
+        let elapsed = (self.monotonic() - self.start).as_millis();
         let steady = self.wall.0 + u64::try_from(elapsed).unwrap_or(u64::MAX);
         Timestamp(steady.saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
     }
@@ -226,6 +252,9 @@ mod tests {
         }
         // An hour in which both of our clocks stand still.
         let mark = clock.mark();
+        tokio::time::sleep(second * 3_600).await;
+        clock.stood_still_ms(3_600_000);
+        assert_eq!(clock.since(mark), Duration::ZERO);
         clock.saw_store_time(Timestamp(store + 3_600_000));
         assert!(clock.since(mark) >= second * 3_598, "{:?}", clock.since(mark));
         assert_eq!(clock.steady_since(mark), Duration::ZERO);

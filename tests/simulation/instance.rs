@@ -33,9 +33,17 @@ pub struct Instance {
     pub answered: Mutex<BTreeMap<CollectionName, Seq>>,
     /// The largest version that a write through it was answered with.
     pub wrote: Mutex<BTreeMap<CollectionName, Seq>>,
+    /// For how long its clocks have stood still.
+    pub stood_still: Mutex<Duration>,
 }
 
 impl Instance {
+    /// It stood still for so long, and its clocks with it.
+    pub fn stood_still(&self, paused: Duration) {
+        self.clock.stood_still_ms(paused.as_millis() as u64);
+        *self.stood_still.lock().unwrap() += paused;
+    }
+
     pub fn answered(&self, name: &CollectionName) -> Seq {
         self.answered.lock().unwrap().get(name).copied().unwrap_or_default()
     }

@@ -17,6 +17,7 @@ mod actors;
 mod args;
 mod checks;
 mod counts;
+mod dated;
 mod guarantees;
 mod instance;
 mod model;

@@ -27,7 +27,7 @@ pub struct Profile {
     pub deletes: bool,
     /// Instances stand still as a whole.
     pub freezes: bool,
-    /// Wall clocks are set.
+    /// Wall clocks are set, and both clocks of an instance that stands still may do so, too.
     pub clocks: bool,
     /// Computations wait for threads, at most so long.
     pub computing: Duration,

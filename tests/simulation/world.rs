@@ -3,6 +3,7 @@
 use crate::actors;
 use crate::checks::rest;
 use crate::counts::Counts;
+use crate::dated::Dated;
 use crate::instance::{Busy, GRACE, settings};
 use crate::model::Model;
 use crate::profile::{Mode, Profile};
@@ -151,12 +152,12 @@ impl World {
             *next += 1;
             *next
         };
-        let clock = Arc::new(VirtualClock::starting_at(Timestamp(
-            START.0 + self.started.elapsed().as_millis() as u64,
-        )));
+        let now = Timestamp(START.0 + self.started.elapsed().as_millis() as u64);
+        let clock = Arc::new(VirtualClock::starting_at(now));
         let env = self.env(clock.clone());
         let rng = Arc::new(SeededRng::new(self.rng.next_u64()));
-        let faults = Faults::new(self.recorder.clone(), weather, rng, self.network.clone());
+        let told = Dated::new(self.recorder.clone(), clock.clone(), now);
+        let faults = Faults::new(Arc::new(told), weather, rng, self.network.clone());
         let timeout = Timeout::new(Arc::new(faults.clone()), STORE_TIMEOUT, STORE_CAS_TIMEOUT);
         let mut store: DynStore = Arc::new(timeout);
         if !self.defects.has(Defect::TruncatedBodyBelieved) {
@@ -166,10 +167,19 @@ impl World {
         let settings = settings(&self.profile, &self.rng);
         let (tasks, poll) = (env.tasks.clone(), Duration::from_millis(settings.poll_interval_ms));
         let brainy = Brainy::start(settings, role, store, env).await.expect("starting does no I/O");
-        let (answered, wrote) = (Mutex::default(), Mutex::default());
-        let instance =
-            Instance { number, role, brainy, faults, tasks, clock, poll, answered, wrote };
-        let instance = Arc::new(instance);
+        let (answered, wrote, stood_still) = Default::default();
+        let instance = Arc::new(Instance {
+            number,
+            role,
+            brainy,
+            faults,
+            tasks,
+            clock,
+            poll,
+            answered,
+            wrote,
+            stood_still,
+        });
         self.event(format_args!("instance {number} starts as {role:?}"));
         self.instances.lock().unwrap().push(instance.clone());
         instance

@@ -5,6 +5,7 @@ use crate::world::World;
 use brainy::base::rng::Rng;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 pub async fn freeze(world: Arc<World>) {
     while world.pause(Duration::from_secs(10)).await {
@@ -13,6 +14,9 @@ pub async fn freeze(world: Arc<World>) {
         let pause = world.rng.jitter(longest);
         world.event(format_args!("instance {} stands still for {pause:?}", victim.number));
         world.count(|count| count.freezes += 1);
+        // A machine that is paused, not only the process.
+        let clocks_stop = world.profile.clocks && world.rng.below(2) == 0;
+        let began = Instant::now();
         victim.tasks.gate().close();
         // It wakes although the run ends.
         let until = tokio::time::sleep(pause);
@@ -21,8 +25,11 @@ pub async fn freeze(world: Arc<World>) {
             () = until => {}
             () = world.stop.cancelled() => {}
         }
+        if clocks_stop {
+            victim.stood_still(began.elapsed());
+        }
         victim.tasks.gate().open();
-        world.event(format_args!("instance {} wakes", victim.number));
+        world.event(format_args!("instance {} wakes, stopped: {clocks_stop}", victim.number));
     }
 }
 

@@ -116,15 +116,16 @@ async fn search(
 
 fn not_there(world: &World, asked: &Asked, searches: &[Search], error: Error) -> Result<()> {
     let mut model = world.model();
-    let log = &model.of(&asked.name).log;
-    let right = log.between(asked.least(), log.tail()).any(|(_, contents)| {
+    let collection = model.of(&asked.name);
+    let (log, least) = (&collection.log, asked.least(collection));
+    let right = log.between(least, log.tail()).any(|(_, contents)| {
         searches.iter().any(|search| match &search.query {
             Query::Id(id) => !contents.contains_key(id),
             Query::Vector(_) => false,
         })
     });
     if !right {
-        model.violated(format!("{}: {error}, and it is there", asked.who(asked.least())));
+        model.violated(format!("{}: {error}, and it is there", asked.who(least)));
     }
     Err(error)
 }

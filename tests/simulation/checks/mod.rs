@@ -24,8 +24,10 @@ const QUICK_LOOK: Duration = Duration::from_secs(1);
 pub struct Asked {
     pub instance: Arc<Instance>,
     pub name: CollectionName,
-    /// What the consistency level promises at least.
+    began: Instant,
+    /// What the consistency level promises at least, and what this instance has written itself.
     at_least: Seq,
+    is_eventual: bool,
     /// The largest version that this instance had answered with before the read began.
     answered_before: Seq,
 }
@@ -37,39 +39,44 @@ impl Asked {
         name: &CollectionName,
         consistency: Consistency,
     ) -> Asked {
-        let (model, began) = (world.model(), Instant::now());
-        let acknowledged = &model.of(name).acknowledged;
-        // What it has written itself it always shows.
-        let own = instance.wrote(name);
         let at_least = match consistency {
-            Consistency::Eventual if guarantees::EVENTUAL_IS_BOUNDED => {
-                let age = instance.poll.max(Duration::from_secs(1)) + QUICK_LOOK;
-                // The store may have been out of reach.
-                let age = age.max(STALE_MAX);
-                acknowledged.at(began.checked_sub(age).unwrap_or(began))
-            }
             Consistency::Eventual => Seq(0),
-            Consistency::Strong => acknowledged.last(),
+            Consistency::Strong => world.model().of(name).acknowledged.last(),
             Consistency::AtLeast { version, .. } => version,
         };
         Asked {
+            began: Instant::now(),
             answered_before: instance.answered(name),
+            is_eventual: consistency == Consistency::Eventual,
             instance: instance.clone(),
             name: name.clone(),
-            at_least: at_least.max(own),
+            at_least: at_least.max(instance.wrote(name)),
         }
     }
 
+    /// What was promised, as seen when the answer is there.
+    fn promised(&self, collection: &Collection) -> Seq {
+        if !self.is_eventual || !guarantees::EVENTUAL_IS_BOUNDED {
+            return self.at_least;
+        }
+        let age = self.instance.poll.max(Duration::from_secs(1)) + QUICK_LOOK;
+        // The store may have been out of reach, and nobody has told it yet that its clocks stood still.
+        let age = age.max(STALE_MAX) + *self.instance.stood_still.lock().unwrap();
+        let then = self.began.checked_sub(age).unwrap_or(self.began);
+        self.at_least.max(collection.acknowledged.at(then))
+    }
+
     /// The least version that a right answer may have.
-    pub fn least(&self) -> Seq {
-        self.at_least.max(self.answered_before)
+    pub fn least(&self, collection: &Collection) -> Seq {
+        self.promised(collection).max(self.answered_before)
     }
 
     /// Invariant 5: it answered at `version`.
     pub fn version(&self, collection: &Collection, version: Seq) -> Checked {
         let who = format!("instance {} on {}", self.instance.number, self.name);
-        if version < self.at_least {
-            return Err(format!("{who} answered at {version}, it had to reach {}", self.at_least));
+        let promised = self.promised(collection);
+        if version < promised {
+            return Err(format!("{who} answered at {version}, it had to reach {promised}"));
         }
         if version < self.answered_before {
             let before = self.answered_before;

@@ -21,7 +21,7 @@ fn same(read: &Record, id: &str, live: &Live, has_vector: bool) -> bool {
 /// One record, which may be that of any version from the least right one to the end of the log.
 pub fn get(asked: &Asked, collection: &Collection, id: &str, read: Option<&Record>) -> Checked {
     let log = &collection.log;
-    let mut versions = log.between(asked.least(), log.tail());
+    let mut versions = log.between(asked.least(collection), log.tail());
     let right = versions.any(|(_, contents)| match (read, contents.get(id)) {
         (None, None) => true,
         (Some(read), Some(live)) => same(read, id, live, true),
@@ -29,7 +29,7 @@ pub fn get(asked: &Asked, collection: &Collection, id: &str, read: Option<&Recor
     });
     match right {
         true => Ok(()),
-        false => Err(format!("{} has {id} as {read:?}", asked.who(asked.least()))),
+        false => Err(format!("{} has {id} as {read:?}", asked.who(asked.least(collection)))),
     }
 }
 
@@ -101,12 +101,14 @@ pub fn info(asked: &Asked, collection: &Collection, info: &CollectionInfo) -> Ch
     let log = &collection.log;
     let counts = |count: u64| {
         // Count and version are taken one after the other: the count may be that of an earlier version.
-        let mut versions = log.between(asked.least(), log.tail());
+        let mut versions = log.between(asked.least(collection), log.tail());
         versions.any(|(_, contents)| contents.len() as u64 == count)
     };
     if !info.vector_count.is_none_or(counts) || info.version > log.tail() {
-        let contents: Vec<(Seq, usize)> =
-            log.between(asked.least(), log.tail()).map(|(seq, all)| (seq, all.len())).collect();
+        let contents: Vec<(Seq, usize)> = log
+            .between(asked.least(collection), log.tail())
+            .map(|(seq, all)| (seq, all.len()))
+            .collect();
         return Err(format!(
             "{} says {info:?}, the log says {contents:?}",
             asked.who(info.version)
