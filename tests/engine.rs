@@ -108,7 +108,7 @@ async fn overwritten_and_deleted_records_do_not_surface() {
     let query = search(Query::Vector(vec![0.0, 1.0]), 9);
     let response = brainy.search(&things, query).await.unwrap();
     assert_eq!(ids(&response), ["a", "c"]);
-    assert_eq!(brainy.get(&things, "a").await.unwrap().metadata.as_ref(), "{\"n\":9}");
+    assert_eq!(brainy.get(&things, "a").await.unwrap().record.metadata.as_ref(), "{\"n\":9}");
     let by_filter = Filter::parse(&json!({"n": {"$gt": 1}})).unwrap();
     let deleted = brainy.delete(&things, DeleteTarget::Filter(by_filter)).await.unwrap();
     assert_eq!(deleted.deleted, 2);
@@ -280,7 +280,7 @@ async fn large_writes_become_data_objects_and_read_back() {
     let things = three(&brainy).await;
     let data = brainy::store::paths::wal_data_all(&things);
     assert_eq!(store.list(&data, None, 10).await.unwrap().objects.len(), 1);
-    assert_eq!(brainy.get(&things, "b").await.unwrap().vector, Some(vec![0.0, 1.0]));
+    assert_eq!(brainy.get(&things, "b").await.unwrap().record.vector, Some(vec![0.0, 1.0]));
 }
 
 async fn overwrite(store: &DynStore, key: &brainy::store::Key, content: &'static str) {

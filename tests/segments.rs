@@ -353,13 +353,13 @@ async fn a_program_may_bring_its_partitioner_and_another_one_is_refused() {
     let filled: Vec<_> = stats.partitions.iter().filter(|one| !one.segments.is_empty()).collect();
     assert_eq!(filled.len(), 10);
     assert!(filled.iter().all(|partition| partition.live() == 5 && partition.group.len() == 1));
-    assert_eq!(brainy.get(&name(), "id17").await.unwrap().id, "id17");
+    assert_eq!(brainy.get(&name(), "id17").await.unwrap().record.id, "id17");
     // The same again: the rows before are dead, wherever they are.
     let again = (0..50).map(|id| NewRecord::new(format!("id{id}"), vec![2.0, id as f32]));
     brainy.upsert(&name(), again.collect()).await.unwrap();
     brainy.index(&name()).await.unwrap();
     assert_eq!(brainy.collection(&name()).await.unwrap().vector_count, Some(50));
-    assert_eq!(brainy.get(&name(), "id17").await.unwrap().vector, Some(vec![2.0, 17.0]));
+    assert_eq!(brainy.get(&name(), "id17").await.unwrap().record.vector, Some(vec![2.0, 17.0]));
 
     for other in [instance(&store, Role::Hybrid).await, embedded(&store, "other").await.unwrap()] {
         let error = other.get(&name(), "id1").await.unwrap_err();
@@ -398,6 +398,6 @@ async fn prefix_rules_give_records_partitions_of_their_own() {
     };
     assert_eq!((live("europe"), live("america"), live("")), (20, 30, 40));
     for id in ["eu-3", "us-7", "x39"] {
-        assert_eq!(brainy.get(&name(), id).await.unwrap().id, id);
+        assert_eq!(brainy.get(&name(), id).await.unwrap().record.id, id);
     }
 }

@@ -219,6 +219,9 @@ pub struct ExportArgs {
     /// Leave the vectors out
     #[arg(long)]
     pub no_vector: bool,
+    /// Export what can be read although objects of the collection are missing or damaged
+    #[arg(long)]
+    pub allow_partial: bool,
 }
 
 /// `brainy search`

@@ -2,8 +2,8 @@
 
 use crate::api::extract::{InCollection, Input, Query, RecordId};
 use crate::api::types::records::{
-    DeleteBody, DeletedBody, Fetch, FetchBody, FetchedBody, ListQuery, RecordBody, RecordPageBody,
-    Records, UpsertBody, UpsertedBody,
+    DeleteBody, DeletedBody, Fetch, FetchBody, FetchedBody, FoundRecordBody, ListQuery,
+    RecordPageBody, Records, UpsertBody, UpsertedBody,
 };
 use crate::api::{Reply, Shared, json, memory};
 use crate::base::ids::CollectionName;
@@ -55,7 +55,7 @@ pub async fn list(
 #[utoipa::path(get, path = "/v1/collections/{collection}/vectors/{id}", tag = "vectors",
     operation_id = "getVector",
     params(InCollection, RecordId),
-    responses((status = 200, body = RecordBody)))]
+    responses((status = 200, body = FoundRecordBody)))]
 pub async fn get(
     State(app): State<Shared>,
     InCollection(name): InCollection,
@@ -66,8 +66,8 @@ pub async fn get(
 
 async fn one(app: &Shared, name: &CollectionName, id: &str) -> Reply {
     let context = app.request();
-    let record = app.brainy.within(&context).get(name, id).await?;
-    memory::answer(context, &RecordBody::from(&record))
+    let found = app.brainy.within(&context).get(name, id).await?;
+    memory::answer(context, &FoundRecordBody::from(&found))
 }
 
 /// The ids `fetch` and `delete`, which the paths of the two calls below would hide.

@@ -161,6 +161,15 @@ pub struct Record {
     pub version: Seq,
 }
 
+/// The answer to a read of one record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundRecord {
+    /// The record.
+    pub record: Record,
+    /// Why it may have been overwritten or deleted since, where that cannot be read.
+    pub partial: Partial,
+}
+
 /// The answer to an upsert.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upserted {

@@ -95,6 +95,19 @@ impl OpenSnapshot {
         }
     }
 
+    /// What is missing of the log, where something is.
+    pub fn behind_hole(&self) -> Partial {
+        self.hole.as_deref().map(|hole| [hole.clone()].into())
+    }
+
+    /// Fails where not everything is there: for calls whose answer has to be about all records.
+    pub fn check_complete(&self) -> Result<()> {
+        match self.partial().as_deref() {
+            Some([first, ..]) => Err(first.error(&self.set.manifest().name)),
+            _ => Ok(()),
+        }
+    }
+
     /// The error for a record that was not found: that may be because the log goes on where it cannot be read.
     pub fn missing(&self, id: &str) -> Error {
         match &self.hole {

@@ -38,7 +38,7 @@ async fn check_poison(brainy: &Brainy, good: usize) {
         assert!(found.hits.iter().all(|hit| !hit.id.starts_with("bad")), "{filter}");
         assert!(found.hits.len() >= good, "{filter}");
     }
-    let bad = brainy.get(&things(), "bad0").await.unwrap();
+    let bad = brainy.get(&things(), "bad0").await.unwrap().record;
     assert_eq!((&*bad.metadata, bad.text.as_deref(), bad.damaged), ("{}", Some("text"), true));
     let page = brainy.list(&things(), 100, None, true).await.unwrap();
     assert_eq!(page.records.iter().filter(|record| record.damaged).count(), POISON.len());
@@ -99,6 +99,6 @@ async fn what_cannot_be_kept_is_refused_and_what_can_is_stored_on_one_line() {
         assert_eq!(error.code(), Code::InvalidMetadata, "{bad}");
     }
     upsert("{ \"b\" : [ 1 ,\n2.50 ] ,\r\n \"a\" : \"\\u00e9\\n\" , \"b\":3 }").await.unwrap();
-    let stored = brainy.get(&things(), "a").await.unwrap();
+    let stored = brainy.get(&things(), "a").await.unwrap().record;
     assert_eq!((&*stored.metadata, stored.damaged), ("{\"a\":\"é\\n\",\"b\":3}", false));
 }

@@ -40,12 +40,18 @@ async fn a_damaged_segment_is_left_out_and_the_rest_is_served() {
         assert!(export.partial.is_some());
         let lines: Vec<Bytes> = export.lines.try_collect().await.unwrap();
         assert_eq!(lines.concat().iter().filter(|byte| **byte == b'\n').count(), 6);
-        assert_eq!(reader.get(&things(), "r1").await.unwrap().id, "r1");
+        assert_eq!(reader.get(&things(), "r1").await.unwrap().record.id, "r1");
         let error = reader.get(&things(), "r7").await.unwrap_err();
         assert_eq!((error.code(), &error.details()["key"]), (Code::Corrupt, &json!(key.as_str())));
         let fetched = reader.fetch(&things(), &["r1".into(), "r7".into()], false).await.unwrap();
         assert!(fetched.records.len() == 1 && fetched.partial.is_some());
         assert!(says(&reader, key.as_str()));
+        // Deleting by a filter what can be seen would leave the rest, and nobody would know.
+        let writer = instance(&store, Role::Hybrid, by_hand(), 3).await;
+        let filter = Filter::parse(&json!({"id": {"$exists": true}})).unwrap();
+        let deleted = writer.delete(&things(), DeleteTarget::Filter(filter)).await;
+        let error = deleted.unwrap_err();
+        assert_eq!((error.code(), &error.details()["key"]), (Code::Corrupt, &json!(key.as_str())));
         store.put(&key, sound).await.unwrap();
         sleep(Duration::from_secs(31)).await;
         let found = search(&reader, Consistency::Strong).await.unwrap();

@@ -39,6 +39,8 @@ counts! {
     kills = "kills",
     freezes = "freezes",
     jumps = "jumps of clocks",
+    damages = "objects damaged",
+    partial = "answers that say so",
     entries = "log entries",
     strays = "created below the floor",
     faults = "store faults",

@@ -69,6 +69,14 @@ fn raise(of: &Mutex<BTreeMap<CollectionName, Seq>>, name: &CollectionName, versi
 
 /// The settings of an instance: small enough that everything happens within minutes.
 pub fn settings(profile: &Profile, rng: &dyn Rng) -> Settings {
+    let drawn = drawn(profile, rng);
+    match profile.indexes_late {
+        true => Settings { index_after_bytes: 1 << 20, index_after_ms: 120_000, ..drawn },
+        false => drawn,
+    }
+}
+
+fn drawn(profile: &Profile, rng: &dyn Rng) -> Settings {
     let common = Settings {
         gc_grace_ms: GRACE.as_millis() as u64,
         manifest_history_ms: 60_000,

@@ -12,10 +12,13 @@ pub enum Mode {
     Mixed,
     /// Two or four writers with equal load in good weather.
     Fair,
+    /// Objects vanish, or change, and come back.
+    Damage,
 }
 
 impl Mode {
-    pub const ALL: &[(Mode, &str)] = &[(Mode::Mixed, "mixed"), (Mode::Fair, "fair")];
+    pub const ALL: &[(Mode, &str)] =
+        &[(Mode::Mixed, "mixed"), (Mode::Fair, "fair"), (Mode::Damage, "damage")];
 }
 
 /// What is on.
@@ -35,6 +38,8 @@ pub struct Profile {
     pub resends: bool,
     /// Instances have settings of their own.
     pub own_settings: bool,
+    /// What is in the log stays there for minutes before it is indexed.
+    pub indexes_late: bool,
     /// Simulated time during which actors act.
     pub active: Duration,
     /// Whether it rests in the end for as long as it takes to find what a PUT that was held up left behind.
@@ -57,11 +62,23 @@ impl Profile {
                 _ => Duration::ZERO,
             },
             collections: names([1, 1, 2, 3][rng.below(4) as usize]),
+            indexes_late: false,
             active: Duration::from_secs(90),
             rests_long: one_in(32),
         };
         match mode {
             Mode::Mixed => profile,
+            Mode::Damage => Profile {
+                deletes: false,
+                freezes: false,
+                clocks: false,
+                resends: false,
+                collections: names(1),
+                indexes_late: one_in(2),
+                active: Duration::from_secs(240),
+                rests_long: false,
+                ..profile
+            },
             Mode::Fair => Profile {
                 deletes: false,
                 freezes: false,

@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex};
 
 #[derive(Debug)]
 pub struct Recorder {
-    objects: MemoryStore,
+    objects: Arc<MemoryStore>,
     model: Arc<Mutex<Model>>,
 }
 
 impl Recorder {
-    pub fn new(model: Arc<Mutex<Model>>) -> Self {
-        Recorder { objects: MemoryStore::default(), model }
+    pub fn new(objects: Arc<MemoryStore>, model: Arc<Mutex<Model>>) -> Self {
+        Recorder { objects, model }
     }
 
     fn model(&self) -> std::sync::MutexGuard<'_, Model> {

@@ -20,6 +20,7 @@ use brainy::base::{Env, Error, Result, Timestamp};
 use brainy::engine::Brainy;
 use brainy::store::DynStore;
 use brainy::store::layers::{FaultSettings, Faults, Retry, Timeout, Whole};
+use brainy::store::memory::MemoryStore;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -48,6 +49,8 @@ pub struct World {
     pub profile: Profile,
     /// The store without a network in between.
     pub recorder: DynStore,
+    /// What is in it, for changes that nobody is to know of.
+    pub objects: Arc<MemoryStore>,
     pub network: Tasks,
     /// Ends the actors.
     pub stop: CancellationToken,
@@ -83,10 +86,12 @@ impl World {
         let rng = SeededRng::new(seed);
         let profile = Profile::draw(mode, &rng);
         let model = Arc::new(Mutex::new(Model::new(&profile.collections, GRACE)));
+        let objects = Arc::new(MemoryStore::default());
         Arc::new(World {
             rng,
             profile,
-            recorder: Arc::new(Recorder::new(model.clone())),
+            recorder: Arc::new(Recorder::new(objects.clone(), model.clone())),
+            objects,
             network: Tasks::default(),
             stop: CancellationToken::new(),
             defects,
@@ -225,7 +230,7 @@ impl World {
         let result = answer.ok().flatten().unwrap_or_else(|| Err(cut()));
         if let Err(error) = &result {
             let mut model = self.model();
-            let checked = crate::checks::refused(instance, model.of(name), began, error);
+            let checked = crate::checks::refused(instance, &model, name, began, error);
             model.check(checked);
         }
         result

@@ -40,7 +40,10 @@ async fn a_delete_by_filter_leaves_later_writes_alone() {
     assert!(deleted.version > first.next());
     for brainy in [&one, &two, &instance(&store, Role::Reader, 3).await] {
         assert_eq!(found(brainy, &[1.0, 0.0]).await.unwrap(), ["x"]);
-        assert_eq!(brainy.get(&things(), "x").await.unwrap().metadata.as_ref(), "{\"year\":2011}");
+        assert_eq!(
+            brainy.get(&things(), "x").await.unwrap().record.metadata.as_ref(),
+            "{\"year\":2011}"
+        );
         assert_eq!(brainy.collection(&things()).await.unwrap().vector_count, Some(1));
     }
     two.index(&things()).await.unwrap();

@@ -5,6 +5,7 @@ use crate::failure::{Failure, Result};
 use crate::output;
 use crate::transport::{Access, Answer, Transport, collection_path};
 use axum::http::Method;
+use brainy::base::Code;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub async fn run(args: &ExportArgs) -> Result<()> {
     let transport = Transport::open(&args.data.target, Access::Read).await?;
     let result = async {
         let answer = transport.send(Method::GET, &path, None).await?;
+        check_complete(&answer, args.allow_partial)?;
         if args.output == Path::new("-") {
             return to_stdout(answer).await;
         }
@@ -28,6 +30,23 @@ pub async fn run(args: &ExportArgs) -> Result<()> {
     .await;
     transport.close().await;
     result
+}
+
+/// An export that leaves records out is no backup: it is written only where somebody asks for it.
+fn check_complete(answer: &Answer, allow_partial: bool) -> Result<()> {
+    if !answer.headers.contains_key("x-brainy-partial") {
+        return Ok(());
+    }
+    let what = "records are left out, because objects of the collection are missing or damaged; \
+                'brainy stats' names them";
+    match allow_partial {
+        true => output::note(what),
+        false => {
+            let ask = "restore them, or export what can be read with --allow-partial";
+            return Err(Failure::new(Code::Corrupt, format!("{what}; {ask}")));
+        }
+    }
+    Ok(())
 }
 
 async fn to_stdout(mut answer: Answer) -> Result<()> {

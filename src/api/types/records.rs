@@ -1,13 +1,13 @@
 //! Records on the wire.
 
-use crate::api::types::damage::PartialFields;
+use crate::api::types::damage::{DamageBody, PartialFields};
 use crate::api::types::vector::VectorSchema;
 use crate::api::types::{Decode, Limits, filter_bytes, in_range, raw};
 use crate::base::json::{Bounded, Object};
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{
-    DeleteTarget, Deleted, FetchedRecords, NewRecord, PAGE_MAX, RECORDS_PER_WRITE_MAX, Record,
-    RecordPage,
+    DeleteTarget, Deleted, FetchedRecords, FoundRecord, NewRecord, PAGE_MAX, RECORDS_PER_WRITE_MAX,
+    Record, RecordPage,
 };
 use crate::engine::vector_json::VectorInput;
 use crate::filter::Filter;
@@ -197,6 +197,31 @@ impl<'a> From<&'a Record> for RecordBody<'a> {
             text: record.text.as_deref(),
             damaged: record.damaged,
             version: record.version.0,
+        }
+    }
+}
+
+/// One record.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FoundRecordBody<'a> {
+    /// The record.
+    #[serde(flatten)]
+    pub record: RecordBody<'a>,
+    /// Whether it may have been overwritten or deleted since, where the log cannot be read; not there otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partial: Option<bool>,
+    /// What of the log cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<DamageBody<'a>>,
+}
+
+impl<'a> From<&'a FoundRecord> for FoundRecordBody<'a> {
+    fn from(found: &'a FoundRecord) -> Self {
+        let damages = found.partial.as_deref().unwrap_or_default();
+        FoundRecordBody {
+            record: RecordBody::from(&found.record),
+            partial: found.partial.as_ref().map(|_| true),
+            unreadable: damages.iter().map(DamageBody::from).collect(),
         }
     }
 }

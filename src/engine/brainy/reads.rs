@@ -41,7 +41,7 @@ impl Brainy {
     }
 
     /// One record, with its vector.
-    pub async fn get(&self, name: &CollectionName, id: &str) -> Result<Record> {
+    pub async fn get(&self, name: &CollectionName, id: &str) -> Result<FoundRecord> {
         self.within(&self.request(None)).get(name, id).await
     }
 
@@ -123,11 +123,13 @@ impl Brainy {
 
 impl Reads<'_> {
     /// As [`Brainy::get`].
-    pub async fn get(&self, name: &CollectionName, id: &str) -> Result<Record> {
+    pub async fn get(&self, name: &CollectionName, id: &str) -> Result<FoundRecord> {
         let snapshot = self.brainy.read(name).await?;
         let place = snapshot.find(id)?.ok_or_else(|| snapshot.missing(id))?;
         let record = Payloads::default().record_that_fits(place, true, self.context)?;
-        record.ok_or_else(|| self.context.too_large())
+        let record = record.ok_or_else(|| self.context.too_large())?;
+        // Whether it is in force depends on the log alone: a damaged segment that may hold it is an error.
+        Ok(FoundRecord { record, partial: snapshot.behind_hole() })
     }
 
     /// As [`Brainy::fetch`].

@@ -179,6 +179,8 @@ impl Brainy {
         filter: &crate::filter::Filter,
     ) -> Result<Deleted> {
         let snapshot = collection.open_snapshot(&[Consistency::Strong], self.wait_max()).await?;
+        // What it cannot look at would stay, and nobody would know.
+        snapshot.check_complete()?;
         let (as_of, filter) = (snapshot.version(), filter.clone());
         let (env, context) = (&self.0.context.env, self.request(None));
         let guard = context.guard(&env.metrics.searches_cancelled);

@@ -4,6 +4,7 @@ mod collections;
 mod freezer;
 mod killer;
 pub mod reader;
+mod vandal;
 mod weather;
 pub mod writer;
 
@@ -32,6 +33,9 @@ pub async fn spawn_all(world: &Arc<World>) {
     }
     tasks.spawn("killer", killer::act(world.clone()));
     tasks.spawn("weather", weather::act(world.clone()));
+    if profile.mode == Mode::Damage {
+        tasks.spawn("vandal", vandal::act(world.clone()));
+    }
     if profile.deletes {
         tasks.spawn("owner", collections::act(world.clone()));
     }

@@ -7,12 +7,12 @@ pub mod search;
 
 use crate::guarantees;
 use crate::instance::STALE_MAX;
-use crate::model::Collection;
 use crate::model::collection::Checked;
+use crate::model::{Collection, Model};
 use crate::world::{Instance, World};
 use brainy::base::ids::{CollectionName, Seq};
 use brainy::base::{Code, Error};
-use brainy::engine::model::Consistency;
+use brainy::engine::model::{Consistency, Partial};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -71,11 +71,20 @@ impl Asked {
         self.promised(collection).max(self.answered_before)
     }
 
-    /// Invariant 5: it answered at `version`.
-    pub fn version(&self, collection: &Collection, version: Seq) -> Checked {
+    /// Whether something may have been missing meanwhile.
+    pub fn excuses(&self, model: &Model) -> bool {
+        model.damages.excuse(self.began)
+    }
+
+    /// Invariant 5: it answered at `version`, and said whether that is all.
+    pub fn version(&self, model: &Model, version: Seq, partial: &Partial) -> Checked {
+        let collection = model.of(&self.name);
         let who = format!("instance {} on {}", self.instance.number, self.name);
+        if partial.is_some() && !self.excuses(model) {
+            return Err(format!("{who} says that this is missing, and it is not: {partial:?}"));
+        }
         let promised = self.promised(collection);
-        if version < promised {
+        if version < promised && partial.is_none() {
             return Err(format!("{who} answered at {version}, it had to reach {promised}"));
         }
         if version < self.answered_before {
@@ -99,13 +108,17 @@ impl Asked {
 /// A collection is missing, and an instance is shutting down, only where that is so.
 pub fn refused(
     instance: &Instance,
-    collection: &Collection,
+    model: &Model,
+    name: &CollectionName,
     began: Instant,
     error: &Error,
 ) -> Checked {
-    let (who, name) = (instance.number, &collection.name);
+    let (who, collection) = (instance.number, model.of(name));
     match error.code() {
-        Code::Internal | Code::Corrupt => Err(format!("instance {who} on {name}: {error}")),
+        Code::Corrupt | Code::LogDamaged if model.damages.excuse(began) => Ok(()),
+        Code::Internal | Code::Corrupt | Code::LogDamaged => {
+            Err(format!("instance {who} on {name}: {error}"))
+        }
         Code::CollectionNotFound | Code::ShuttingDown if guarantees::NOT_FOUND_WHERE_IT_IS_NOT => {
             let wrong = collection.lives.existed_since(began) || error.code() == Code::ShuttingDown;
             match wrong {

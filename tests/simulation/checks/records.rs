@@ -56,6 +56,17 @@ pub fn fetch(
     }
 }
 
+/// Not all records that were to be read, each as it is.
+pub fn some(contents: &Contents, read: &[Record], has_vector: bool) -> Checked {
+    let is_wrong = |record: &&Record| {
+        contents.get(&*record.id).is_none_or(|live| !same(record, &record.id, live, has_vector))
+    };
+    match read.iter().find(is_wrong) {
+        Some(record) => Err(format!("read {record:?}, the log says {contents:?}")),
+        None => Ok(()),
+    }
+}
+
 /// A page of at most `limit` records with ids after `after`.
 pub fn page(
     contents: &Contents,

@@ -93,6 +93,7 @@ async fn writes(world: &World, instance: &Arc<Instance>, client: u64) {
 
 async fn is_indexed(world: &World) {
     let started = Instant::now();
+    let most = if world.profile.indexes_late { 2 * INDEXED_MAX } else { INDEXED_MAX };
     loop {
         let late = world.model().collections.values().find_map(|collection| {
             let manifest = collection.manifest.as_ref().filter(|manifest| manifest.is_live())?;
@@ -101,8 +102,8 @@ async fn is_indexed(world: &World) {
                 .then(|| format!("{} is indexed up to {indexed} of {tail}", collection.name))
         });
         let Some(late) = late else { return };
-        if started.elapsed() > INDEXED_MAX {
-            return world.model().violated(format!("{late} after {INDEXED_MAX:?} at rest"));
+        if started.elapsed() > most {
+            return world.model().violated(format!("{late} after {most:?} at rest"));
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

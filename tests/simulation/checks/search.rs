@@ -48,6 +48,22 @@ impl Search {
         }
     }
 
+    /// Some of what the log holds is not found, and what is found is right.
+    pub fn check_some(&self, metric: Metric, contents: &Contents, hits: &[Hit]) -> Checked {
+        let (mut found, mut seen) = (Contents::new(), Search { offset: 0, ..self.clone() });
+        if let Query::Id(id) = &self.query {
+            let Some(live) = contents.get(id) else { return Ok(()) };
+            seen.query = Query::Vector(live.record.vector.clone());
+        }
+        for hit in hits {
+            let Some(live) = contents.get(&hit.id) else {
+                return Err(format!("found {}, which is not there: {self:?}", hit.id));
+            };
+            found.insert(hit.id.clone(), live.clone());
+        }
+        seen.check(metric, &found, hits)
+    }
+
     /// Invariants 1 and 2: the answer is that of a scan of all that the log holds.
     pub fn check(&self, metric: Metric, contents: &Contents, hits: &[Hit]) -> Checked {
         let (query, own) = match &self.query {

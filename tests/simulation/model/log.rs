@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// One operation of an entry.
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ pub enum Step {
 #[derive(Debug, Clone)]
 pub struct LogEntry {
     pub incarnation: u64,
+    pub created: Instant,
     pub seal: bool,
     pub steps: Vec<Step>,
     /// The data objects that it names.
@@ -140,6 +142,7 @@ impl Log {
             .map_err(|error| format!("entry {seq} of {name} cannot be read: {error}"))?;
         let mut noted = LogEntry {
             incarnation: entry.header.incarnation,
+            created: Instant::now(),
             seal: entry.header.seal,
             steps: Vec::new(),
             objects: Vec::new(),

@@ -3,6 +3,7 @@
 
 pub mod collection;
 pub mod condition;
+mod damage;
 pub mod life;
 mod log;
 mod objects;
@@ -10,6 +11,7 @@ pub mod record;
 
 pub use collection::Collection;
 pub use condition::Condition;
+pub use damage::Damages;
 pub use log::Step;
 pub use record::{Contents, Live, Record};
 
@@ -50,6 +52,7 @@ pub struct Model {
     pub violation: Option<String>,
     pub collections: BTreeMap<CollectionName, Collection>,
     pub operations: BTreeMap<u64, Written>,
+    pub damages: Damages,
     /// The shortest grace period that was ever agreed on.
     grace: Duration,
 }
@@ -61,6 +64,7 @@ impl Model {
             violation: None,
             collections: names.iter().map(new).collect(),
             operations: BTreeMap::new(),
+            damages: Damages::default(),
             grace,
         }
     }
@@ -94,6 +98,7 @@ impl Model {
 
     pub fn object_deleted(&mut self, key: &Key) {
         let grace = self.grace;
+        self.damages.collected(key);
         if let Some(name) = self.owner(key) {
             let checked = self.of_mut(&name).deleted(key, grace);
             self.check(checked);
