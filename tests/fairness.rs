@@ -29,6 +29,8 @@ struct Way {
     rng: SeededRng,
     put: Duration,
     get: Duration,
+    /// Whether now and then a request takes much longer, as where a disk writes at last.
+    rough: bool,
     /// While it is true nothing gets through, as for a process that was stopped.
     stopped: watch::Receiver<bool>,
     puts: AtomicU64,
@@ -38,7 +40,8 @@ struct Way {
 impl Way {
     /// Half of a request's time, more or less.
     async fn half(&self, time: Duration) {
-        sleep(time.mul_f64(0.4) + self.rng.jitter(time.mul_f64(0.2))).await;
+        let slow = if self.rough && self.rng.below(16) == 0 { 8.0 } else { 1.0 };
+        sleep(time.mul_f64(0.4 * slow) + self.rng.jitter(time.mul_f64(0.2))).await;
         let mut stopped = self.stopped.clone();
         stopped.wait_for(|stopped| !*stopped).await.expect("the test goes on");
     }
@@ -84,6 +87,8 @@ struct Plan {
     offered: Option<f64>,
     put: Duration,
     get: Duration,
+    /// One request in eight takes much longer.
+    rough: bool,
     /// How much slower each writer's way is than that of the one before.
     slower: f64,
     /// One writer stands still from the first to the second of these.
@@ -102,6 +107,7 @@ impl Default for Plan {
             offered: None,
             put: MS * 60,
             get: MS * 15,
+            rough: false,
             slower: 1.0,
             stopped: None,
             time: Duration::from_secs(60),
@@ -168,6 +174,7 @@ async fn run(plan: Plan) -> Outcome {
             rng: SeededRng::new(number as u64),
             put: plan.put.mul_f64(slower),
             get: plan.get.mul_f64(slower),
+            rough: plan.rough,
             stopped: if number == 0 { stopped.clone() } else { going.clone() },
             puts: AtomicU64::new(0),
             gets: AtomicU64::new(0),
@@ -318,6 +325,11 @@ async fn on_a_store_with_quick_reads() {
     for (writers, offered) in [(2, None), (8, None), (2, Some(100.0)), (8, Some(100.0))] {
         let outcome = run(Plan { writers, offered, ..plan }).await;
         check(&format!("{writers} writers at {offered:?}"), &outcome, &alone);
+    }
+    for (writers, clients) in [(2, 1), (2, 8), (4, 8), (8, 8)] {
+        let outcome = run(Plan { writers, clients, rough: true, ..plan }).await;
+        outcome.say(&format!("{writers} writers, {clients} clients each, on a disk"));
+        assert!(outcome.least() >= 0.5 && outcome.lost_share < 0.25);
     }
 }
 

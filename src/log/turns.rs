@@ -32,6 +32,8 @@ const PATIENCE_CYCLES: u32 = 3;
 const HELD_MAX: usize = 16;
 /// So many lost races in a row are no chance.
 const LOSSES: u32 = 3;
+/// Nor is this share of those of late: two writers that never pause win by turns.
+const LOSSES_SHARE: f64 = 0.3;
 /// A writer that has met another reads on before it appends, until it has appended so often alone.
 const ALONE: u32 = 64;
 /// Of so many at most one waits longer before it takes over.
@@ -82,6 +84,8 @@ pub struct Turns {
     taken_in_vain: u32,
     /// Lost races in a row.
     losses: u32,
+    /// Their share of late.
+    losses_share: f64,
     /// Entries of this writer's own since it met another.
     alone: u32,
 }
@@ -117,6 +121,7 @@ impl Turns {
             get: Smoothed::default(),
             taken_in_vain: 0,
             losses: 0,
+            losses_share: 0.0,
             alone: ALONE,
         }
     }
@@ -248,6 +253,7 @@ impl Turns {
     /// After a PUT that won.
     pub fn won(&mut self) {
         self.losses = 0;
+        self.losses_share -= WEIGHT * self.losses_share;
         self.alone = self.alone.saturating_add(1);
     }
 
@@ -255,7 +261,9 @@ impl Turns {
     pub fn lost(&mut self) {
         self.met_another();
         self.losses += 1;
-        if self.losses >= LOSSES || self.is_contended() {
+        self.losses_share += WEIGHT * (1.0 - self.losses_share);
+        let often = self.losses_share > LOSSES_SHARE;
+        if self.losses >= LOSSES || often || self.is_contended() {
             self.contend();
         }
     }

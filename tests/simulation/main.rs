@@ -7,6 +7,7 @@
 //! cargo test --test simulation -- --seed 17 --trace      # one seed, every event
 //! cargo test --test simulation -- --minutes 10           # fresh seeds
 //! cargo test --test simulation -- --mode fair            # two or four writers, equal load
+//! cargo test --test simulation -- --mode damage          # objects vanish or change, and come back
 //! cargo test --test simulation -- --defect skip-floor-check
 //! cargo test --test simulation -- --defects              # all of them, and the seeds that catch them
 //! ```
@@ -110,11 +111,19 @@ fn failed(args: &Args, seed: u64, what: &str) -> bool {
     false
 }
 
+/// In which runs a defect shows.
+fn mode_of(args: &Args, defect: Defect) -> Mode {
+    match defect {
+        Defect::HogTheLog => Mode::Fair,
+        Defect::AppendIntoGap | Defect::GapIsEnd => Mode::Damage,
+        _ => args.mode,
+    }
+}
+
 /// The first seed that catches a defect, and how.
 fn caught(args: &Args, defect: Defect) -> Option<(u64, String)> {
-    let seeds = args.first..args.first + DEFECT_SEEDS_MAX;
-    let mut runs =
-        seeds.map(|seed| (seed, world::run(seed, args.mode, broken(defect), args.trace)));
+    let (seeds, mode) = (args.first..args.first + DEFECT_SEEDS_MAX, mode_of(args, defect));
+    let mut runs = seeds.map(|seed| (seed, world::run(seed, mode, broken(defect), args.trace)));
     runs.find_map(|(seed, outcome)| outcome.violation.map(|violation| (seed, violation)))
 }
 

@@ -42,9 +42,11 @@ const READS_MAX: usize = 32;
 pub(super) struct Bodies {
     /// When each was first listed.
     first_listed: BTreeMap<Ulid, Mark>,
-    /// What entries up to `read_to` name.
-    named: BTreeSet<Ulid>,
+    /// What entries up to `read_to` name, and the last of them that does.
+    named: BTreeMap<Ulid, Seq>,
     read_to: Seq,
+    /// The log's floor at the last look. What only entries below it named was to go with them.
+    floor: Seq,
     /// Whether writers have left something that was to be taken along.
     has_waiting: bool,
     /// The version of the manifest at the last look, and when that was.
@@ -54,7 +56,7 @@ pub(super) struct Bodies {
 impl Bodies {
     /// Whether nothing is to be done until the manifest is not the one of this version any more.
     pub(super) fn rests(&self, visitor: &Visitor, version: u64) -> bool {
-        let unnamed = self.first_listed.keys().any(|id| !self.named.contains(id));
+        let unnamed = self.first_listed.keys().any(|id| !self.named.contains_key(id));
         !unnamed && !self.has_waiting && !self.is_due(visitor, version)
     }
 
@@ -62,7 +64,7 @@ impl Bodies {
     fn is_due(&self, visitor: &Visitor, version: u64) -> bool {
         let Some((looked, at)) = self.looked else { return true };
         let since = visitor.env.clock.since(at);
-        let unnamed = self.first_listed.keys().any(|id| !self.named.contains(id));
+        let unnamed = self.first_listed.keys().any(|id| !self.named.contains_key(id));
         let open = looked != version || unnamed || self.has_waiting;
         since >= LOOK_ANYWAY || (open && since >= visitor.grace * LOOK_GRACES)
     }
@@ -71,7 +73,7 @@ impl Bodies {
     fn candidates(&self, visitor: &Visitor, manifest: &Manifest) -> BTreeSet<Ulid> {
         let old = self.first_listed.iter().filter(|(_, first)| visitor.is_old(manifest, **first));
         let ids = old.map(|(id, _)| *id);
-        ids.filter(|id| !self.named.contains(id)).collect()
+        ids.filter(|id| !self.named.contains_key(id)).collect()
     }
 }
 
@@ -90,7 +92,9 @@ impl Visitor {
         let listed: BTreeSet<Ulid> = listed.into_iter().map(|(_, id)| id).collect();
         let now = self.env.clock.mark();
         known.first_listed.retain(|id, _| listed.contains(id));
-        known.named.retain(|id| listed.contains(id));
+        // Looks are further apart than a grace period.
+        let floor = std::mem::replace(&mut known.floor, manifest.wal_floor);
+        known.named.retain(|id, seq| listed.contains(id) && *seq >= floor);
         for id in listed {
             known.first_listed.entry(id).or_insert(now);
         }
@@ -186,7 +190,10 @@ impl Visitor {
             let works: Vec<_> = seqs.into_iter().map(|seq| self.names_of(name, seq)).collect();
             let mut works = stream::iter(works).buffer_unordered(self.requests);
             while let Some(names) = works.next().await {
-                known.named.extend(names?);
+                for (id, seq) in names? {
+                    let last = known.named.entry(id).or_insert(seq);
+                    *last = seq.max(*last);
+                }
             }
             known.read_to = last;
             if !listing.more {
@@ -199,10 +206,10 @@ impl Visitor {
         }
     }
 
-    async fn names_of(&self, name: &CollectionName, seq: Seq) -> Result<Vec<Ulid>> {
+    async fn names_of(&self, name: &CollectionName, seq: Seq) -> Result<Vec<(Ulid, Seq)>> {
         let _permit = self.permit().await?;
         match names_at(&self.store, name, seq).await? {
-            Some(names) => Ok(names),
+            Some(names) => Ok(names.into_iter().map(|id| (id, seq)).collect()),
             None => self.check_passed(name, seq).await.map(|()| Vec::new()),
         }
     }

@@ -33,7 +33,7 @@ pub async fn act(world: Arc<World>) {
         look(&world, &key).await;
         // It is put back although the run ends.
         world.pause(DAMAGED_FOR).await;
-        let needed = world.model().damages.mended(&key);
+        let needed = world.model().mended(&key);
         if needed {
             world.objects.put(&key, object.bytes).await.expect("memory takes it");
         }

@@ -128,6 +128,16 @@ impl Collection {
         }
     }
 
+    /// Whether manifest or log name an object.
+    pub fn needs(&self, key: &Key) -> bool {
+        let manifest = self.manifest.as_ref();
+        match (paths::parse_vectors(key), paths::parse_wal_entry(key)) {
+            (Some(id), _) => manifest.is_some_and(|manifest| manifest.names().contains(&id)),
+            (_, Some(seq)) => seq >= self.floor(),
+            _ => self.log.names(self.floor(), key).is_some(),
+        }
+    }
+
     /// Invariant 6: nothing goes that can still be named, or that was within `grace`.
     pub fn deleted(&mut self, key: &Key, grace: Duration) -> Checked {
         let (name, floor) = (&self.name, self.floor());

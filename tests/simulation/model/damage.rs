@@ -12,8 +12,6 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 struct Damaged {
     key: Key,
     mended: Option<Instant>,
-    /// Nobody needs it any more.
-    collected: bool,
 }
 
 /// All of it.
@@ -22,21 +20,12 @@ pub struct Damages(Vec<Damaged>);
 
 impl Damages {
     pub fn damaged(&mut self, key: Key) {
-        self.0.push(Damaged { key, mended: None, collected: false });
+        self.0.push(Damaged { key, mended: None });
     }
 
-    /// Whether it has to be put back.
-    pub fn mended(&mut self, key: &Key) -> bool {
-        let Some(damaged) = self.0.iter_mut().rev().find(|damaged| damaged.key == *key) else {
-            return false;
-        };
-        damaged.mended = Some(Instant::now());
-        !damaged.collected
-    }
-
-    pub fn collected(&mut self, key: &Key) {
+    pub fn mended(&mut self, key: &Key) {
         for damaged in self.0.iter_mut().filter(|damaged| damaged.key == *key) {
-            damaged.collected = true;
+            damaged.mended.get_or_insert(Instant::now());
         }
     }
 

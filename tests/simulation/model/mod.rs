@@ -98,11 +98,16 @@ impl Model {
 
     pub fn object_deleted(&mut self, key: &Key) {
         let grace = self.grace;
-        self.damages.collected(key);
         if let Some(name) = self.owner(key) {
             let checked = self.of_mut(&name).deleted(key, grace);
             self.check(checked);
         }
+    }
+
+    /// A damaged object is to be put back; whether anybody still needs it.
+    pub fn mended(&mut self, key: &Key) -> bool {
+        self.damages.mended(key);
+        self.owner(key).is_some_and(|name| self.of(&name).needs(key))
     }
 
     fn owner(&self, key: &Key) -> Option<CollectionName> {
