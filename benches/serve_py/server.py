@@ -48,10 +48,13 @@ class Refused(Exception):
 
 
 class Client:
-    """One keep-alive connection."""
+    """One keep-alive connection, opened anew where it was idle for so long that the server may have closed it."""
+
+    IDLE_SECONDS_MAX = 30
 
     def __init__(self, url):
         self.address = urllib.parse.urlsplit(url).netloc
+        self.used = time.monotonic()
         self.connection = http.client.HTTPConnection(self.address, timeout=REQUEST_SECONDS_MAX)
 
     def get(self, path):
@@ -66,6 +69,8 @@ class Client:
     def send(self, method, path, body=None):
         """Headers and body of an answer."""
         headers = {"content-type": "application/json"} if body is not None else {}
+        if time.monotonic() - self.used > self.IDLE_SECONDS_MAX:
+            self.connection.close()
         try:
             self.connection.request(method, path, body, headers)
         except OSError:
@@ -73,6 +78,7 @@ class Client:
             raise
         with self.connection.getresponse() as answer:
             said = answer.read()
+            self.used = time.monotonic()
             if not 200 <= answer.status < 300:
                 raise Refused(answer.status, said.decode(errors="replace"))
             return answer.headers, said

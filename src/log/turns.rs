@@ -28,12 +28,14 @@ const SERVES_FACTOR: u32 = 2;
 /// How many cycles a holder has before the next writer takes over.
 const PATIENCE_CYCLES: u32 = 3;
 /// A holder hands its turn to one of the others after so many entries, because it has its own writes
-/// in each of them, and the others in about every second one.
+/// in each of them, and the others in about every second one. Not sooner than after this time: all wait
+/// for the next one to notice, so among many entries that is to be rare.
 const HELD_MAX: usize = 16;
+const HELD_MIN: Duration = Duration::from_millis(500);
 /// So many lost races in a row are no chance.
 const LOSSES: u32 = 3;
 /// Nor is this share of those of late: two writers that never pause win by turns.
-const LOSSES_SHARE: f64 = 0.3;
+const LOSSES_SHARE: f64 = 0.35;
 /// A writer that has met another reads on before it appends, until it has appended so often alone.
 const ALONE: u32 = 64;
 /// Of so many at most one waits longer before it takes over.
@@ -75,6 +77,8 @@ pub struct Turns {
     me: u64,
     /// The last entries, without gaps, up to the tail.
     recent: VecDeque<Seen>,
+    /// How many of the last entries in a row are this writer's, and since when.
+    held: Option<(usize, Instant)>,
     contended_until: Option<Instant>,
     serves_until: Option<Instant>,
     /// How long a PUT takes, and a GET.
@@ -115,6 +119,7 @@ impl Turns {
         Turns {
             me,
             recent: VecDeque::new(),
+            held: None,
             contended_until: None,
             serves_until: None,
             put: Smoothed::default(),
@@ -164,7 +169,12 @@ impl Turns {
     /// Notes an entry that follows those that are known, or starts over from it.
     pub fn note(&mut self, head: &Head) {
         if self.recent.back().is_some_and(|last| last.seq.next() != head.header.seq) {
-            self.recent.clear();
+            self.forget();
+        }
+        if !head.is_fence() {
+            let is_mine = head.author.is_some_and(|author| author.writer == self.me);
+            let (count, since) = self.held.unwrap_or((0, Instant::now()));
+            self.held = is_mine.then_some((count + 1, since));
         }
         self.recent.push_back(Seen::of(head));
         if self.recent.len() > RECENT_MAX {
@@ -182,6 +192,7 @@ impl Turns {
     /// Forgets all entries: what lies between them and the tail is not known.
     pub fn forget(&mut self) {
         self.recent.clear();
+        self.held = None;
     }
 
     /// The first of the entries that are known without a gap up to the tail.
@@ -286,10 +297,9 @@ impl Turns {
     /// Who is to have the turn after this writer's next entry, which takes `joined` along: one that is
     /// there, because it is in it, once this writer has had it for long enough.
     pub fn hand_over<T>(&self, joined: &[(Submission, T)]) -> Option<u64> {
-        let mine = |seen: &&Seen| seen.author.is_some_and(|author| author.writer == self.me);
-        let entries = self.recent.iter().rev().filter(|seen| !seen.is_fence);
-        let held = entries.take_while(mine).take(HELD_MAX).count();
-        joined.first().filter(|_| held == HELD_MAX).map(|(submission, _)| submission.writer)
+        let (count, since) = self.held?;
+        let long = count >= HELD_MAX && since.elapsed() >= HELD_MIN;
+        joined.first().filter(|_| long).map(|(submission, _)| submission.writer)
     }
 
     /// Whether what is as old as this is a sign of what is going on now.
@@ -371,8 +381,8 @@ mod tests {
         assert!(turns.is_mine() && !turns.is_anothers());
     }
 
-    #[test]
-    fn a_fence_leaves_the_turn_where_it_is() {
+    #[tokio::test(start_paused = true)]
+    async fn a_fence_leaves_the_turn_where_it_is() {
         let mut turns = Turns::new(1);
         turns.note(&entry(1, 1, 0, &[1, 3]));
         // As others read it: no part says who appended it.
@@ -382,6 +392,7 @@ mod tests {
         for seq in 3..=HELD_MAX as u64 {
             turns.note(&entry(seq, 1, 0, &[1, 3]));
         }
+        tokio::time::sleep(HELD_MIN).await;
         assert_eq!(turns.hand_over(&joined), None);
         turns.note(&entry(HELD_MAX as u64 + 1, 1, 0, &[1, 3]));
         assert_eq!(turns.hand_over(&joined), Some(3));
@@ -421,16 +432,21 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_holder_hands_over_in_the_end() {
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_hands_over_in_the_end() {
         let mut turns = Turns::new(1);
         let joined = [(Submission { writer: 3, number: 1 }, ())];
         for seq in 1..=HELD_MAX as u64 {
             assert_eq!(turns.hand_over(&joined), None);
             turns.note(&entry(seq, 1, 0, &[1, 3]));
         }
+        // Where entries take a millisecond, that was too soon.
+        assert_eq!(turns.hand_over(&joined), None);
+        tokio::time::sleep(HELD_MIN).await;
         assert_eq!(turns.hand_over(&joined), Some(3));
         assert_eq!(turns.hand_over::<()>(&[]), None);
+        turns.note(&entry(HELD_MAX as u64 + 1, 3, 0, &[1, 3]));
+        assert_eq!(turns.hand_over(&joined), None, "it is another's");
     }
 
     #[tokio::test(start_paused = true)]
@@ -448,5 +464,15 @@ mod tests {
         assert!(!turns.is_contended());
         (0..ALONE).for_each(|_| turns.won());
         assert!(!turns.has_met_others());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_are_those_that_win_every_other_race() {
+        let mut turns = Turns::new(1);
+        for _ in 0..6 {
+            turns.won();
+            turns.lost();
+        }
+        assert!(turns.is_contended());
     }
 }
