@@ -9,7 +9,7 @@
 //! has passed since the start. Nor does one that cannot be read keep those after it for ever: it, too, is as old
 //! as the version after it.
 
-use super::visit::{LIST_PAGE, PAGES_MAX, Visited, Visitor};
+use super::visit::{LIST_PAGE, LOOK_ANYWAY, PAGES_MAX, Visited, Visitor};
 use crate::base::clock::Mark;
 use crate::base::{Result, Timestamp};
 use crate::manifest::{self, Manifest};
@@ -29,8 +29,8 @@ pub(super) struct History {
     next: Option<Next>,
 }
 
-/// When to look next: so long after the last look, or, where nothing but the last version is left, only when the
-/// manifest is not the one of this version any more.
+/// When to look next: so long after the last look, or, where nothing but the last version is left, when the
+/// manifest is not the one of this version any more, or once a day.
 #[derive(Debug, Clone, Copy)]
 struct Next {
     looked: Mark,
@@ -42,7 +42,10 @@ impl History {
     /// Whether nothing is to be done yet.
     pub(super) fn rests(&self, visitor: &Visitor, version: u64) -> bool {
         self.next.is_some_and(|next| {
-            next.settled == Some(version) || visitor.env.clock.since(next.looked) < next.pause
+            let since = visitor.env.clock.since(next.looked);
+            // A write that was held up may still leave one.
+            let settled = next.settled == Some(version) && since < LOOK_ANYWAY;
+            settled || since < next.pause
         })
     }
 }

@@ -166,7 +166,9 @@ async fn accounted(world: &World) {
     model.check(checked);
     if !world.profile.rests_long {
         let may_be_late = |key: &Key| {
-            paths::parse_vectors(key).is_some() || paths::parse_wal_entry(key).is_some()
+            paths::parse_vectors(key).is_some()
+                || paths::parse_wal_entry(key).is_some()
+                || paths::parse_manifest_history(key).is_some()
         };
         found.retain(|key| !may_be_late(key));
     }
