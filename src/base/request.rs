@@ -23,6 +23,10 @@ use tokio::time::Instant;
 const UNITS_PER_CHECK: u64 = 500;
 /// Memory for each byte of an answer: its values, and the JSON that they are written as.
 const HELD_PER_BYTE: usize = 2;
+/// Bytes of JSON for each byte of memory where it is never written.
+const BYTES_PER_HELD: usize = 2;
+/// No answer holds more.
+const ANSWER_MAX: usize = usize::MAX / 4;
 /// Answers ask for memory in steps of this, not for each record.
 const STEP_BYTES: usize = 256 << 10;
 
@@ -37,8 +41,10 @@ struct Inner {
     /// How many more checks it passes; for tests.
     checks_left: Option<AtomicU64>,
     answer_max: usize,
+    /// Whether the answer will be written as JSON.
+    is_written: bool,
     answer_bytes: AtomicUsize,
-    /// Bytes of the answer that memory is reserved for.
+    /// Memory that is reserved for the answer.
     covered: AtomicUsize,
     memory: Mutex<Reservation>,
 }
@@ -46,25 +52,31 @@ struct Inner {
 impl RequestContext {
     /// A request whose answer holds at most `answer_max` bytes, from a budget.
     pub fn new(budget: &Budget, answer_max: usize, deadline: Option<Instant>) -> RequestContext {
-        Self::build(budget, answer_max, deadline, None)
+        Self::build(budget, (answer_max, true), deadline, None)
+    }
+
+    /// A call of the embedding program: its answer is not written as JSON, and may be as large as there is memory in
+    /// the budget.
+    pub fn embedded(budget: &Budget) -> RequestContext {
+        Self::build(budget, (ANSWER_MAX, false), None, None)
     }
 
     /// A request that nobody else knows of, without limits.
     pub fn unlimited() -> RequestContext {
         let budget = Budget::new(usize::MAX, Gauge::default());
-        Self::new(&budget, usize::MAX / HELD_PER_BYTE, None)
+        Self::new(&budget, ANSWER_MAX, None)
     }
 
     /// The same, that is cancelled by its check after so many: cancellation in the middle of work, at the
     /// same place each time.
     pub fn cancelled_after(checks: u64) -> RequestContext {
         let budget = Budget::new(usize::MAX, Gauge::default());
-        Self::build(&budget, usize::MAX / HELD_PER_BYTE, None, Some(AtomicU64::new(checks)))
+        Self::build(&budget, (ANSWER_MAX, true), None, Some(AtomicU64::new(checks)))
     }
 
     fn build(
         budget: &Budget,
-        answer_max: usize,
+        (answer_max, is_written): (usize, bool),
         deadline: Option<Instant>,
         checks_left: Option<AtomicU64>,
     ) -> RequestContext {
@@ -74,8 +86,9 @@ impl RequestContext {
             deadline,
             checks_left,
             answer_max,
+            is_written,
             answer_bytes: AtomicUsize::new(0),
-            covered: AtomicUsize::new(memory.bytes() / HELD_PER_BYTE),
+            covered: AtomicUsize::new(memory.bytes()),
             memory: Mutex::new(memory),
         }))
     }
@@ -144,14 +157,22 @@ impl RequestContext {
         self.cover(all)
     }
 
+    /// Memory that so many bytes of an answer take.
+    fn held(&self, bytes: usize) -> usize {
+        match self.0.is_written {
+            true => bytes.saturating_mul(HELD_PER_BYTE),
+            false => bytes / BYTES_PER_HELD,
+        }
+    }
+
     fn cover(&self, bytes: usize) -> Result<()> {
-        if bytes <= self.0.covered.load(Ordering::Relaxed) {
+        if self.held(bytes) <= self.0.covered.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut memory = self.0.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = bytes.next_multiple_of(STEP_BYTES).min(self.0.answer_max.max(bytes));
-        memory.cover(wanted.saturating_mul(HELD_PER_BYTE))?;
-        self.0.covered.store(memory.bytes() / HELD_PER_BYTE, Ordering::Relaxed);
+        memory.cover(self.held(wanted))?;
+        self.0.covered.store(memory.bytes(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -160,8 +181,8 @@ impl RequestContext {
         self.0.answer_bytes.store(bytes, Ordering::Relaxed);
         self.cover(bytes)?;
         let mut memory = self.0.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.shrink(bytes.saturating_mul(HELD_PER_BYTE));
-        self.0.covered.store(memory.bytes() / HELD_PER_BYTE, Ordering::Relaxed);
+        memory.shrink(self.held(bytes));
+        self.0.covered.store(memory.bytes(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -302,6 +323,17 @@ mod tests {
         large.next_piece(1_000).unwrap();
         assert_eq!(budget.held_bytes(), 0);
         context(&budget, 1 << 20).charge(500_000).unwrap();
+    }
+
+    #[test]
+    fn an_embedding_program_has_all_the_memory_that_there_is() {
+        let budget = Budget::new(1 << 20, Gauge::default());
+        let asked = RequestContext::embedded(&budget);
+        asked.charge(2_000_000).unwrap();
+        assert!(asked.fits(1 << 30));
+        assert_eq!(asked.charge(200_000).unwrap_err().code(), Code::Overloaded);
+        drop(asked);
+        assert_eq!(budget.held_bytes(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -309,7 +309,7 @@ settings! {
         /// Largest request body after decompression, in bytes, at least 1,024; import streams and has
         /// no limit.
         pub max_body_bytes: u64 = 64 << 20,
-        /// Most that one answer holds, in bytes of JSON, about, at least 1,024; pages end earlier, others are
+        /// Most that one answer over HTTP holds, in bytes of JSON, about, at least 1,024; pages end earlier, others are
         /// refused with `answer_too_large`. Export streams and has no limit.
         pub max_answer_bytes: u64 = 64 << 20,
         /// Memory, in bytes, that the bodies and answers of all requests in flight may take, half of it for

@@ -35,6 +35,11 @@ impl Brainy {
         RequestContext::new(budget, self.0.context.answer_max, deadline)
     }
 
+    /// A call of the embedding program, whose answer may be as large as there is memory for answers.
+    fn call(&self) -> RequestContext {
+        RequestContext::embedded(&self.0.context.memory.answers)
+    }
+
     /// Reads on behalf of a request.
     pub fn within<'a>(&'a self, context: &'a RequestContext) -> Reads<'a> {
         Reads { brainy: self, context }
@@ -42,22 +47,20 @@ impl Brainy {
 
     /// One record, with its vector.
     pub async fn get(&self, name: &CollectionName, id: &str) -> Result<FoundRecord> {
-        self.within(&self.request(None)).get(name, id).await
+        self.within(&self.call()).get(name, id).await
     }
 
-    /// Several records by id (1..=10,000), each once; `answer_too_large` where they hold too much, with
-    /// how many of the ids fit.
+    /// Several records by id (1..=10,000), each once.
     pub async fn fetch(
         &self,
         name: &CollectionName,
         ids: &[String],
         include_vector: bool,
     ) -> Result<FetchedRecords> {
-        self.within(&self.request(None)).fetch(name, ids, include_vector).await
+        self.within(&self.call()).fetch(name, ids, include_vector).await
     }
 
-    /// One page of records, ordered by id; `limit` 1..=10,000. It has fewer where more would hold too
-    /// much.
+    /// One page of records, ordered by id; `limit` 1..=10,000.
     pub async fn list(
         &self,
         name: &CollectionName,
@@ -65,7 +68,7 @@ impl Brainy {
         cursor: Option<String>,
         include_vector: bool,
     ) -> Result<RecordPage> {
-        self.within(&self.request(None)).list(name, limit, cursor, include_vector).await
+        self.within(&self.call()).list(name, limit, cursor, include_vector).await
     }
 
     /// Searches.
@@ -74,7 +77,7 @@ impl Brainy {
         name: &CollectionName,
         request: SearchRequest,
     ) -> Result<SearchResponse> {
-        self.within(&self.request(None)).search(name, request).await
+        self.within(&self.call()).search(name, request).await
     }
 
     /// Answers 1..=1,000 searches on one snapshot: the one that satisfies the strictest of them.
@@ -83,7 +86,7 @@ impl Brainy {
         name: &CollectionName,
         requests: Vec<SearchRequest>,
     ) -> Result<Vec<SearchResponse>> {
-        self.within(&self.request(None)).search_batch(name, requests).await
+        self.within(&self.call()).search_batch(name, requests).await
     }
 
     /// All records at one version, ordered by id, as NDJSON.
@@ -132,7 +135,7 @@ impl Reads<'_> {
         Ok(FoundRecord { record, partial: snapshot.behind_hole() })
     }
 
-    /// As [`Brainy::fetch`].
+    /// As [`Brainy::fetch`]; `answer_too_large` where they hold too much, with how many of the ids fit.
     pub async fn fetch(
         &self,
         name: &CollectionName,
@@ -149,7 +152,7 @@ impl Reads<'_> {
         guard.done(fetched.and_then(|fetched| fetched))
     }
 
-    /// As [`Brainy::list`].
+    /// As [`Brainy::list`]; the page has fewer records where more would hold too much.
     pub async fn list(
         &self,
         name: &CollectionName,
