@@ -169,6 +169,7 @@ async fn accounted(world: &World) {
             paths::parse_vectors(key).is_some()
                 || paths::parse_wal_entry(key).is_some()
                 || paths::parse_manifest_history(key).is_some()
+                || paths::parse_wal_data(key).is_some()
         };
         found.retain(|key| !may_be_late(key));
     }
