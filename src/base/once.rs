@@ -66,7 +66,9 @@ impl<T: Clone + Send + Sync + 'static> Once<T> {
             match &*state {
                 State::Made(value) => return Ok(value.clone()),
                 // A task that ended before it told makes room for another.
-                State::Making(outcome) if !matches!(outcome.peek(), Some(Err(_))) => {
+                State::Making(outcome)
+                    if !matches!(outcome.clone().now_or_never(), Some(Err(_))) =>
+                {
                     outcome.clone()
                 }
                 _ => {
@@ -126,6 +128,20 @@ mod tests {
         let asked = once.get_or_make(&tasks, "test", make);
         assert_eq!(timeout(Duration::from_secs(3), asked).await.unwrap().unwrap(), 7);
         assert_eq!((once.get(), begun.load(Ordering::Relaxed)), (Some(7), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_ended_before_it_told_is_followed_by_another() {
+        let (tasks, once) = (Tasks::default(), Once::default());
+        let panic = || async {
+            sleep(Duration::from_secs(1)).await;
+            panic!("on purpose")
+        };
+        let asked = once.get_or_make(&tasks, "test", panic);
+        assert!(timeout(Duration::from_millis(1), asked).await.is_err());
+        // Nobody waits for it when it ends.
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(once.get_or_make(&tasks, "test", || async { Ok(3) }).await.unwrap(), 3);
     }
 
     #[tokio::test(start_paused = true)]
