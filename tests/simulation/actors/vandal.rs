@@ -46,10 +46,7 @@ fn any_needed(world: &World) -> Option<Key> {
     let (name, model) = (world.any_collection(), world.model());
     let collection = model.of(&name);
     let manifest = collection.manifest.as_ref()?;
-    let mut needed: Vec<Key> = Vec::new();
-    let segments = manifest.segments();
-    needed.extend(segments.map(|(of, segment)| paths::segment(&name, of.number, segment.id)));
-    needed.extend(manifest.deletions.iter().map(|deletions| paths::deletions(&name, deletions.id)));
+    let mut needed: Vec<Key> = collection.vectors_named().into_iter().collect();
     // Nobody can know that the last one is missing, and who was held up by another not within a minute.
     let (indexed, tail) = (manifest.wal_indexed, collection.log.tail());
     let held_up = model.damages.excuse(Instant::now());

@@ -168,8 +168,7 @@ async fn accounted(world: &World) {
         let may_be_late = |key: &Key| {
             paths::parse_vectors(key).is_some()
                 || paths::parse_wal_entry(key).is_some()
-                || paths::parse_manifest_history(key).is_some()
-                || paths::parse_wal_data(key).is_some()
+                || model.collections.values().any(|collection| collection.was_put_late(key))
         };
         found.retain(|key| !may_be_late(key));
     }
@@ -192,12 +191,7 @@ fn account(collection: &Collection, found: &mut BTreeSet<Key>) -> Checked {
         named.insert(paths::wal_entry(name, seq));
         named.extend(entry.objects.iter().cloned());
     }
-    for (partition, segment) in manifest.segments() {
-        named.insert(paths::segment(name, partition.number, segment.id));
-    }
-    for deletions in &manifest.deletions {
-        named.insert(paths::deletions(name, deletions.id));
-    }
+    named.extend(collection.vectors_named());
     if let Some(missing) = named.difference(found).next() {
         return Err(format!("{missing} is missing at rest, at floor {}", manifest.wal_floor));
     }

@@ -8,6 +8,7 @@ use brainy::base::ids::{CollectionName, Seq};
 use brainy::manifest::Manifest;
 use brainy::store::{Key, paths};
 use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -27,6 +28,8 @@ pub struct Collection {
     pub strays: u64,
     /// When each version of the manifest came into force.
     versions: Vec<Instant>,
+    /// When each object was put last.
+    put: BTreeMap<Key, Instant>,
 }
 
 impl Collection {
@@ -40,6 +43,7 @@ impl Collection {
             acknowledged: Acknowledged::default(),
             strays: 0,
             versions: Vec::new(),
+            put: BTreeMap::new(),
         }
     }
 
@@ -52,8 +56,15 @@ impl Collection {
         self.versions.partition_point(|when| *when <= then) as u64 + 1
     }
 
+    /// Whether an object was put after the manifest has changed for the last time: nobody looks soon.
+    pub fn was_put_late(&self, key: &Key) -> bool {
+        let put = self.put.get(key);
+        put.is_some_and(|put| self.versions.last().is_none_or(|last| put > last))
+    }
+
     /// Notes an object that is there now; the steps of a new log entry.
     pub fn written(&mut self, key: &Key, body: &Bytes) -> Result<Vec<Step>, String> {
+        self.put.insert(key.clone(), Instant::now());
         if let Some(seq) = paths::parse_wal_entry(key) {
             return self.entry_created(seq, body);
         }
@@ -126,6 +137,17 @@ impl Collection {
             true => came_back,
             false => Ok(()),
         }
+    }
+
+    /// The segments, and what names their dead rows, of the manifest in force.
+    pub fn vectors_named(&self) -> BTreeSet<Key> {
+        let Some(manifest) = &self.manifest else { return BTreeSet::new() };
+        let segments = manifest.segments();
+        let segments =
+            segments.map(|(of, segment)| paths::segment(&self.name, of.number, segment.id));
+        let deletions = manifest.deletions.iter();
+        let deletions = deletions.map(|deletions| paths::deletions(&self.name, deletions.id));
+        segments.chain(deletions).collect()
     }
 
     /// Whether manifest or log name an object.
