@@ -39,14 +39,12 @@ fn check_complete(answer: &Answer, allow_partial: bool) -> Result<()> {
     }
     let what = "records are left out, because objects of the collection are missing or damaged; \
                 'brainy stats' names them";
-    match allow_partial {
-        true => output::note(what),
-        false => {
-            let ask = "restore them, or export what can be read with --allow-partial";
-            return Err(Failure::new(Code::Corrupt, format!("{what}; {ask}")));
-        }
+    if allow_partial {
+        output::note(what);
+        return Ok(());
     }
-    Ok(())
+    let ask = "restore them, or export what can be read with --allow-partial";
+    Err(Failure::new(Code::Corrupt, format!("{what}; {ask}")))
 }
 
 async fn to_stdout(mut answer: Answer) -> Result<()> {

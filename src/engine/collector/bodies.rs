@@ -56,16 +56,19 @@ pub(super) struct Bodies {
 impl Bodies {
     /// Whether nothing is to be done until the manifest is not the one of this version any more.
     pub(super) fn rests(&self, visitor: &Visitor, version: u64) -> bool {
-        let unnamed = self.first_listed.keys().any(|id| !self.named.contains_key(id));
-        !unnamed && !self.has_waiting && !self.is_due(visitor, version)
+        !self.is_open() && !self.is_due(visitor, version)
+    }
+
+    /// Whether something is left that may have to be deleted, whatever the manifest says.
+    fn is_open(&self) -> bool {
+        self.has_waiting || self.first_listed.keys().any(|id| !self.named.contains_key(id))
     }
 
     /// Whether it is time for a look.
     fn is_due(&self, visitor: &Visitor, version: u64) -> bool {
         let Some((looked, at)) = self.looked else { return true };
         let since = visitor.env.clock.since(at);
-        let unnamed = self.first_listed.keys().any(|id| !self.named.contains_key(id));
-        let open = looked != version || unnamed || self.has_waiting;
+        let open = looked != version || self.is_open();
         since >= LOOK_ANYWAY || (open && since >= visitor.grace * LOOK_GRACES)
     }
 

@@ -17,14 +17,20 @@ async fn collect_for(visitor: &Visitor, known: &mut Known, name: &CollectionName
     }
 }
 
+/// A collection with a data object that entry 1 names.
+async fn with_one_named(env: &Env) -> (Arc<Watched>, DynStore, CollectionName, Ulid) {
+    let (watched, things) = (Watched::new(env, Duration::ZERO), name("things"));
+    let store: DynStore = watched.clone();
+    commit(&store, env, &things, |_| {}).await;
+    let named = body(&store, env, &things).await;
+    entry(&store, env, &things, 1, &[named]).await;
+    (watched, store, things, named)
+}
+
 #[tokio::test(start_paused = true)]
 async fn bodies_without_a_name_are_deleted_and_others_are_not() {
-    let (env, things) = (env(1), name("things"));
-    let watched = Watched::new(&env, Duration::ZERO);
-    let store: DynStore = watched.clone();
-    commit(&store, &env, &things, |_| {}).await;
-    let named = body(&store, &env, &things).await;
-    entry(&store, &env, &things, 1, &[named]).await;
+    let env = env(1);
+    let (watched, store, things, named) = with_one_named(&env).await;
     let (visitor, mut known) = (visitor(&store, &env), Known::default());
     // What is named is no reason for a fence.
     collect_for(&visitor, &mut known, &things, 2 * HOUR).await;
@@ -51,12 +57,8 @@ async fn bodies_without_a_name_are_deleted_and_others_are_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_collection_leaves_no_bodies_and_its_next_life_keeps_its_own() {
-    let (env, things) = (env(1), name("things"));
-    let watched = Watched::new(&env, Duration::ZERO);
-    let store: DynStore = watched.clone();
-    commit(&store, &env, &things, |_| {}).await;
-    let named = body(&store, &env, &things).await;
-    entry(&store, &env, &things, 1, &[named]).await;
+    let env = env(1);
+    let (watched, store, things, _) = with_one_named(&env).await;
     body(&store, &env, &things).await;
     crate::engine::catalog::delete(&store, &env, GRACE, &things).await.unwrap();
     let (visitor, mut known) = (visitor(&store, &env), Known::default());
@@ -147,13 +149,8 @@ async fn a_writer_that_stood_still_names_nothing_that_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn bodies_that_are_deleted_although_they_are_named_are_noticed() {
-    let (env, things) = (env(1), name("things"));
-    let env = Env { defects: Defects::only(Defect::SweepNamedBodies), ..env };
-    let watched = Watched::new(&env, Duration::ZERO);
-    let store: DynStore = watched.clone();
-    commit(&store, &env, &things, |_| {}).await;
-    let named = body(&store, &env, &things).await;
-    entry(&store, &env, &things, 1, &[named]).await;
+    let env = Env { defects: Defects::only(Defect::SweepNamedBodies), ..env(1) };
+    let (watched, store, things, _) = with_one_named(&env).await;
     body(&store, &env, &things).await;
     let (visitor, mut known) = (visitor(&store, &env), Known::default());
     collect_for(&visitor, &mut known, &things, 2 * HOUR).await;
@@ -162,11 +159,8 @@ async fn bodies_that_are_deleted_although_they_are_named_are_noticed() {
 
 #[tokio::test(start_paused = true)]
 async fn what_an_entry_named_that_is_gone_goes_too() {
-    let (env, things) = (env(1), name("things"));
-    let store: DynStore = Watched::new(&env, Duration::ZERO);
-    commit(&store, &env, &things, |_| {}).await;
-    let named = body(&store, &env, &things).await;
-    entry(&store, &env, &things, 1, &[named]).await;
+    let env = env(1);
+    let (_, store, things, named) = with_one_named(&env).await;
     let left = body(&store, &env, &things).await;
     let (visitor, mut known) = (visitor(&store, &env), Known::default());
     // Its name is known, since the other is looked for.
