@@ -66,6 +66,21 @@ async fn the_last_gap_is_found_by_the_listing_once_a_minute_and_an_idle_log_cost
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_gap_that_could_not_be_confirmed_is_not_forgotten() {
+    let (odd, store) = world();
+    let writer = instance(&store, Role::Writer, unindexed(), 1).await;
+    write(&writer, 0..3).await;
+    odd.inner.delete(&paths::wal_entry(&things(), Seq(1))).await.unwrap();
+    odd.headers_away.store(true, Ordering::Relaxed);
+    let reader = instance(&store, Role::Reader, Settings::default(), 2).await;
+    let error = search(&reader, Consistency::Eventual).await.unwrap_err();
+    assert_eq!(error.code(), Code::StoreUnavailable);
+    odd.headers_away.store(false, Ordering::Relaxed);
+    let found = search(&reader, Consistency::Eventual).await.unwrap();
+    assert_eq!((found.version, found.partial.is_some()), (Seq(0), true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_is_well_is_listed_once_a_minute_while_it_is_read_and_not_when_idle() {
     let (odd, store) = world();
     let writer = instance(&store, Role::Writer, unindexed(), 1).await;

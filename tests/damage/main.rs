@@ -39,6 +39,8 @@ struct Odd {
     slow_ms: AtomicU64,
     /// Nothing comes back.
     away: AtomicBool,
+    /// Of parts of log entries nothing does.
+    headers_away: AtomicBool,
     lists: AtomicU64,
     segments: AtomicU64,
 }
@@ -62,6 +64,10 @@ impl Odd {
 impl Store for Odd {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Fetched> {
         self.delay(key.as_str()).await?;
+        let is_header = options.range.is_some() && key.as_str().ends_with("wal");
+        if is_header && self.headers_away.load(Ordering::Relaxed) {
+            return Err(brainy::base::Error::unavailable("it is away"));
+        }
         if key.as_str().ends_with("seg") {
             self.segments.fetch_add(1, Ordering::Relaxed);
         }

@@ -60,9 +60,14 @@ impl FollowTask {
             Stop::End => match self.listed_behind().await? {
                 Listed::No => None,
                 Listed::At(seq) if seq == self.tail.version().next() => return Ok(End::Again),
-                Listed::At(_) => match self.confirmed(self.tail.version().next()).await? {
-                    None => return Ok(End::Again),
-                    damage => damage,
+                Listed::At(_) => match self.confirmed(self.tail.version().next()).await {
+                    // The listing is looked at again, as what it showed is not settled.
+                    Err(error) => {
+                        self.listed = None;
+                        return Err(error);
+                    }
+                    Ok(None) => return Ok(End::Again),
+                    Ok(damage) => damage,
                 },
                 // Where it was missing, nobody has put it back.
                 Listed::Unknown => {
