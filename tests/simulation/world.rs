@@ -34,7 +34,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the grace period: a stalled conditional PUT must be able to outlive it.
 const STORE_CAS_TIMEOUT: Duration = Duration::from_secs(40);
 /// What clocks show at the start of a run.
-const START: Timestamp = Timestamp(1_768_473_000_000);
+pub const START: Timestamp = Timestamp(1_768_473_000_000);
 
 /// How a run ended.
 pub struct Outcome {

@@ -1,9 +1,10 @@
 //! What an appender does while others append too: it takes along what they wait with, or waits itself.
 
+use super::tail::{cannot_tell, unsure};
 use super::{Appended, Appender, Tried, Wish, gone};
+use crate::base::Result;
 use crate::base::defect::Defect;
 use crate::base::ids::Seq;
-use crate::base::{Error, Result};
 use crate::log::entry::{PARTS_MAX, Part, Submission};
 use crate::log::read::head_at;
 use crate::log::turns::WINDOW;
@@ -83,7 +84,7 @@ impl Appender {
         };
         match self.wait(wish, submission, parts).await {
             // Whoever has seen it may still append it, except behind a seal.
-            Err(error) if !parts.is_empty() && !self.sealed => Err(error.ambiguous()),
+            Err(error) if !parts.is_empty() && !self.sealed => Err(unsure(error)),
             ended => ended,
         }
     }
@@ -116,10 +117,7 @@ impl Appender {
                 return Err(gone(&self.collection));
             }
             if !self.knows_all_after(base) {
-                return Err(Error::unavailable(
-                    "this instance stood still for so long that it cannot tell whether the write is in \
-                     the log; read the records back before writing them again",
-                ));
+                return Err(cannot_tell());
             }
             if self.tail.seq.0 >= base.0 + WINDOW {
                 // Nobody appends it any more.

@@ -59,16 +59,12 @@ impl Appender {
         {
             return Ok(());
         }
-        self.look().await.map_err(Error::ambiguous)?;
+        self.look().await.map_err(unsure)?;
         if seq >= self.bounds.floor {
             return Ok(());
         }
         self.env.metrics.wal_appends_below_floor.inc();
-        Err(Error::unavailable(
-            "this instance stood still for so long that it cannot tell whether the write is in \
-             the log; read the records back before writing them again",
-        )
-        .ambiguous())
+        Err(cannot_tell())
     }
 
     /// Reads the manifest again and moves to the floor where it has passed our tail.
@@ -259,6 +255,24 @@ impl Appender {
         self.sealed = head.header.seal && head.header.incarnation == self.bounds.incarnation;
         Ok(())
     }
+}
+
+/// The error of a write that is in the log, or may come into it, where `error` keeps us from finding out. That the
+/// collection has ended says nothing of the write: it may have been part of what was deleted.
+pub(super) fn unsure(error: Error) -> Error {
+    match error.code() {
+        Code::CollectionNotFound => cannot_tell(),
+        _ => error.ambiguous(),
+    }
+}
+
+/// The error of a writer that stood still until nobody knows any more what became of its entry.
+pub(super) fn cannot_tell() -> Error {
+    Error::unavailable(
+        "this instance stood still for so long that it cannot tell whether the write is in the log; \
+         read the records back before writing them again",
+    )
+    .ambiguous()
 }
 
 impl Tail {

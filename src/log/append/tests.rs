@@ -1,5 +1,6 @@
 //! What is taken along, when, and how often.
 
+use super::tail::unsure;
 use super::*;
 use crate::base::Timestamp;
 use crate::base::clock::{Clock, VirtualClock};
@@ -10,14 +11,18 @@ use crate::log::waiting::{Left, remove_old};
 use crate::store::memory::MemoryStore;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Debug)]
-struct Fixed(Arc<VirtualClock>);
+struct Fixed(Arc<VirtualClock>, Arc<AtomicBool>);
 
 #[async_trait]
 impl BoundsSource for Fixed {
     async fn look(&self) -> Result<Bounds> {
         let (floor, base) = (Seq(1), Totals::default());
+        if self.1.load(Ordering::Relaxed) {
+            return Err(gone(&CollectionName::new("c")?));
+        }
         Ok(Bounds {
             incarnation: 1,
             floor,
@@ -35,6 +40,8 @@ struct World {
     clock: Arc<VirtualClock>,
     env: Env,
     name: CollectionName,
+    /// Whether the collection's life is over.
+    ended: Arc<AtomicBool>,
 }
 
 impl World {
@@ -42,11 +49,12 @@ impl World {
         let clock = Arc::new(VirtualClock::starting_at(Timestamp(1_768_473_000_000)));
         let env = Env { defects, ..Env::deterministic(1, clock.clone()) };
         let name = CollectionName::new("c").unwrap();
-        World { store: Arc::new(MemoryStore::default()), clock, env, name }
+        let (store, ended) = (Arc::new(MemoryStore::default()), Arc::default());
+        World { store, clock, env, name, ended }
     }
 
     async fn appender(&self) -> Appender {
-        let source = Arc::new(Fixed(self.clock.clone()));
+        let source = Arc::new(Fixed(self.clock.clone(), self.ended.clone()));
         let (store, env) = (self.store.clone(), self.env.clone());
         let grace = Duration::from_secs(300);
         Appender::open(store, env, self.name.clone(), source, grace).await.unwrap()
@@ -199,6 +207,21 @@ async fn an_entry_that_is_missing_before_another_is_not_the_end() {
     let error = other.append(&part("second"), None).await.unwrap_err();
     assert_eq!((error.code(), error.is_ambiguous()), (Code::LogDamaged, false));
     assert!(head_at(&world.store, &world.name, Seq(3)).await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_life_that_ended_while_a_writer_stood_still_nobody_says_that_there_is_no_collection() {
+    let world = World::new(Defects::default());
+    let mut appender = world.appender().await;
+    append_now(&mut appender).await;
+    let seq = appender.tail().seq;
+    // It sent its entry and stood still; meanwhile the collection was deleted, and perhaps made again.
+    tokio::time::sleep(Duration::from_secs(151)).await;
+    world.ended.store(true, Ordering::Relaxed);
+    let error = appender.check_floor(seq).await.unwrap_err();
+    assert_eq!((error.code(), error.is_ambiguous()), (Code::StoreUnavailable, true));
+    let waiting = unsure(gone(&world.name));
+    assert_eq!((waiting.code(), waiting.is_ambiguous()), (Code::StoreUnavailable, true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,7 +90,11 @@ pub async fn write(
             world.model().told_durable(name, &operations, *version);
         }
         Err(error) => {
-            world.event(format_args!("{operations:?} to {name} failed at {number}: {error}"));
+            let (ms, how) =
+                (began.elapsed().as_millis(), if imports { "import" } else { "upsert" });
+            world.event(format_args!(
+                "{how} of {operations:?} to {name} failed at {number} after {ms} ms: {error}"
+            ));
             world.count(|count| count.writes_uncertain += 1);
             failed(world, name, began, dimensions, &operations, error);
         }

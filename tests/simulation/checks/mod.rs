@@ -122,7 +122,11 @@ pub fn refused(
         Code::CollectionNotFound | Code::ShuttingDown if guarantees::NOT_FOUND_WHERE_IT_IS_NOT => {
             let wrong = collection.lives.existed_since(began) || error.code() == Code::ShuttingDown;
             match wrong {
-                true => Err(format!("instance {who} says of {name}, which is there: {error}")),
+                true => {
+                    let ms = began.elapsed().as_millis();
+                    let there = format!("which has been there for these {ms} ms");
+                    Err(format!("instance {who} says of {name}, {there}: {error}"))
+                }
                 false => Ok(()),
             }
         }

@@ -200,11 +200,12 @@ fn account(collection: &Collection, found: &mut BTreeSet<Key>) -> Checked {
         found.retain(|key| !key.as_str().starts_with(paths::wal_data_all(name).as_str()));
     }
     // Versions that were in force lately are kept.
-    let lately = collection.versions_since(Instant::now() - 2 * GRACE - Duration::from_secs(60));
+    let then = Instant::now() - 2 * GRACE - Duration::from_secs(60);
     let history = paths::manifest_history_all(name);
     let is_kept = |key: &Key| {
-        let version = paths::parse_manifest_history(key).filter(|version| version + 1 >= lately);
-        version.is_some() && key.as_str().starts_with(history.as_str())
+        let version = paths::parse_manifest_history(key);
+        key.as_str().starts_with(history.as_str())
+            && version.is_some_and(|version| collection.is_kept(version, then))
     };
     found.retain(|key| !is_kept(key));
     Ok(())

@@ -4,6 +4,7 @@ use super::life::{Acknowledged, Lives};
 use super::log::{Log, Step};
 use super::objects::Objects;
 use crate::guarantees;
+use crate::world::START;
 use brainy::base::ids::{CollectionName, Seq};
 use brainy::manifest::Manifest;
 use brainy::store::{Key, paths};
@@ -26,10 +27,18 @@ pub struct Collection {
     pub acknowledged: Acknowledged,
     /// How often a position was created again after it had been deleted.
     pub strays: u64,
-    /// When each version of the manifest came into force.
-    versions: Vec<Instant>,
+    /// Each version of the manifest.
+    versions: Vec<Version>,
+    began: Instant,
     /// When each object was put last.
     put: BTreeMap<Key, Instant>,
+}
+
+/// When a version of the manifest came into force, and when its writer's clock says so.
+#[derive(Debug, Clone, Copy)]
+struct Version {
+    came: Instant,
+    says: Instant,
 }
 
 impl Collection {
@@ -43,6 +52,7 @@ impl Collection {
             acknowledged: Acknowledged::default(),
             strays: 0,
             versions: Vec::new(),
+            began: Instant::now(),
             put: BTreeMap::new(),
         }
     }
@@ -51,15 +61,18 @@ impl Collection {
         self.manifest.as_ref().map_or(Seq(0), |manifest| manifest.wal_floor)
     }
 
-    /// The first version of the manifest that came into force after `then`.
-    pub fn versions_since(&self, then: Instant) -> u64 {
-        self.versions.partition_point(|when| *when <= then) as u64 + 1
+    /// Whether a version of the manifest that is no longer in force is kept: those behind it came into force after
+    /// `then`, by the clocks of their writers too.
+    pub fn is_kept(&self, version: u64, then: Instant) -> bool {
+        let last = self.versions.len().saturating_sub(1);
+        let after = self.versions.get(version as usize..last).unwrap_or_default();
+        after.iter().all(|version| version.came > then || version.says > then)
     }
 
     /// Whether an object was put after the manifest has changed for the last time: nobody looks soon.
     pub fn was_put_late(&self, key: &Key) -> bool {
         let put = self.put.get(key);
-        put.is_some_and(|put| self.versions.last().is_none_or(|last| put > last))
+        put.is_some_and(|put| self.versions.last().is_none_or(|last| *put > last.came))
     }
 
     /// Notes an object that is there now; the steps of a new log entry.
@@ -130,7 +143,8 @@ impl Collection {
             return Err(format!("manifest {version} of {name} indexes more than there is"));
         }
         self.objects.manifest(self.manifest.as_ref(), &next);
-        self.versions.push(Instant::now());
+        let says = Duration::from_millis(next.stamp.updated.0.saturating_sub(START.0));
+        self.versions.push(Version { came: Instant::now(), says: self.began + says });
         let came_back = self.lives.manifest(&next);
         self.manifest = Some(next);
         match guarantees::RETURNS_WITH_ITS_SETTINGS {
