@@ -105,11 +105,13 @@ impl Visitor {
         if !known.candidates(self, manifest).is_empty() {
             self.read_names(manifest, known, None).await?;
         }
-        if !known.candidates(self, manifest).is_empty()
+        // What only grows old while the rest is done may be named behind the fence.
+        let candidates = known.candidates(self, manifest);
+        if !candidates.is_empty()
             && let Some(fence) = self.fence(name).await?
         {
             self.read_names(manifest, known, Some(fence)).await?;
-            visited.deleted += self.delete_candidates(manifest, known).await?;
+            visited.deleted += self.delete_unnamed(name, candidates, known).await?;
         }
         known.looked = Some((version, now));
         Ok(visited)
@@ -125,9 +127,13 @@ impl Visitor {
         Ok(Visited { deleted: left.deleted, more: false })
     }
 
-    async fn delete_candidates(&self, manifest: &Manifest, known: &mut Bodies) -> Result<u64> {
-        let name = &manifest.name;
-        let mut ids = known.candidates(self, manifest);
+    async fn delete_unnamed(
+        &self,
+        name: &CollectionName,
+        mut ids: BTreeSet<Ulid>,
+        known: &mut Bodies,
+    ) -> Result<u64> {
+        ids.retain(|id| !known.named.contains_key(id));
         if self.env.defects.has(Defect::SweepNamedBodies) {
             ids = known.first_listed.keys().copied().collect();
         }

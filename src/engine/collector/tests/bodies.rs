@@ -135,6 +135,34 @@ async fn a_writer_stands_still(on_the_way: bool, defects: Defects) -> (Option<St
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_grows_old_while_names_are_read_is_left() {
+    let env = env(1);
+    let (watched, store, things, named) = with_one_named(&env).await;
+    let (visitor, mut known) = (visitor(&store, &env), Known::default());
+    let lost = body(&store, &env, &things).await;
+    visitor.visit(&things, &mut known).await.unwrap();
+    sleep(HOUR).await;
+    // Uploaded before the fence, named behind it, and old when that is read.
+    let mut writer = appender(&store, &env, &things).await;
+    let (uploaded, young) = (env.clock.mark(), body(&store, &env, &things).await);
+    let part = Part::Object { operations: 1, id: young, length: 4, crc: 0 };
+    *watched.slow.lock().unwrap() = Some((paths::wal_entry(&things, Seq(2)), 2 * GRACE));
+    let (visited, ()) = tokio::join!(visitor.visit(&things, &mut known), async {
+        sleep(Duration::from_secs(1)).await;
+        // It has not heard of the fence yet.
+        for expected in [false, true] {
+            let tried = writer.append(std::slice::from_ref(&part), Some(uploaded)).await.unwrap();
+            let appended = matches!(tried, Tried::Appended(at) if at.seq == Seq(3));
+            assert_eq!(appended, expected, "{tried:?}");
+        }
+    });
+    visited.unwrap();
+    watched.check();
+    let left = bodies(&store, &things).await;
+    assert!(!left.contains(&lost) && left.contains(&named) && left.contains(&young), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_writer_that_stood_still_names_nothing_that_is_gone() {
     for on_the_way in [false, true] {
         let (fault, appended) = a_writer_stands_still(on_the_way, Defects::default()).await;

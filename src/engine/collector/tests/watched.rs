@@ -31,6 +31,8 @@ pub(super) struct Watched {
     pub(super) in_flight_max: AtomicUsize,
     /// Conditional PUTs of log entries stand still while somebody holds it.
     pub(super) gate: tokio::sync::RwLock<()>,
+    /// An object that is read slowly, the next time that it is.
+    pub(super) slow: Mutex<Option<(Key, Duration)>>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +59,7 @@ impl Watched {
             in_flight: AtomicUsize::new(0),
             in_flight_max: AtomicUsize::new(0),
             gate: tokio::sync::RwLock::default(),
+            slow: Mutex::default(),
         })
     }
 
@@ -158,7 +161,14 @@ impl Watched {
 #[async_trait]
 impl Store for Watched {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Fetched> {
-        self.request(self.objects.get(key, options)).await
+        let found = self.request(self.objects.get(key, options)).await?;
+        let is_slow = |(slow, _): &mut (Key, Duration)| slow == key;
+        let slow = match found {
+            Fetched::Found(_) => self.slow.lock().unwrap().take_if(is_slow),
+            _ => None,
+        };
+        sleep(slow.map_or(Duration::ZERO, |(_, time)| time)).await;
+        Ok(found)
     }
 
     async fn put(&self, key: &Key, body: Bytes) -> Result<Etag> {
