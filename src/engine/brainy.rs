@@ -219,10 +219,15 @@ impl Brainy {
         let Context { store, env, limits, .. } = &self.0.context;
         let known = self.0.collections.known(name);
         let result = catalog::delete(store, env, limits.grace, name).await;
-        if let Some(known) = known {
-            self.0.collections.forget(&known);
+        let Some(known) = known else { return result };
+        match &result {
+            Ok(()) => self.0.collections.forget(&known),
+            // Where it came to nothing, requests go on with what is open: a second read path beside it could show
+            // less. It ends by itself where it finds the seal.
+            Err(error) if error.is_ambiguous() => drop(known.look().await),
+            Err(_) => {}
         }
-        result
+        self.0.collections.forget_if_gone(&known, result)
     }
 
     /// Finishes what is in flight within the settings' bound and stops; whether all ended in time.

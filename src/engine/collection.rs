@@ -298,7 +298,10 @@ impl Collection {
                 .map(|id| Sought { id: id.clone(), limit: tail.dead_until(record_hash(id), id) });
             let sought: Arc<[Sought]> = sought.collect();
             match self.context.shelf.places(&set, &sought, &self.context.env.compute).await {
-                Err(error) => self.renew_after(error, shown, &mut last_gone).await?,
+                Err(error) => {
+                    let error = self.context.shelf.told(&self.view, &set, error).await;
+                    self.renew_after(error, shown, &mut last_gone).await?;
+                }
                 Ok(places) => {
                     let is_present = |(id, place): (&String, Option<RowPlace>)| {
                         tail.find(record_hash(id), id).is_some()

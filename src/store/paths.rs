@@ -195,6 +195,12 @@ pub fn parse_wal_waiting(key: &Key) -> Option<u64> {
     folder.ends_with("/wal/waiting").then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
+/// Whether what stands at `key` only matters while the process that wrote it lives, so that nobody misses it after
+/// a power failure.
+pub fn is_passing(key: &Key) -> bool {
+    parse_wal_waiting(key).is_some()
+}
+
 /// The id in the key of the body of a large log entry.
 pub fn parse_wal_data(key: &Key) -> Option<Ulid> {
     let id = key.as_str().rsplit('/').next()?.strip_suffix(".bin")?;

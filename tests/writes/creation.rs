@@ -59,10 +59,15 @@ async fn a_deletion_that_fails_before_the_seal_has_not_happened() {
     let one = instance(&store, Role::Hybrid, 1).await;
     one.create_collection(euclidean()).await.unwrap();
     one.upsert(&things(), vec![record("x", &[1.0, 0.0], 1)]).await.unwrap();
+    one.get(&things(), "x").await.unwrap();
     store.deny(".wal");
     let error = one.delete_collection(&things()).await.unwrap_err();
     assert!(!error.is_ambiguous(), "{error}");
     store.allow();
+    // It is read as it was, by what was open: a second read path beside it could show less.
+    let asked = store.requests();
+    one.get(&things(), "x").await.unwrap();
+    assert_eq!(store.requests(), asked);
     // What is written from now on is not taken with it by whoever comes by later.
     let writer = instance_with(&store, Role::Writer, Settings::default(), 2).await;
     writer.upsert(&things(), vec![record("y", &[1.0, 0.0], 1)]).await.unwrap();

@@ -6,7 +6,7 @@
 //! whoever relies on a look at the manifest from before the floor relies on it for half a grace period at most.
 //! What others make of the floor meanwhile changes nothing: it only grows, and the time starts over with each.
 
-use super::visit::{LIST_PAGE, PAGES_MAX, Visited, Visitor};
+use super::visit::{LIST_PAGE, LOOK_ANYWAY, PAGES_MAX, Visited, Visitor};
 use crate::base::Result;
 use crate::base::clock::Mark;
 use crate::base::defect::Defect;
@@ -28,8 +28,8 @@ struct Seen {
     floor: Seq,
     /// Taken when it was in the manifest already.
     since: Mark,
-    /// Whether nothing is below it any more.
-    is_clean: bool,
+    /// When nothing was below it any more.
+    clean: Option<Mark>,
     /// Whether it may move on: more is indexed.
     moves: bool,
 }
@@ -37,14 +37,21 @@ struct Seen {
 impl Seen {
     fn new(manifest: &Manifest, since: Mark) -> Seen {
         let floor = manifest.wal_floor;
-        Seen { floor, since, is_clean: floor == Seq(1), moves: floor <= manifest.wal_indexed }
+        let clean = (floor == Seq(1)).then_some(since);
+        Seen { floor, since, clean, moves: floor <= manifest.wal_indexed }
+    }
+
+    /// Whether nothing is below it, as far as is known: an append that was held up may come late.
+    fn is_clean(&self, visitor: &Visitor) -> bool {
+        let lately = |clean| visitor.env.clock.since(clean) < LOOK_ANYWAY;
+        self.floor == Seq(1) || self.clean.is_some_and(lately)
     }
 }
 
 impl Floor {
     /// Whether nothing is to be done until the manifest changes.
-    pub(super) fn rests(&self) -> bool {
-        self.seen.is_some_and(|seen| seen.is_clean && !seen.moves)
+    pub(super) fn rests(&self, visitor: &Visitor) -> bool {
+        self.seen.is_some_and(|seen| seen.is_clean(visitor) && !seen.moves)
     }
 }
 
@@ -64,12 +71,13 @@ impl Visitor {
         let mut visited = Visited::default();
         let is_hasty = self.env.defects.has(Defect::CollectWithoutGrace);
         let is_over = is_hasty || self.is_old(manifest, seen.since);
-        if !seen.is_clean && is_over {
+        if !seen.is_clean(self) && is_over {
+            let looked = self.env.clock.mark();
             visited = self.delete_below(&manifest.name, seen.floor).await?;
-            seen.is_clean = !visited.more;
+            seen.clean = (!visited.more).then_some(looked);
         }
         // Only a clean floor moves on: otherwise it might move faster than it is cleaned.
-        if seen.is_clean
+        if seen.is_clean(self)
             && seen.moves
             && let Some(moved) = self.advance(&manifest.name).await?
         {

@@ -123,6 +123,26 @@ async fn a_clock_that_is_set_ahead_takes_nothing_from_the_grace_period() {
     assert_eq!(deleted, [0, 0, 0, 0, 3, 1]);
 }
 
+/// The append of a writer that died may come days later; nothing moves the floor of a collection that nobody uses.
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_comes_late_below_the_floor_is_found_within_a_day() {
+    let (env, things) = (env(1), name("things"));
+    let store: DynStore = Arc::new(MemoryStore::default());
+    left_over(&store, &env, &things).await;
+    let (visitor, mut known) = (visitor(&store, &env), Known::default());
+    for late in [false, true] {
+        if late {
+            entry(&store, &env, &things, 2, &[]).await;
+        }
+        let end = Instant::now() + 26 * HOUR;
+        while Instant::now() < end {
+            visitor.visit(&things, &mut known).await.unwrap();
+            sleep(visitor.pause()).await;
+        }
+        assert_eq!(tail(&store, &things).await, Seq(0), "late: {late}");
+    }
+}
+
 fn segment(id: Ulid) -> SegmentMeta {
     SegmentMeta { id, rows: 1, dead: 0, bytes: 4, crc32c: 0, written: (Seq(1), Seq(1)) }
 }

@@ -75,7 +75,7 @@ impl Known {
     /// Whether nothing is to be done until the manifest changes.
     fn rests(&self, visitor: &Visitor) -> bool {
         self.version().is_some_and(|version| {
-            self.floor.rests()
+            self.floor.rests(visitor)
                 && self.unnamed.rests(visitor, version)
                 && self.bodies.rests(visitor, version)
                 && self.history.rests(visitor, version)

@@ -11,6 +11,8 @@ use super::{Member, Resident, SegmentSet, Shelf};
 use crate::base::compute::Compute;
 use crate::base::ids::{Seq, Ulid, record_hash};
 use crate::base::{Error, Result};
+use crate::store::paths;
+use futures::TryFutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::sync::Arc;
 
@@ -58,7 +60,10 @@ impl Shelf {
         let (mut places, others) = pool.run(look).await??;
         let mut looks = Vec::with_capacity(others.len());
         for (member, asked) in others {
-            looks.push(self.places_by_ranges(set, &set.members()[member], ids, asked));
+            let member = &set.members()[member];
+            let key = paths::segment(&set.manifest().name, member.partition, member.meta.id);
+            let look = self.places_by_ranges(set, member, ids, asked);
+            looks.push(look.map_err(move |error| error.with("key", key.as_str())));
         }
         let found: Vec<Vec<(usize, RowPlace)>> =
             stream::iter(looks).buffered(AT_A_TIME).try_collect().await?;

@@ -15,6 +15,7 @@ use crate::segment::Segment;
 use crate::store::layers::Usage;
 use crate::store::{DynStore, Key, get, paths};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,13 +137,23 @@ impl Shelf {
     ) -> Result<Arc<RangedSegment>> {
         let key = paths::segment(collection, member.partition, member.meta.id);
         let open = RangedSegment::open(&self.store, &key, member.meta.bytes);
-        let opened = self.ranged.get_or_load(member.meta.id, open).await;
-        opened.inspect_err(|error| {
-            if error.code() == Code::Corrupt {
-                let damage = Damage::new(Kind::Segment, &key, None, error.message());
-                self.damage.of(collection).report(damage);
-            }
-        })
+        self.ranged.get_or_load(member.meta.id, open).await
+    }
+
+    /// `error`, which reading `set` gave. It is told of where a segment of the collection as it is now is damaged: what
+    /// an old manifest names may be gone.
+    pub async fn told(&self, view: &ManifestView, set: &SegmentSet, error: Error) -> Error {
+        let key = error.details().get("key").and_then(Value::as_str).unwrap_or_default();
+        let is_segment =
+            error.code() == Code::Corrupt && set.keys().any(|named| named.as_str() == key);
+        let version = set.manifest().stamp.version;
+        if is_segment
+            && view.look_now().await.is_ok_and(|seen| seen.manifest.stamp.version == version)
+        {
+            let damage = Damage::new(Kind::Segment, key, None, error.message());
+            self.damage.of(&set.manifest().name).report(damage);
+        }
+        error
     }
 
     async fn deletions(

@@ -63,7 +63,10 @@ pub(super) async fn commit(
         };
         let mut next = (*base).clone();
         pass.apply(&mut next)?;
-        let dead = pass.dead(context, &set).await?;
+        let dead = match pass.dead(context, &set).await {
+            Err(error) => return Err(context.shelf.told(collection.view(), &set, error).await),
+            dead => dead?,
+        };
         let file = add_deletions(&mut next, &set, dead, &mut objects).await?;
         let offered = offer(context, &before, &base, &next, &objects, pass).await;
         if offered.is_err() && context.env.defects.has(Defect::DiscardWhenUnsure) {

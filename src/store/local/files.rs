@@ -7,7 +7,7 @@ use crate::base::ids::WriteId;
 use crate::base::rng::SeededRng;
 use crate::base::{Code, Error, Result};
 use crate::store::memory::{digest, slice};
-use crate::store::{ByteRange, Etag, Fetched, GetOptions, Object};
+use crate::store::{ByteRange, Etag, Fetched, GetOptions, Key, Object, paths};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
@@ -47,6 +47,21 @@ pub(super) trait Disk: std::fmt::Debug + Send + Sync + 'static {
 pub(super) struct SystemDisk;
 
 impl Disk for SystemDisk {}
+
+/// What a change has to outlive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlives {
+    /// A power failure: it is flushed.
+    Power,
+    /// The process.
+    Process,
+}
+
+impl Outlives {
+    pub(super) fn of(key: &Key) -> Outlives {
+        if paths::is_passing(key) { Outlives::Process } else { Outlives::Power }
+    }
+}
 
 /// Where a write stopped.
 #[derive(Debug)]
@@ -137,8 +152,8 @@ impl Files {
             return Ok(());
         }
         let settled = match fs::read(path) {
-            Ok(bytes) => self.replace(path, &bytes).map(drop),
-            Err(error) if is_missing(&error) => self.flushed(path, &[]).map(drop),
+            Ok(bytes) => self.replace(path, &bytes, Outlives::Power).map(drop),
+            Err(error) if is_missing(&error) => self.flushed(path, &[], Outlives::Power).map(drop),
             Err(error) => Err(Stop::Before(failed(error, "read", path.display()))),
         };
         settled.map_err(|(Stop::Before(error) | Stop::After(error))| {
@@ -249,31 +264,36 @@ impl Files {
         if path.exists() {
             return Ok(None);
         }
-        let temporary = self.prepare(path, body).map_err(Stop::Before)?;
+        let temporary = self.prepare(path, body, Outlives::Power).map_err(Stop::Before)?;
         let linked = self.place(path, || fs::hard_link(&temporary, path));
         let _ = fs::remove_file(&temporary);
         match linked {
-            Ok(()) => self.flushed(path, body).map(Some),
+            Ok(()) => self.flushed(path, body, Outlives::Power).map(Some),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(Stop::Before(failed(error, "create", path.display()))),
         }
     }
 
     /// Writes `body` at `path`, whatever is there; the caller holds the lock.
-    pub(super) fn replace(&self, path: &Path, body: &[u8]) -> Result<Etag, Stop> {
-        let temporary = self.prepare(path, body).map_err(Stop::Before)?;
+    pub(super) fn replace(
+        &self,
+        path: &Path,
+        body: &[u8],
+        outlives: Outlives,
+    ) -> Result<Etag, Stop> {
+        let temporary = self.prepare(path, body, outlives).map_err(Stop::Before)?;
         if let Err(error) = self.place(path, || fs::rename(&temporary, path)) {
             let _ = fs::remove_file(&temporary);
             return Err(Stop::Before(failed(error, "replace", path.display())));
         }
-        self.flushed(path, body)
+        self.flushed(path, body, outlives)
     }
 
     /// Removes `path`; the caller holds the lock.
-    pub(super) fn remove(&self, path: &Path) -> Result<()> {
+    pub(super) fn remove(&self, path: &Path, outlives: Outlives) -> Result<()> {
         match fs::remove_file(path) {
             Ok(()) => self
-                .flushed(path, &[])
+                .flushed(path, &[], outlives)
                 .map(drop)
                 .map_err(|(Stop::Before(error) | Stop::After(error))| error),
             Err(error) if is_missing(&error) => {
@@ -285,8 +305,8 @@ impl Files {
         }
     }
 
-    /// A flushed temporary file with `body`, and the folder that it goes to.
-    fn prepare(&self, path: &Path, body: &[u8]) -> Result<PathBuf> {
+    /// A temporary file with `body`, and the folder that it goes to, both flushed where that has to be.
+    fn prepare(&self, path: &Path, body: &[u8], outlives: Outlives) -> Result<PathBuf> {
         self.check_root()?;
         if self.doubtful().len() >= DOUBTFUL_MAX && !self.is_doubtful(path) {
             return Err(Error::unavailable(format!(
@@ -306,7 +326,7 @@ impl Files {
                 opened => opened?,
             };
             file.write_all(body)?;
-            if self.fsync {
+            if self.fsync && outlives == Outlives::Power {
                 // Where this fails nothing is believed of the file any more: it goes, and a repeat writes
                 // another one.
                 self.disk.flush_file(&file)?;
@@ -334,7 +354,10 @@ impl Files {
         }
     }
 
-    fn flushed(&self, path: &Path, body: &[u8]) -> Result<Etag, Stop> {
+    fn flushed(&self, path: &Path, body: &[u8], outlives: Outlives) -> Result<Etag, Stop> {
+        if outlives == Outlives::Process {
+            return Ok(digest(body));
+        }
         match self.flush_parent(path) {
             Ok(()) => {
                 self.doubtful().remove(path);

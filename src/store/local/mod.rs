@@ -35,7 +35,7 @@ use crate::store::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use files::{Disk, Files, Stop, SystemDisk};
+use files::{Disk, Files, Outlives, Stop, SystemDisk};
 use locks::Locks;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -102,7 +102,7 @@ impl LocalStore {
             {
                 return Ok(None);
             }
-            files.replace(&path, &body).map(Some)
+            files.replace(&path, &body, Outlives::of(&shown)).map(Some)
         })
         .await
     }
@@ -160,7 +160,7 @@ impl Store for LocalStore {
         Tasks::blocking(move || {
             files.check_root()?;
             let _held = guard.lock().map_err(|error| failed(error, "lock", shown.as_str()))?;
-            files.remove(&path)
+            files.remove(&path, Outlives::of(&shown))
         })
         .await
     }

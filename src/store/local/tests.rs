@@ -1,7 +1,8 @@
 use super::*;
 use crate::base::Env;
+use crate::base::ids::CollectionName;
 use crate::store::conformance::{self, Effort};
-use crate::store::{ByteRange, DynStore, cas, get};
+use crate::store::{ByteRange, DynStore, cas, get, paths};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -426,4 +427,21 @@ async fn what_a_failing_disk_took_is_not_acknowledged() {
     assert!(store.put(&key, Bytes::from("x")).await.is_err());
     assert!(!root.path().join("folder").exists());
     store.put(&key, Bytes::from("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_only_its_writer_needs_is_not_flushed() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, disk) = failing(root.path()).await;
+    let key = paths::wal_waiting(&CollectionName::new("c").unwrap(), 7);
+    store.put(&key, Bytes::from("first")).await.unwrap();
+    let before = disk.flushed.load(Ordering::SeqCst);
+    disk.files.store(1, Ordering::SeqCst);
+    store.put(&key, Bytes::from("second")).await.unwrap();
+    let found = get(&store, &key).await.unwrap().required(&key).unwrap();
+    assert_eq!(found.bytes, "second");
+    store.delete(&key).await.unwrap();
+    assert_eq!(disk.flushed.load(Ordering::SeqCst), before);
+    // Nothing else is spared.
+    store.put(&Key::raw("k/second"), Bytes::from("x")).await.unwrap_err();
 }

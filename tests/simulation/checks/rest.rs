@@ -30,7 +30,7 @@ const INDEXED_MAX: Duration = Duration::from_secs(90);
 /// After so long, nothing is left to collect but what a PUT that was held up has left behind: that is looked for
 /// once a day where nothing changes, and stays for a grace period or two.
 const COLLECTED_MAX: Duration = Duration::from_secs(450);
-const ALL_COLLECTED_MAX: Duration = Duration::from_secs(25 * 3_600);
+const ALL_COLLECTED_MAX: Duration = Duration::from_secs(32 * 3_600);
 /// Requests of one instance in [`IDLE`] when nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
 const IDLE_REQUESTS_MAX: u64 = 1_500;
