@@ -4,6 +4,7 @@ mod cluster;
 mod data;
 mod serving;
 mod settings;
+mod stores;
 mod upkeep;
 
 use serde_json::Value;
