@@ -11,6 +11,7 @@ mod connections;
 mod error;
 mod extract;
 mod health;
+mod linger;
 mod memory;
 mod middleware;
 mod openapi;

@@ -5,6 +5,7 @@ mod calls;
 mod cluster;
 mod connections;
 mod damage;
+mod early;
 mod layers;
 mod limits;
 mod pages;
