@@ -9,6 +9,7 @@ mod early;
 mod layers;
 mod limits;
 mod pages;
+mod queries;
 mod server;
 mod streams;
 mod support;
