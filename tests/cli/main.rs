@@ -2,6 +2,7 @@
 
 mod cluster;
 mod data;
+mod exports;
 mod serving;
 mod settings;
 mod stores;
