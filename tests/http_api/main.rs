@@ -6,6 +6,7 @@ mod cluster;
 mod connections;
 mod damage;
 mod early;
+mod figures;
 mod layers;
 mod limits;
 mod pages;
