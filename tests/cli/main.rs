@@ -3,6 +3,7 @@
 mod cluster;
 mod data;
 mod exports;
+mod imports;
 mod serving;
 mod settings;
 mod stores;

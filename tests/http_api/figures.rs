@@ -8,6 +8,20 @@ const VECTORS: &str = "/v1/collections/things/vectors";
 const SEARCH: &str = "/v1/collections/things/search";
 const STATE: &str = "/cluster/state/k";
 
+#[tokio::test]
+async fn upserted_counts_records_and_not_mentions() {
+    let api = Api::open().await;
+    let record = |id: &str, n: u32| json!({"id": id, "vector": [1, 1], "metadata": {"n": n}});
+    let body = json!({"vectors": [record("a", 1), record("b", 2), record("a", 3)]});
+    assert_eq!(api.post(VECTORS, body).await.ok()["upserted"], 2);
+    assert_eq!(api.get(&format!("{VECTORS}/a")).await.ok()["metadata"]["n"], 3);
+    let body = json!({"columns": {"ids": ["c", "c"], "vectors": [1, 1, 1, 2]}});
+    assert_eq!(api.post(VECTORS, body).await.ok()["upserted"], 1);
+    let body = json!({"vectors": [{"vector": [1, 1]}, {"vector": [1, 1]}, record("a", 4)]});
+    assert_eq!(api.post(VECTORS, body).await.ok()["upserted"], 3);
+    assert_eq!(api.get("/v1/collections/things").await.ok()["vectorCount"], 5);
+}
+
 /// Every number with more than three decimals, but for distances.
 fn long(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {

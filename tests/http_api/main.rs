@@ -7,6 +7,8 @@ mod connections;
 mod damage;
 mod early;
 mod figures;
+mod imports;
+mod imports_property;
 mod layers;
 mod limits;
 mod pages;
