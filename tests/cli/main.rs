@@ -2,6 +2,7 @@
 
 mod cluster;
 mod data;
+mod documents;
 mod exports;
 mod imports;
 mod serving;
