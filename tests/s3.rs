@@ -71,7 +71,7 @@ async fn the_bucket_can_be_inspected() {
         panic!("{VARIABLE} is not an s3:// URL");
     };
     let env = Env::system(1).unwrap();
-    let checks = bucket::inspect(&name, &prefix, &Aws::load().await, &*env.clock).await;
+    let checks = bucket::inspect(&name, &prefix, &Aws::load().await.unwrap(), &*env.clock).await;
     eprintln!("{checks:#?}");
     assert_eq!(checks.len(), 6);
     let skew = checks.iter().find(|check| check.name == "clock skew");

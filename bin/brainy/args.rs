@@ -181,11 +181,11 @@ pub struct ImportArgs {
     /// Where to
     #[command(flatten)]
     pub data: DataArgs,
-    /// NDJSON (also .gz, .zst), .npy, or - for NDJSON from standard input
+    /// NDJSON or .npy, also compressed by gzip or zstd; pipes, too, and - for standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// NDJSON with the id, metadata and text of each row of the .npy file, in the same order;
-    /// without it, ids are row numbers
+    /// without it, ids are row numbers, counted through all files
     #[arg(long, value_name = "FILE")]
     pub ids_from: Option<PathBuf>,
     /// Give records that have a text but no vector one by the built-in, lexical embedder

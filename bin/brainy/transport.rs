@@ -13,6 +13,7 @@ use brainy::base::Code;
 use brainy::base::ids::CollectionName;
 use brainy::base::settings::{Role, Source};
 use brainy::engine::Brainy;
+use brainy::store::open::parse as parse_store;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -45,8 +46,10 @@ const RECONNECTS_MAX: u32 = 30;
 pub enum Access {
     /// It reads.
     Read,
-    /// It writes.
+    /// It writes, into a new store where there is none.
     Write,
+    /// It removes what is there.
+    Remove,
     /// It writes, and a server may be silent for hours before it answers.
     Rework,
 }
@@ -91,9 +94,12 @@ impl Transport {
         }
         let role = match access {
             Access::Read => Role::Reader,
-            Access::Write | Access::Rework => Role::Writer,
+            Access::Write | Access::Remove | Access::Rework => Role::Writer,
         };
         instance::log(&effective, "warn")?;
+        if access != Access::Write {
+            parse_store(&effective.settings.store)?.check_there()?;
+        }
         let brainy = instance::start(&effective.settings, role).await?;
         Ok(Self::in_process(brainy))
     }
@@ -268,7 +274,7 @@ fn http(url: &str, access: Access) -> Result<Transport> {
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("brainy/", env!("CARGO_PKG_VERSION")));
     builder = match access {
-        Access::Read | Access::Write => builder.read_timeout(READ_TIMEOUT),
+        Access::Read | Access::Write | Access::Remove => builder.read_timeout(READ_TIMEOUT),
         // That the machine is gone is found out below HTTP.
         Access::Rework => builder.tcp_keepalive(KEEPALIVE),
     };
@@ -282,7 +288,7 @@ fn http(url: &str, access: Access) -> Result<Transport> {
         builder = builder.no_proxy();
     }
     let client = builder.build().map_err(|error| Failure::io("could not set up HTTP", &error))?;
-    let base = url.trim_end_matches('/').to_owned();
+    let base = url.trim().trim_end_matches('/').to_owned();
     Ok(Transport::Http { client, base })
 }
 

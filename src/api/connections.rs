@@ -3,13 +3,15 @@
 //! A client can hold what it opens: a descriptor, a little memory. So the number of connections has a
 //! bound, which leaves descriptors to the store and to heartbeats; when it is reached, the connection that
 //! has been idle longest makes room, and where none is idle, the new one is told to come back. A connection
-//! over which nothing moves is closed: without a request, or with an answer that nobody takes.
+//! over which nothing moves is closed: without a request, or with an answer that nobody takes. One whose client
+//! still sends when it is answered is closed so that the answer arrives ([`Lingering`]).
 //!
 //! The end is polite: first every answer says `connection: close`, for as long as load balancers need to
 //! notice that this instance is not ready; then what waits to be accepted is accepted, requests in flight
 //! are answered, and idle connections are closed.
 
 use crate::api::error::ApiError;
+use crate::api::linger::{Lingering, Unread};
 use crate::base::settings::Settings;
 use crate::base::{Code, Env, Error};
 use axum::Router;
@@ -38,7 +40,7 @@ const DESCRIPTORS_KEPT: u64 = 128;
 /// How long the machine gets to recover where it takes no connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client that is turned away may take to read why.
-const REFUSAL_MAX: Duration = Duration::from_secs(1);
+const REFUSAL_MAX: Duration = Duration::from_secs(5);
 /// Clients that are told at a time that they are turned away; the others are just closed.
 const REFUSALS_MAX: usize = 64;
 
@@ -183,13 +185,14 @@ impl Connections {
     }
 
     /// Says that there are too many, and closes.
-    fn refuse(self: &Arc<Self>, mut stream: TcpStream) {
+    fn refuse(self: &Arc<Self>, stream: TcpStream) {
         self.env.metrics.http_connections_refused.inc();
         if *self.refusals.borrow() >= REFUSALS_MAX {
             return;
         }
         self.refusals.send_modify(|count| *count += 1);
         let all = self.clone();
+        let mut stream = Lingering::new(stream, Unread::all(), self.closing.clone());
         drop(self.env.tasks.spawn("refusal", async move {
             let said = timeout(REFUSAL_MAX, async {
                 stream.write_all(too_many(all.limits.most).await.as_bytes()).await?;
@@ -203,12 +206,16 @@ impl Connections {
     async fn serve(&self, stream: TcpStream, connection: &Connection, router: Router) {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.limits.idle));
+        let unread = Unread::default();
+        let stream = Lingering::new(Box::pin(stream), unread.clone(), connection.close.clone());
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             *lock(&connection.idle_since) = None;
-            let answer = router.clone().oneshot(request.map(Body::new));
-            async {
+            let answer = router.clone().oneshot(request.map(|body| Body::new(unread.watch(body))));
+            let unread = unread.clone();
+            async move {
                 let mut answer = answer.await?;
-                if self.leaving.is_cancelled() || connection.close.is_cancelled() {
+                let ends = self.leaving.is_cancelled() || connection.close.is_cancelled();
+                if ends || unread.is_some() {
                     answer.headers_mut().insert(header::CONNECTION, CLOSE);
                 }
                 *lock(&connection.idle_since) = Some(Instant::now());
@@ -219,7 +226,7 @@ impl Connections {
             .timer(TokioTimer::new())
             // From the last answer to the end of the next request's headers.
             .header_read_timeout(self.limits.idle)
-            .serve_connection(TokioIo::new(Box::pin(stream)), service);
+            .serve_connection(TokioIo::new(stream), service);
         let mut served = pin!(served);
         let ended = tokio::select! {
             biased;

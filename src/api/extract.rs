@@ -83,6 +83,8 @@ pub fn check_type(headers: &HeaderMap, accepted: &[&str]) -> Result<()> {
 }
 
 fn decode<T: Decode>(bytes: &[u8], limits: &Limits, held: &mut Reservation) -> Result<T> {
+    // Some editors put a mark in front of UTF-8, which RFC 8259 lets us pass over.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match serde_json::from_slice::<Object<T::Wire<'_>>>(bytes) {
         Ok(Object(wire)) => {
             held.cover(held.bytes().saturating_add(T::more_bytes(&wire)))?;

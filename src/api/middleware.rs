@@ -8,6 +8,7 @@
 pub mod unpack;
 
 use crate::api::error::{ApiError, Told};
+use crate::api::openapi::Queries;
 use crate::base::env::Env;
 use crate::base::metrics::HttpLabels;
 use crate::base::{Code, Error};
@@ -37,6 +38,7 @@ use tower_http::request_id::{
 use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutBody, TimeoutLayer};
 use tracing::Instrument;
 use tracing::field::Empty;
+use url::form_urlencoded;
 
 /// Answers of at least this many bytes are compressed where the client accepts it.
 const COMPRESS_BYTES_MIN: u64 = 1_024;
@@ -78,6 +80,42 @@ pub fn outer(router: Router, observer: Observer) -> Router {
             .layer(compression)
             .layer(CatchPanicLayer::custom(panicked)),
     )
+}
+
+/// Refuses query parameters that a call does not take, whether it takes any or none: one that is misspelt would
+/// be passed over in silence. The description of the API says what each takes. Health and metrics are left
+/// out, whose callers cannot always choose.
+pub fn known_queries(router: Router, queries: Arc<Queries>) -> Router {
+    router.layer(from_fn(move |request: Request, next: Next| {
+        let unknown = unknown_parameter(&request, &queries);
+        async move {
+            match unknown {
+                Some(error) => ApiError(error).into_response(),
+                None => next.run(request).await,
+            }
+        }
+    }))
+}
+
+fn unknown_parameter(request: &Request, queries: &Queries) -> Option<Error> {
+    let query = request.uri().query()?;
+    let path = request.extensions().get::<MatchedPath>()?.as_str();
+    if !["/v1/", "/cluster/"].iter().any(|start| path.starts_with(start)) {
+        return None;
+    }
+    let known = queries.get(&(path.to_owned(), request.method().clone()));
+    // A path that another one hides is described under that, with its own method.
+    if known.is_none() && *request.method() != Method::GET {
+        return None;
+    }
+    let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    let unknown = names.find(|name| !known.is_some_and(|known| known.contains(&**name)))?;
+    let known: Vec<&str> = known.into_iter().flatten().map(String::as_str).collect();
+    let takes = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let shown: String = unknown.chars().take(80).collect();
+    Some(Error::invalid(format!(
+        "the query string is not valid: there is no parameter {shown:?}; this call takes {takes}"
+    )))
 }
 
 /// Bounds how long a request may take.

@@ -11,6 +11,7 @@ mod connections;
 mod error;
 mod extract;
 mod health;
+mod linger;
 mod memory;
 mod middleware;
 mod openapi;
@@ -176,9 +177,8 @@ fn build(brainy: Brainy, stopping: CancellationToken) -> Router {
     let data = Router::from(routes.data).merge(records::shadowed_ids());
     let data = middleware::timed(data, Duration::from_millis(settings.request_timeout_ms));
     let gated = gate.guard(data.merge(gate.share(Router::from(routes.streams))));
-    let router = gated
-        .merge(Router::from(routes.operations))
-        .with_state(app)
-        .merge(openapi::pages(description));
+    let router = gated.merge(Router::from(routes.operations)).with_state(app);
+    let queries = Arc::new(openapi::queries(&description));
+    let router = middleware::known_queries(router, queries).merge(openapi::pages(description));
     middleware::outer(router, middleware::Observer::new(env, settings.request_timeout_ms))
 }

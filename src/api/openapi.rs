@@ -4,11 +4,11 @@ use crate::api::JSON;
 use crate::api::error::{ErrorBody, status};
 use crate::base::{Code, Error, Result};
 use axum::Router;
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::routing;
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use utoipa::openapi::path::{HttpMethod, Operation};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use utoipa::openapi::path::{HttpMethod, Operation, ParameterIn};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -35,6 +35,32 @@ struct Base;
 /// What is known before any route.
 pub fn base() -> OpenApi {
     <Base as utoipa::OpenApi>::openapi()
+}
+
+/// The names of the query parameters of each call, by its path and method.
+pub type Queries = HashMap<(String, Method), BTreeSet<String>>;
+
+/// What each call takes in its query string.
+pub fn queries(api: &OpenApi) -> Queries {
+    let mut queries = Queries::new();
+    for (path, item) in &api.paths.paths {
+        let operations = [
+            (Method::GET, &item.get),
+            (Method::POST, &item.post),
+            (Method::PUT, &item.put),
+            (Method::DELETE, &item.delete),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            let parameters = operation.parameters.iter().flatten();
+            let names = parameters.filter_map(|parameter| match parameter {
+                RefOr::T(it) if it.parameter_in == ParameterIn::Query => Some(it.name.clone()),
+                _ => None,
+            });
+            queries.insert((path.clone(), method), names.collect());
+        }
+    }
+    queries
 }
 
 /// Adds to every call the failures that it may answer with.

@@ -7,7 +7,7 @@ use crate::api::types::records::{
 };
 use crate::api::{Reply, Shared, json, memory};
 use crate::base::ids::CollectionName;
-use crate::engine::model::DeleteTarget;
+use crate::engine::model::{DeleteTarget, Upserted};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -28,7 +28,8 @@ pub async fn upsert(
     Input(Records(records), ..): Input<Records>,
 ) -> Reply {
     let done = app.brainy.upsert(&name, records).await?;
-    let body = UpsertedBody { version: done.version.0, upserted: done.upserted, ids: done.ids };
+    let Upserted { version, upserted, created, ids } = done;
+    let body = UpsertedBody { version: version.0, upserted, created, ids };
     json(StatusCode::OK, &body)
 }
 

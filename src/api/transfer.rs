@@ -4,12 +4,15 @@ use crate::api::extract::{InCollection, Query, check_type};
 use crate::api::memory::broken_body;
 use crate::api::middleware::unpack::{DECODER_BYTES, Unpacked};
 use crate::api::types::records::{ExportQuery, ImportBody, ImportFaultBody};
-use crate::api::{Reply, Shared, json};
+use crate::api::{Reply, Shared, json as answer};
+use crate::base::Error;
+use crate::engine::model::ImportReport;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use futures::StreamExt;
+use serde_json::json;
 
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const PARTIAL: HeaderName = HeaderName::from_static("x-brainy-partial");
@@ -61,8 +64,9 @@ pub async fn export(
 /// Import NDJSON, of any size
 ///
 /// One record a line, in the form of the records of an upsert. Lines that are not valid are
-/// counted and the first 100 of them reported. A body that ends early stores the complete lines
-/// that arrived and answers `invalid_request` with `details.imported`.
+/// counted and the first 100 of them reported; where no line is valid, that is `invalid_request` and nothing
+/// is stored or created. Of several lines with one id the last one stays. A body that ends early stores the
+/// complete lines that arrived and answers `invalid_request` with `details.imported`.
 #[utoipa::path(post, path = "/v1/collections/{collection}/import", tag = "transfer",
     operation_id = "importCollection",
     params(InCollection),
@@ -82,6 +86,9 @@ pub async fn import(
     let body = request.into_body().into_data_stream();
     let pieces = body.map(|piece| piece.map_err(|error| broken_body(&error))).boxed();
     let report = app.brainy.import(&name, pieces).await?;
+    if report.imported == 0 && report.failed > 0 {
+        return Err(nothing_stored(&report).into());
+    }
     let errors = report.errors.iter().map(|fault| ImportFaultBody {
         line: fault.line,
         code: fault.code,
@@ -90,8 +97,30 @@ pub async fn import(
     let body = ImportBody {
         imported: report.imported,
         failed: report.failed,
+        created: report.created,
         version: report.version.0,
         errors: errors.collect(),
     };
-    json(StatusCode::OK, &body)
+    answer(StatusCode::OK, &body)
+}
+
+/// The error for an import of which no line was stored.
+fn nothing_stored(report: &ImportReport) -> Error {
+    let lines = report.failed;
+    let what = match report.given_up {
+        true => format!("none of the first {lines} lines is a record, so the rest was not read"),
+        false => format!("none of the {lines} lines was stored"),
+    };
+    let first = report.errors.first();
+    let first = first.map_or_else(String::new, |fault| {
+        format!("; line {}: {} ({})", fault.line, fault.message, fault.code)
+    });
+    let errors = report
+        .errors
+        .iter()
+        .map(|fault| json!({"line": fault.line, "code": fault.code, "message": fault.message}));
+    Error::invalid(format!("{what}{first}"))
+        .with("imported", 0)
+        .with("failed", lines)
+        .with("errors", errors.collect::<Vec<_>>())
 }

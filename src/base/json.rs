@@ -61,6 +61,27 @@ pub fn compact(text: &str) -> Result<String, serde_json::Error> {
     }
 }
 
+/// Bytes of JSON where every character that was escaped stands for itself: how long it is, not how it was written.
+pub fn unescaped_len(text: &str) -> usize {
+    let (mut length, mut rest) = (text.len(), text.as_bytes());
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        rest = &rest[at..];
+        let unit = |at: usize| {
+            let digits = rest.get(at..at + 6)?.strip_prefix(b"\\u")?;
+            u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+        };
+        let (escape, character) = match unit(0) {
+            None => (2, None),
+            // Two halves are one character.
+            Some(0xd800..0xdc00) if matches!(unit(6), Some(0xdc00..0xe000)) => (12, Some(4)),
+            Some(unit) => (6, char::from_u32(unit).map(char::len_utf8)),
+        };
+        length -= character.map_or(0, |bytes| escape - bytes);
+        rest = rest.get(escape..).unwrap_or_default();
+    }
+    length
+}
+
 /// Whether text is a JSON object that a `Value` holds.
 pub fn is_object(text: &str) -> bool {
     compact(text).is_ok()
@@ -288,6 +309,23 @@ mod tests {
                 (Err(_), Err(_)) => {}
                 (value, compacted) => prop_assert!(false, "{:?} but {:?}", value, compacted),
             }
+        }
+    }
+
+    #[test]
+    fn escapes_do_not_count() {
+        for (text, bytes) in [
+            ("\"中\"", 5),
+            (r#""\u4e2d""#, 5),
+            (r#""\u0041\u00e9""#, 5),
+            (r#""\ud83d\ude00""#, 6),
+            (r#""a\\u0041""#, 10),
+            (r#""\n""#, 4),
+            (r#""\ud83d""#, 8),
+            (r#""\u12"#, 5),
+            ("\\", 1),
+        ] {
+            assert_eq!(unescaped_len(text), bytes, "{text}");
         }
     }
 

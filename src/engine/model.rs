@@ -100,7 +100,7 @@ pub struct CollectionStats {
 /// What was done to a collection's segments by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reworked {
-    /// Partitions that were written anew, or split.
+    /// Partitions in which a segment was written, or that were split.
     pub rewritten: u64,
     /// Segments that there are now.
     pub segments: u64,
@@ -175,8 +175,10 @@ pub struct FoundRecord {
 pub struct Upserted {
     /// The log position that holds the write.
     pub version: Seq,
-    /// How many records were written.
+    /// How many records it stored: of several with one id, one.
     pub upserted: usize,
+    /// Whether there was no such collection, and the write made it.
+    pub created: bool,
     /// All ids in the order of the request, when any was generated.
     pub ids: Option<Vec<String>>,
 }
@@ -361,10 +363,14 @@ pub struct ImportFault {
 /// The answer to an import.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ImportReport {
-    /// Records stored.
+    /// Lines that were stored. Of several with one id each is counted, and the last one stays.
     pub imported: u64,
     /// Lines that were not.
     pub failed: u64,
+    /// Whether it ended early because none of its first lines was a record.
+    pub given_up: bool,
+    /// Whether there was no such collection, and the import made it.
+    pub created: bool,
     /// The last log position that holds a record of this import.
     pub version: Seq,
     /// The first 100 faults.

@@ -5,11 +5,12 @@ use crate::base::ids::check_record_id;
 use crate::base::json;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::model::{
-    METADATA_BYTES_MAX, Metric, NewRecord, RECORDS_PER_WRITE_MAX, TEXT_BYTES_MAX,
+    DIMENSIONS_MAX, METADATA_BYTES_MAX, Metric, NewRecord, RECORDS_PER_WRITE_MAX, TEXT_BYTES_MAX,
 };
 use crate::log::chunk::ChunkBuilder;
 use crate::manifest::CollectionSettings;
 use bytes::Bytes;
+use std::collections::HashSet;
 
 /// A write, ready for the log.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Prepared {
     pub chunk: Bytes,
     /// How many there are.
     pub operations: u32,
+    /// How many of them stay: of several with one id the last.
+    pub distinct: usize,
     /// All ids in order, when any was generated.
     pub ids: Option<Vec<String>>,
 }
@@ -61,11 +64,23 @@ pub fn prepare(
             ids.push(id);
         }
     }
+    let named = records.iter().filter_map(|record| record.id.as_deref());
+    let distinct = named.clone().collect::<HashSet<_>>().len() + records.len() - named.count();
     Ok(Prepared {
         operations: records.len() as u32,
+        distinct,
         chunk: builder.finish()?,
         ids: generates.then_some(ids),
     })
+}
+
+/// Checks the length of vectors for which there is no collection yet.
+pub fn check_dimensions(dimensions: usize) -> Result<()> {
+    if (1..=DIMENSIONS_MAX as usize).contains(&dimensions) {
+        return Ok(());
+    }
+    let message = format!("the vector has {dimensions} dimensions; use 1 to {DIMENSIONS_MAX}");
+    Err(Error::new(Code::DimensionMismatch, message).with("found", dimensions))
 }
 
 /// Checks one record.

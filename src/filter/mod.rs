@@ -23,6 +23,7 @@ mod parse;
 mod tests;
 mod words;
 
+use crate::base::json::unescaped_len;
 use crate::base::{Code, Error, Result};
 use serde_json::Value;
 use std::fmt;
@@ -55,12 +56,12 @@ impl Filter {
 
     /// Parses the JSON form from text.
     pub fn from_json_str(text: &str) -> Result<Filter> {
-        if text.len() > BYTES_MAX {
+        let bytes = if text.len() > BYTES_MAX { unescaped_len(text) } else { 0 };
+        if bytes > BYTES_MAX {
             return Err(Error::new(
                 Code::InvalidFilter,
                 format!(
-                    "the filter has {} bytes of JSON: use at most {BYTES_MAX}, and split the search",
-                    text.len()
+                    "the filter has {bytes} bytes of JSON: use at most {BYTES_MAX}, and split the search"
                 ),
             )
             .with("path", "$"));

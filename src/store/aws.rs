@@ -4,7 +4,7 @@
 //! EC2), and shared by the store and by the doctor's look at the bucket.
 
 use crate::base::clock::Clock;
-use crate::base::{Code, Error};
+use crate::base::{Code, Error, Result};
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -15,9 +15,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 use tokio::sync::Mutex;
+use url::Url;
 
 /// Credentials are renewed this long before they expire.
 const RENEW_MS: u64 = 300_000;
+
+/// The variables that name the endpoint, the one that counts first.
+const ENDPOINT_VARIABLES: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
 /// The region that servers other than AWS are addressed in where none is set.
 pub(super) const REGION_DEFAULT: &str = "us-east-1";
@@ -36,7 +40,16 @@ pub struct Aws {
 impl Aws {
     /// Reads the environment, the profile files and, where nothing else names a region, the
     /// machine's metadata service.
-    pub async fn load() -> Self {
+    ///
+    /// An endpoint that is no server's URL is refused here, by the name of what says it: the libraries behind
+    /// this wait for it, panic, or go to AWS instead.
+    pub async fn load() -> Result<Self> {
+        let variable = ENDPOINT_VARIABLES
+            .into_iter()
+            .find_map(|name| Some((name, std::env::var_os(name)?.to_string_lossy().into_owned())));
+        if let Some((name, value)) = &variable {
+            endpoint(name, value)?;
+        }
         let sdk = aws_config::load_defaults(BehaviorVersion::latest()).await;
         // AWS_ENDPOINT_URL_S3, or the profile's entry for S3; then the one for all services.
         let key = ServiceConfigKey::builder()
@@ -48,12 +61,54 @@ impl Aws {
             .service_config()
             .and_then(|config| config.load_config(key.ok()?))
             .or_else(|| sdk.endpoint_url().map(str::to_owned));
-        let endpoint = configured.filter(|endpoint| !endpoint.trim().is_empty());
-        Aws {
+        let named = variable.map_or("endpoint_url in the AWS profile", |(name, _)| name);
+        Ok(Aws {
             region: sdk.region().map(|region| region.as_ref().to_owned()),
-            endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
+            endpoint: configured.map(|text| endpoint(named, &text)).transpose()?,
             sdk,
+        })
+    }
+
+    /// Refuses an endpoint that holds the bucket, which is how some consoles show it.
+    pub(super) fn check_bucket(&self, bucket: &str) -> Result<()> {
+        let Some(endpoint) = &self.endpoint else { return Ok(()) };
+        let last = endpoint.rsplit('/').next().unwrap_or_default();
+        if last != bucket {
+            return Ok(());
         }
+        let server = endpoint.strip_suffix(bucket).unwrap_or(endpoint).trim_end_matches('/');
+        Err(Error::new(
+            Code::InvalidSettings,
+            format!(
+                "the S3 endpoint {endpoint} ends with the bucket's name, which stands in the store's URL already: \
+                 set AWS_ENDPOINT_URL_S3={server}"
+            ),
+        ))
+    }
+}
+
+/// The endpoint of a server as `name` says it, without a slash at its end.
+fn endpoint(name: &str, text: &str) -> Result<String> {
+    let text = text.trim();
+    let refuse = |fault: String| Err(Error::new(Code::InvalidSettings, format!("{name} {fault}")));
+    let hint = "write it as http://HOST:PORT or https://HOST";
+    if text.is_empty() {
+        return refuse(format!("is empty: {hint}, or unset it to use AWS itself"));
+    }
+    // It may hold a password, which belongs into no message.
+    if text.contains('@') {
+        return refuse(format!("holds credentials or an @: {hint}, and set AWS_ACCESS_KEY_ID"));
+    }
+    let url = Url::parse(text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host_str().is_some_and(|host| !host.is_empty())
+    });
+    match url {
+        None => refuse(format!("is {text:?}, which is no server's URL: {hint}")),
+        Some(url) if url.query().is_some() || url.fragment().is_some() => {
+            refuse(format!("is {text:?}, with something behind ? or #: {hint}"))
+        }
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
     }
 }
 
@@ -166,6 +221,43 @@ impl CredentialProvider for Credentials {
                 }
                 None => Err(object_store::Error::Generic { store: "S3", source: Box::new(error) }),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_servers_url_or_refused_by_its_name() {
+        for (text, expected) in [
+            ("http://127.0.0.1:8333", "http://127.0.0.1:8333"),
+            (" https://s3.example.com/ \n", "https://s3.example.com"),
+            ("https://x.example.com/storage/v1/s3", "https://x.example.com/storage/v1/s3"),
+            ("http://[::1]:9000", "http://[::1]:9000"),
+        ] {
+            assert_eq!(endpoint("AWS_ENDPOINT_URL", text).unwrap(), expected);
+        }
+        for text in [
+            "",
+            " ",
+            "127.0.0.1:8333",
+            "localhost:8333",
+            "s3.example.com",
+            "ftp://s3.example.com",
+            "http://",
+            "http://bad host",
+            "http://host:99999",
+            "http://key:secret@host",
+            "http://host/?x=y",
+            "http://host/#x",
+        ] {
+            let error = endpoint("AWS_ENDPOINT_URL", text).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidSettings);
+            let message = error.message();
+            assert!(message.starts_with("AWS_ENDPOINT_URL ") && message.contains("http://HOST"));
+            assert!(!message.contains("secret"), "{message}");
         }
     }
 }

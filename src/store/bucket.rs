@@ -49,6 +49,11 @@ fn client(aws: &Aws, date: ReadDate) -> Client {
         .retry_config(RetryConfig::standard().with_max_attempts(2))
         .timeout_config(timeouts)
         .interceptor(date);
+    // As it was checked, not as the SDK has read it.
+    let config = match &aws.endpoint {
+        Some(endpoint) => config.endpoint_url(endpoint),
+        None => config,
+    };
     Client::from_conf(config.build())
 }
 

@@ -34,11 +34,45 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Location::Memory(name) => write!(f, "memory:{}", name.as_deref().unwrap_or("")),
-            Location::Folder(path) => write!(f, "file://{}", path.display()),
+            Location::Folder(path) => {
+                write!(f, "file://{}", path.display().to_string().replace('%', "%25"))
+            }
             Location::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
             Location::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
         }
     }
+}
+
+impl Location {
+    /// Fails where it is a folder that is not there: whoever only reads makes no store of a slip.
+    pub fn check_there(&self) -> Result<()> {
+        match self {
+            Location::Folder(path) if !path.exists() => Err(Error::new(
+                Code::StoreNotFound,
+                format!(
+                    "there is no folder {}: correct the store's URL; `brainy import`, `collections create` and \
+                     `serve` make the folder of a new store",
+                    path.display()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a path stands for in a URL. What is no escape stands for itself.
+fn unescaped(path: &str) -> Result<String> {
+    let bytes = percent_encoding::percent_decode_str(path);
+    let text = bytes.decode_utf8().map_err(|_| {
+        let message =
+            "the store's URL has escapes that are not UTF-8; write the folder's path itself";
+        Error::new(Code::InvalidSettings, message).with("setting", "store")
+    })?;
+    if text.contains('\0') {
+        let message = "the store's URL has %00 in it, which no path has";
+        return Err(Error::new(Code::InvalidSettings, message).with("setting", "store"));
+    }
+    Ok(text.into_owned())
 }
 
 const SUPPORTED: &str = "use s3://bucket/prefix, file:///folder, a folder's path, or memory:";
@@ -68,7 +102,7 @@ pub fn parse(url: &str) -> Result<Location> {
     };
     match scheme {
         "file" if rest.is_empty() => Err(invalid(format!("the store's URL {url:?} has no folder"))),
-        "file" => folder(rest.strip_prefix("localhost").unwrap_or(rest)),
+        "file" => folder(&unescaped(rest.strip_prefix("localhost").unwrap_or(rest))?),
         "s3" => {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let prefix = prefix.trim_matches('/');
@@ -99,8 +133,31 @@ fn check_s3(bucket: &str, prefix: &str) -> Result<(), String> {
 /// Opens the store that `settings` name, ready for use.
 pub async fn open(settings: &Settings, env: &Env) -> Result<DynStore> {
     let location = parse(&settings.store)?;
+    check_renamed(&settings.store, &location)?;
     let raw = raw(&location, settings, env).await?;
     Ok(layered(raw, settings, env))
+}
+
+/// Earlier builds took escapes in a URL for the folder's name. Where they have made such a folder, a new one
+/// beside it would look like a store that has lost everything.
+fn check_renamed(url: &str, location: &Location) -> Result<()> {
+    let literal = url
+        .trim()
+        .strip_prefix("file://")
+        .map(|rest| PathBuf::from(rest.strip_prefix("localhost").unwrap_or(rest)));
+    match (location, literal) {
+        (Location::Folder(path), Some(literal))
+            if *path != literal && literal.exists() && !path.exists() =>
+        {
+            let (old, new) = (literal.display(), path.display());
+            let message = format!(
+                "the store's URL means the folder {new}, which is not there, and there is a folder {old}: rename \
+                 that, or name it by its path, without file://"
+            );
+            Err(Error::new(Code::StoreNotFound, message).with("setting", "store"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The bare store.
@@ -163,7 +220,11 @@ mod tests {
             ("file:///a/b", folder("/a/b")),
             ("file://./a", folder("./a")),
             ("file://localhost/a", folder("/a")),
+            ("file:///my%20store/50%25", folder("/my store/50%")),
+            ("file:///caf%C3%A9", folder("/café")),
+            ("file:///100%", folder("/100%")),
             ("/a/b", folder("/a/b")),
+            ("/my%20store", folder("/my%20store")),
             ("some folder", folder("some folder")),
             ("s3://bucket", s3("bucket", "")),
             ("s3://bucket/", s3("bucket", "")),
@@ -179,6 +240,7 @@ mod tests {
         for url in [
             "",
             "file://",
+            "file:///%ff",
             "s3://",
             "s3:bucket",
             "s3://b",
@@ -191,8 +253,22 @@ mod tests {
         ] {
             let error = parse(url).unwrap_err();
             assert_eq!(error.code(), Code::InvalidSettings, "{url}");
-            assert!(error.message().contains("s3://bucket/prefix"), "{error}");
+            let hint = ["s3://bucket/prefix", "the folder's path itself"];
+            assert!(hint.iter().any(|hint| error.message().contains(hint)), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_was_named_with_its_escapes_is_not_passed_over() {
+        let (env, dir) = (Env::system(1).unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(dir.path().join("my%20store")).unwrap();
+        let store = format!("file://{}/my%20store", dir.path().display());
+        let settings = Settings { store, ..Settings::default() };
+        let error = open(&settings, &env).await.unwrap_err();
+        assert_eq!(error.code(), Code::StoreNotFound, "{error}");
+        std::fs::rename(dir.path().join("my%20store"), dir.path().join("my store")).unwrap();
+        open(&settings, &env).await.unwrap();
+        assert!(!dir.path().join("my%20store").exists());
     }
 
     #[tokio::test]

@@ -426,7 +426,7 @@ fn latency(op: &'static str, mut times: Vec<Duration>) -> Latency {
     times.sort_unstable();
     let at = |share: f64| {
         let index = ((times.len() as f64 * share).ceil() as usize).max(1) - 1;
-        times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        times.get(index).map_or(0.0, |time| (time.as_secs_f64() * 1e6).round() / 1e3)
     };
     Latency { op, count: times.len(), p50_ms: at(0.5), p99_ms: at(0.99) }
 }

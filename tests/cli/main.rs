@@ -2,8 +2,12 @@
 
 mod cluster;
 mod data;
+mod documents;
+mod exports;
+mod imports;
 mod serving;
 mod settings;
+mod stores;
 mod upkeep;
 
 use serde_json::Value;

@@ -217,6 +217,7 @@ fn the_demo_prints_calls_that_work() {
 #[test]
 fn the_doctor_says_whether_a_store_is_safe() {
     let store = Store::new();
+    std::fs::create_dir(store.dir.path().join("store")).unwrap();
     let report = ok_json(&["doctor", &store.url]);
     assert_eq!(report["safe"], true);
     assert!(report["checks"].as_array().unwrap().len() >= 6, "{report}");

@@ -131,6 +131,7 @@ fn wrong_usage_ends_with_2_and_failures_with_1() {
 #[test]
 fn errors_are_the_api_s_object_with_json() {
     let store = Store::new();
+    std::fs::create_dir(store.dir.path().join("store")).unwrap();
     let err = fails(&["stats", "-c", "nothing", "--store", &store.url, "--json"], 1);
     let error: Value = serde_json::from_str(&err).unwrap();
     assert_eq!(error["error"]["code"], "collection_not_found");

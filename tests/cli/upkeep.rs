@@ -37,7 +37,7 @@ fn segments_are_made_shown_and_split_and_every_record_stays() {
     assert!(picture.contains("[##################]          60 rows"), "{picture}");
 
     let said = ask(&["compact"]);
-    assert!(said.contains("0 partitions written anew"), "{said}");
+    assert!(said.contains("1 partition written anew"), "{said}");
     let one = ask_json(&["segments"]);
     assert_eq!((segments(&one).len(), &one["tail"]["entries"]), (1, &json!(0)));
     assert_eq!(one["indexedVersion"], one["version"]);

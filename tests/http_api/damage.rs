@@ -85,7 +85,7 @@ async fn what_cannot_be_kept_is_refused_wherever_it_is_sent() {
             .header("content-type", "application/x-ndjson")
             .body(line.into())
             .unwrap();
-        let report = api.send(import).await.ok();
+        let report = api.send(import).await.refused(400, "invalid_request");
         assert_eq!(
             (&report["failed"], &report["errors"][0]["code"]),
             (&json!(1), &json!("invalid_metadata"))

@@ -2,5 +2,6 @@
 
 mod creation;
 mod deletes;
+mod imports;
 mod lives;
 mod support;

@@ -19,7 +19,7 @@ pub async fn run(command: &CollectionsCommand, json: bool) -> Result<()> {
         }
         CollectionsCommand::Delete(args) => {
             let path = collection_path(args.name())?;
-            let answer = call(&args.target, Access::Write, Method::DELETE, &path, None).await?;
+            let answer = call(&args.target, Access::Remove, Method::DELETE, &path, None).await?;
             if json {
                 return output::json(&answer);
             }

@@ -15,6 +15,7 @@ pub async fn run(args: &DoctorArgs, json: bool) -> Result<()> {
     instance::log(&effective, "error")?;
     let settings = &effective.settings;
     let location = parse(&settings.store)?;
+    location.check_there()?;
     let env = Env::system(1)?;
     let store = open(settings, &env).await?;
     if !json {
@@ -24,7 +25,7 @@ pub async fn run(args: &DoctorArgs, json: bool) -> Result<()> {
     let mut report = probe(&store, &env, Effort::THOROUGH).await?;
     #[cfg(feature = "s3")]
     if let Location::S3 { bucket, prefix } = &location {
-        let aws = brainy::store::aws::Aws::load().await;
+        let aws = brainy::store::aws::Aws::load().await?;
         let checks = brainy::store::bucket::inspect(bucket, prefix, &aws, &*env.clock).await;
         report.checks.extend(checks);
     }

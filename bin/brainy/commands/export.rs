@@ -8,10 +8,14 @@ use axum::http::Method;
 use brainy::base::Code;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
+
+/// Links to links; more are a circle.
+const LINKS_MAX: usize = 40;
 
 /// Runs `brainy export`.
 pub async fn run(args: &ExportArgs) -> Result<()> {
@@ -54,26 +58,79 @@ async fn to_stdout(mut answer: Answer) -> Result<()> {
     Ok(())
 }
 
-/// Writes beside the file first: an export that was cut is never mistaken for a whole one.
 async fn to_file(answer: Answer, path: &Path) -> Result<()> {
-    let partial = PathBuf::from(format!("{}.partial", path.display()));
-    let failed = |error| Failure::io(format!("could not write {}", partial.display()), &error);
     let version = answer.headers.get("x-brainy-version");
     let version = version.and_then(|value| value.to_str().ok()).unwrap_or("?").to_owned();
-    let mut file = File::create(&partial).await.map_err(failed)?;
-    let written = copy(answer, &mut file, failed).await;
-    let lines = match written {
-        Ok(lines) => lines,
-        Err(failure) => {
-            // The failure that brought us here says more than one to clean up.
-            let _ = tokio::fs::remove_file(&partial).await;
-            return Err(failure);
+    let lines = match target(path)? {
+        Target::Stream => {
+            let failed = |error| unwritten(path, &error);
+            let mut file = File::options().write(true).open(path).await.map_err(failed)?;
+            copy(answer, &mut file, failed).await?
         }
+        Target::File(path) => replace(answer, &path).await?,
     };
-    file.sync_all().await.map_err(failed)?;
-    tokio::fs::rename(&partial, path).await.map_err(failed)?;
     output::note(&format!("exported {lines} records at version {version} to {}", path.display()));
     Ok(())
+}
+
+fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::io(format!("could not write {}", path.display()), error)
+}
+
+/// What stands under a name.
+enum Target {
+    /// A device or a pipe, which is written to and never replaced.
+    Stream,
+    /// A file, or none yet, behind all links.
+    File(PathBuf),
+}
+
+fn target(path: &Path) -> Result<Target> {
+    let failed = |error: io::Error| unwritten(path, &error);
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Err(unwritten(path, &"it is a folder: name a file in it")),
+        Ok(found) if !found.is_file() => Ok(Target::Stream),
+        Ok(_) => Ok(Target::File(path.canonicalize().map_err(failed)?)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        Err(_) => {
+            let mut end = path.to_owned();
+            for _ in 0..LINKS_MAX {
+                match end.read_link() {
+                    Ok(next) => end = end.parent().unwrap_or(Path::new("")).join(next),
+                    Err(_) => return Ok(Target::File(end)),
+                }
+            }
+            Err(unwritten(path, &"it is a link that leads nowhere"))
+        }
+    }
+}
+
+/// Writes beside the file first: an export that was cut is never mistaken for a whole one. Who may read it
+/// stays as it was.
+async fn replace(answer: Answer, path: &Path) -> Result<usize> {
+    let partial = PathBuf::from(format!("{}.partial", path.display()));
+    let failed = |error| unwritten(&partial, &error);
+    // What an export that was killed has left behind; a link of somebody else's is not followed.
+    if partial.symlink_metadata().is_ok_and(|found| found.is_file()) {
+        tokio::fs::remove_file(&partial).await.map_err(failed)?;
+    }
+    let mut file =
+        File::options().write(true).create_new(true).open(&partial).await.map_err(failed)?;
+    let written = async {
+        if let Ok(before) = path.metadata() {
+            file.set_permissions(before.permissions()).await.map_err(failed)?;
+        }
+        let lines = copy(answer, &mut file, failed).await?;
+        file.sync_all().await.map_err(failed)?;
+        tokio::fs::rename(&partial, path).await.map_err(failed)?;
+        Ok(lines)
+    };
+    let written = written.await;
+    if written.is_err() {
+        // The failure that brought us here says more than one to clean up.
+        let _ = tokio::fs::remove_file(&partial).await;
+    }
+    written
 }
 
 async fn copy(

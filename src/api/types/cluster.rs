@@ -1,6 +1,7 @@
 //! The cluster on the wire.
 
-use crate::api::types::{Decode, Limits};
+use crate::api::types::{Decode, Limits, brief};
+use crate::base::json;
 use crate::base::settings::Role;
 use crate::base::{Code, Error, Result, Timestamp};
 use crate::cluster::state::VALUE_BYTES_MAX;
@@ -55,6 +56,7 @@ pub struct SelfBody<'a> {
     #[schema(value_type = String, format = DateTime)]
     pub start_time: Timestamp,
     /// Seconds since then.
+    #[serde(serialize_with = "brief")]
     pub uptime_seconds: f64,
     /// The version of Brainy that it runs.
     pub version: &'static str,
@@ -84,6 +86,7 @@ pub struct AppliedBody {
     /// The version of each collection that it has open.
     pub applied_versions: BTreeMap<String, u64>,
     /// Seconds since it last found nothing newer in the log.
+    #[serde(serialize_with = "brief")]
     pub lag_seconds: f64,
 }
 
@@ -231,6 +234,7 @@ pub struct ReaderBody<'a> {
     /// Bytes of log behind; null where the log no longer tells.
     pub lag_bytes: Option<u64>,
     /// Seconds since it last found nothing newer in the log.
+    #[serde(serialize_with = "brief")]
     pub lag_seconds: f64,
     /// In each collection that it has open.
     pub collections: Vec<CollectionLagBody<'a>>,
@@ -412,13 +416,12 @@ impl Decode for StateValue {
 
     fn decode(wire: StateValueBody<'_>, _: &Limits) -> Result<Self> {
         let text = wire.value.get();
-        if text.len() > VALUE_JSON_BYTES_MAX {
+        let long = text.len() > VALUE_JSON_BYTES_MAX;
+        let bytes = if long { json::unescaped_len(text) } else { 0 };
+        if bytes > VALUE_JSON_BYTES_MAX {
             return Err(Error::new(
                 Code::PayloadTooLarge,
-                format!(
-                    "the value has {} bytes of JSON: use at most {VALUE_BYTES_MAX}",
-                    text.len()
-                ),
+                format!("the value has {bytes} bytes of JSON: use at most {VALUE_BYTES_MAX}"),
             ));
         }
         let value = serde_json::from_str(text)

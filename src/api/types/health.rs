@@ -1,5 +1,6 @@
 //! Health on the wire.
 
+use crate::api::types::{brief, brief_option};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -46,6 +47,7 @@ pub struct HealthBody<'a> {
     /// Whether it waits to write until nobody else does.
     pub standby: bool,
     /// Seconds since the start.
+    #[serde(serialize_with = "brief")]
     pub uptime: f64,
     /// Figures.
     pub metrics: HealthMetrics,
@@ -61,17 +63,22 @@ pub struct HealthMetrics {
     pub vector_count: u64,
     /// Share of the segments asked for that were in memory, 0..=1, since the start; null before the
     /// first.
+    #[serde(serialize_with = "brief_option")]
     pub cache_hit_rate: Option<f64>,
     /// Resident memory, in megabytes (10^6 bytes).
-    #[serde(rename = "memoryUsageMB")]
+    #[serde(rename = "memoryUsageMB", serialize_with = "brief")]
     pub memory_usage_mb: f64,
     /// CPU time over wall time since the look before, in percent of one core.
+    #[serde(serialize_with = "brief")]
     pub cpu_usage_percent: f64,
     /// Calls answered a second.
+    #[serde(serialize_with = "brief")]
     pub requests_per_second: f64,
     /// Mean time to an answer, in milliseconds; 0 without calls.
+    #[serde(serialize_with = "brief")]
     pub average_latency_ms: f64,
     /// Share of answers with a status of 500 or more, `version_timeout` excepted, 0..=1; 0 without
     /// calls.
+    #[serde(serialize_with = "brief")]
     pub error_rate: f64,
 }

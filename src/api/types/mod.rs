@@ -66,6 +66,19 @@ pub fn in_range(path: &str, value: u64, range: RangeInclusive<u64>) -> Result<()
     Err(error.with("path", path).with("min", min).with("max", max).with("value", value))
 }
 
+/// Writes a figure with at most three decimals: what is behind them was not measured.
+fn brief<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((value * 1_000.0).round() / 1_000.0)
+}
+
+/// Like [`brief`], for a figure that may not be known.
+fn brief_option<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => brief(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// Writes stored JSON text as JSON. Text that is not valid fails instead of breaking the answer.
 fn raw<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     let raw: &RawValue = serde_json::from_str(text).map_err(serde::ser::Error::custom)?;

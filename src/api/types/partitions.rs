@@ -127,7 +127,8 @@ impl<'a> From<&'a Partition> for PartitionBody<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReworkedBody {
-    /// Partitions whose segments were written anew.
+    /// Partitions that have a segment that was written by this call, or by another instance meanwhile; of a
+    /// split, those that were split.
     pub rewritten: u64,
     /// Segments now.
     pub segments: u64,

@@ -157,9 +157,13 @@ pub struct UpsertedBody {
     /// The log position that holds the write; pass it as `minVersion` to read it anywhere.
     #[schema(example = 42)]
     pub version: u64,
-    /// How many records were written.
+    /// How many records the write stored: of several with one id, one.
     #[schema(example = 1)]
     pub upserted: usize,
+    /// `true` where there was no such collection and the write made it: a look for whoever misspelt the name.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub created: bool,
     /// All ids in the order of the request; only when any was made here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
@@ -408,10 +412,14 @@ impl From<Deleted> for DeletedBody {
 /// The answer to an import.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ImportBody<'a> {
-    /// Records stored.
+    /// Lines that were stored. Of several with one id each is counted, and the last one stays.
     pub imported: u64,
     /// Lines that were not.
     pub failed: u64,
+    /// `true` where there was no such collection and the import made it: a look for whoever misspelt the name.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schema(required = false)]
+    pub created: bool,
     /// The last log position that holds a record of this import.
     pub version: u64,
     /// The first 100 faults.

@@ -2,7 +2,7 @@
 
 use crate::api::types::damage::PartialFields;
 use crate::api::types::vector::VectorSchema;
-use crate::api::types::{Decode, Limits, filter_bytes, in_range, raw_option};
+use crate::api::types::{Decode, Limits, brief, filter_bytes, in_range, raw_option};
 use crate::base::ids::Seq;
 use crate::base::json::{Bounded, Object};
 use crate::base::{Code, Error, Result};
@@ -200,9 +200,11 @@ impl Decode for Searches {
 pub struct SearchStatsBody {
     /// Milliseconds inside the engine.
     #[schema(example = 0.42)]
+    #[serde(serialize_with = "brief")]
     pub took_ms: f64,
     /// How old what was searched may be, in milliseconds: since a look at the log found nothing newer.
     #[schema(example = 120.5)]
+    #[serde(serialize_with = "brief")]
     pub age_ms: f64,
     /// Rows of the log's unindexed tail, each of which was compared.
     pub rows_scanned: u64,

@@ -16,12 +16,12 @@ impl Brainy {
     pub async fn index(&self, name: &CollectionName) -> Result<()> {
         let _admitted = self.0.context.duty.admit_write()?;
         let index = |collection: Arc<Collection>| async move {
-            upkeep::index_all(&self.0.context, &collection).await
+            upkeep::index_all(&self.0.context, &collection).await.map(drop)
         };
         self.0.collections.on_life(name, index).await
     }
 
-    /// Indexes what is in the log, and makes one segment of each partition; how many it wrote anew.
+    /// Indexes what is in the log, and makes one segment of each partition; in how many it wrote any.
     pub async fn compact(&self, name: &CollectionName) -> Result<u64> {
         self.compacted(name).await.map(|done| done.rewritten)
     }
@@ -30,9 +30,9 @@ impl Brainy {
     pub async fn compacted(&self, name: &CollectionName) -> Result<Reworked> {
         let _admitted = self.0.context.duty.admit_write()?;
         let compact = |collection: Arc<Collection>| async move {
-            upkeep::index_all(&self.0.context, &collection).await?;
-            let rewritten = upkeep::compact_all(&self.0.context, &collection).await?;
-            Ok(reworked(&collection, rewritten))
+            let mut written = upkeep::index_all(&self.0.context, &collection).await?;
+            written.extend(upkeep::compact_all(&self.0.context, &collection).await?);
+            Ok(reworked(&collection, written.len()))
         };
         self.0.collections.on_life(name, compact).await
     }

@@ -36,6 +36,15 @@ pub enum Target {
     Next(NextLife),
 }
 
+/// The life that a write goes into.
+#[derive(Debug)]
+pub struct Begun {
+    /// That life.
+    pub collection: Arc<Collection>,
+    /// Whether this write began it.
+    pub created: bool,
+}
+
 impl Target {
     /// What records have to be like.
     pub fn settings(&self) -> CollectionSettings {
@@ -73,16 +82,18 @@ impl Brainy {
     ) -> Result<Option<Upserted>> {
         let target = self.target(name, &records[0].vector).await?;
         let prepared = self.prepared(&target, records).await;
-        let Prepared { chunk, operations, ids } = match &target {
+        let Prepared { chunk, operations, distinct, ids } = match &target {
             Target::Life(known) => self.0.collections.unless_ended(known, prepared).await?,
             Target::Next(_) => prepared?,
         };
-        let Some(mut collection) = self.begun(target).await? else { return Ok(None) };
+        let Some(Begun { mut collection, created }) = self.begun(target).await? else {
+            return Ok(None);
+        };
         if self.0.context.env.defects.has(Defect::WriteToNextLife) {
             collection = self.0.collections.open(name).await?;
         }
         let version = self.append(&collection, chunk, operations).await?;
-        Ok(Some(Upserted { version, upserted: records.len(), ids }))
+        Ok(Some(Upserted { version, upserted: distinct, created, ids }))
     }
 
     /// As [`Brainy::target`], and not a life that has ended elsewhere: a stream is held to what it begins with.
@@ -112,9 +123,10 @@ impl Brainy {
         // A stream may outlast this instance's time as a writer.
         let _admitted = self.0.context.duty.admit_write()?;
         let (target, records) = (Target::Life(collection.clone()), Arc::new(records));
-        let Prepared { chunk, operations, ids } = self.prepared(&target, &records).await?;
+        let Prepared { chunk, operations, distinct, ids } =
+            self.prepared(&target, &records).await?;
         let version = self.append(&collection, chunk, operations).await?;
-        Ok(Upserted { version, upserted: records.len(), ids })
+        Ok(Upserted { version, upserted: distinct, created: false, ids })
     }
 
     async fn prepared(&self, target: &Target, records: &Arc<Vec<NewRecord>>) -> Result<Prepared> {
@@ -232,9 +244,9 @@ impl Brainy {
 
     /// The life that a write goes into, begun where it has to be; `None` where somebody else has begun one
     /// with settings of its own.
-    pub(in crate::engine) async fn begun(&self, target: Target) -> Result<Option<Arc<Collection>>> {
+    pub(in crate::engine) async fn begun(&self, target: Target) -> Result<Option<Begun>> {
         let next = match target {
-            Target::Life(collection) => return Ok(Some(collection)),
+            Target::Life(collection) => return Ok(Some(Begun { collection, created: false })),
             Target::Next(next) => next,
         };
         let Context { store, env, .. } = &self.0.context;
@@ -245,10 +257,8 @@ impl Brainy {
         };
         let (wanted, found) = (next.settings(), collection.settings());
         let same = wanted.dimensions == found.dimensions && wanted.metric == found.metric;
-        Ok(Some(collection).filter(|collection| match life {
-            Some(life) => collection.life() == life,
-            None => same,
-        }))
+        let fits = life.map_or(same, |life| collection.life() == life);
+        Ok(fits.then_some(Begun { collection, created: life.is_some() }))
     }
 
     /// Puts a chunk into the log of a life of a collection.

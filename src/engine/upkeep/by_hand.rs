@@ -23,18 +23,27 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How often in a row others may be first before it is given up.
 const LOST_MAX: u32 = 64;
 
-/// Indexes all that was in the log when it was called.
-pub async fn index_all(context: &Context, collection: &Collection) -> Result<()> {
+/// Indexes all that was in the log when it was called; the partitions that have new segments since then.
+pub async fn index_all(context: &Context, collection: &Collection) -> Result<BTreeSet<u32>> {
     let wanted = collection.snapshot(Consistency::Strong, Duration::ZERO).await?.version();
-    if collection.view().look_now().await?.manifest.wal_indexed >= wanted {
-        return Ok(());
+    let start = collection.view().look_now().await?.manifest;
+    if start.wal_indexed >= wanted {
+        return Ok(BTreeSet::new());
     }
+    let before = start.names();
+    let grown = |manifest: &Manifest| {
+        let partitions = manifest.partitions.iter();
+        let grown = partitions.filter(|partition| {
+            partition.segments.iter().any(|segment| !before.contains(&segment.id))
+        });
+        grown.map(|partition| partition.number).collect()
+    };
     let work = async {
         let mut lost = Lost::default();
         loop {
             let manifest = collection.view().look_now().await?.manifest;
             if manifest.wal_indexed >= wanted {
-                return Ok(());
+                return Ok(grown(&manifest));
             }
             let snapshot = collection.snapshot(Consistency::Strong, Duration::ZERO).await?;
             // Newer segments may be on their way into memory, under the tail.
@@ -48,10 +57,10 @@ pub async fn index_all(context: &Context, collection: &Collection) -> Result<()>
     in_turn(context, collection, Task::Index, work).await
 }
 
-/// Merges the segments that each partition has now into one, however large they are; how many partitions
-/// that were. Segments that are made meanwhile are left out, or it would never end in a collection that
+/// Merges the segments that each partition has now into one, however large they are; which partitions
+/// those were. Segments that are made meanwhile are left out, or it would never end in a collection that
 /// is written to all the time.
-pub async fn compact_all(context: &Context, collection: &Collection) -> Result<usize> {
+pub async fn compact_all(context: &Context, collection: &Collection) -> Result<BTreeSet<u32>> {
     let start = collection.view().look_now().await?.manifest;
     let names = start.names();
     let job = |partition: &Partition| {
@@ -75,19 +84,19 @@ pub async fn reshard(context: &Context, collection: &Collection, count: u32) -> 
         let splits = partition.group.is_empty() && ranges.len() > 1;
         splits.then_some(Job::Split { partition: partition.number, ranges })
     };
-    repeated(context, collection, job).await
+    Ok(repeated(context, collection, job).await?.len())
 }
 
-/// Does the job of every partition that has one, until none has; how many partitions that were.
+/// Does the job of every partition that has one, until none has; which partitions those were.
 async fn repeated(
     context: &Context,
     collection: &Collection,
     job: impl Fn(&Partition) -> Option<Job>,
-) -> Result<usize> {
+) -> Result<BTreeSet<u32>> {
     let rows_max = context.upkeep.segment_max_rows as u64;
     let first = collection.view().look_now().await?.manifest;
     if together(&first, rows_max, &job).is_empty() {
-        return Ok(0);
+        return Ok(BTreeSet::new());
     }
     let work = async {
         let (mut done, mut lost) = (BTreeSet::new(), Lost::default());
@@ -95,7 +104,7 @@ async fn repeated(
             let manifest = collection.view().look_now().await?.manifest;
             let jobs = together(&manifest, rows_max, &job);
             if jobs.is_empty() {
-                return Ok(done.len());
+                return Ok(done);
             }
             let partitions: Vec<u32> = jobs.iter().map(Job::partition).collect();
             let passed = compact::run(context, collection, manifest, jobs).await?;

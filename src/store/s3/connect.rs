@@ -111,6 +111,7 @@ impl S3Store {
                  use a general purpose bucket",
             ));
         }
+        aws.check_bucket(bucket)?;
         let region = match (&aws.region, &aws.endpoint) {
             (Some(region), _) => region.clone(),
             (None, Some(_)) => REGION_DEFAULT.to_owned(),

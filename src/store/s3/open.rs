@@ -21,7 +21,7 @@ pub async fn open(bucket: &str, prefix: &str, env: &Env) -> Result<DynStore> {
         std::mem::replace(&mut *slot, error)
     };
     let work = async {
-        let aws = Aws::load().await;
+        let aws = Aws::load().await?;
         let store = S3Store::connect(bucket, prefix, &aws, env.clock.clone()).await?;
         loop {
             match readable(&store).await {

@@ -34,7 +34,7 @@ pub async fn run(command: &StateCommand, json: bool) -> Result<()> {
         }
         StateCommand::Delete { entry, if_match } => {
             let headers = matching(if_match.as_deref())?;
-            let answer = call(entry, Access::Write, Method::DELETE, headers, None).await?;
+            let answer = call(entry, Access::Remove, Method::DELETE, headers, None).await?;
             if json {
                 return output::json(&answer);
             }

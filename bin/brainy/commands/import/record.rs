@@ -7,6 +7,7 @@ use brainy::base::clock::{Clock, SystemClock};
 use brainy::base::ids;
 use brainy::base::rng::SeededRng;
 use brainy::embed::{Embedder, HashingEmbedder};
+use brainy::engine::transfer::lines;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -29,8 +30,9 @@ pub struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Reads a line; the error says what is wrong with it.
-    pub fn parse(line: &'a [u8]) -> Result<Self, Fault> {
-        serde_json::from_slice(line)
+    pub fn parse(line: &'a lines::Line) -> Result<Self, Fault> {
+        let text = line.utf8().map_err(|error| Fault::new(error.code(), error.message()))?;
+        serde_json::from_str(text)
             .map_err(|error| Fault::new(Code::InvalidRequest, format!("not a record: {error}")))
     }
 }
@@ -103,8 +105,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// The record as JSON.
-    pub fn encode(&self, line: Line<'_>) -> Result<Vec<u8>, Fault> {
+    /// The record as JSON, and the hash of its id.
+    pub fn encode(&self, line: Line<'_>) -> Result<(u64, Vec<u8>), Fault> {
         let id = match line.id {
             Some(id) => id,
             None => ids::uuid_v7(SystemClock.now(), &self.rng),
@@ -123,7 +125,9 @@ impl Encoder {
             }
         };
         let wire = Wire { id: &id, vector, metadata: line.metadata, text: line.text.as_deref() };
-        serde_json::to_vec(&wire).map_err(|error| Fault::new(Code::Internal, error.to_string()))
+        let json = serde_json::to_vec(&wire);
+        let json = json.map_err(|error| Fault::new(Code::Internal, error.to_string()))?;
+        Ok((ids::record_hash(&id), json))
     }
 }
 

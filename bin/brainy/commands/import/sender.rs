@@ -4,13 +4,15 @@ use super::record::Fault;
 use super::source::{Batch, Origin};
 use crate::failure::{Failure, Result};
 use crate::transport::Transport;
+use axum::http::Method;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::Receiver;
-use tokio_stream::wrappers::ReceiverStream;
 
 /// How many faults are reported one by one; the rest are only counted.
 pub const FAULTS_MAX: usize = 100;
@@ -22,6 +24,8 @@ pub struct Totals {
     pub imported: u64,
     /// Records and lines that were not.
     pub failed: u64,
+    /// Whether there was no such collection, nobody asked for one, and the import made it.
+    pub created: bool,
     /// The last version that holds a record of this import.
     pub version: u64,
     /// The first faults.
@@ -42,6 +46,7 @@ impl Totals {
         self.imported += other.imported;
         self.failed += other.failed;
         self.version = self.version.max(other.version);
+        self.created |= other.created;
         let room = FAULTS_MAX - self.faults.len();
         self.faults.extend(other.faults.into_iter().take(room));
         self.failure = self.failure.take().or(other.failure);
@@ -64,64 +69,142 @@ impl Totals {
         json!({
             "imported": self.imported,
             "failed": self.failed,
+            "created": self.created,
             "version": self.version,
             "errors": errors,
         })
     }
 }
 
-/// Sends all batches; ends early where the store takes no more.
-pub async fn send(
-    transport: &Transport,
-    path: &str,
-    batches: Receiver<Result<Batch>>,
-    concurrency: usize,
-    progress: &ProgressBar,
-) -> Totals {
-    let found = AtomicU64::new(0);
-    let mut posts = ReceiverStream::new(batches)
-        .map(|batch| post(transport, path, batch, &found))
-        .buffer_unordered(concurrency);
-    let mut totals = Totals::default();
-    while let Some(part) = posts.next().await {
-        totals.add(part);
-        progress.set_message(totals.imported.to_string());
-        if totals.failure.is_some() {
-            break;
-        }
+/// The way of batches into a collection.
+pub struct Sender<'a> {
+    /// To the data.
+    pub transport: &'a Transport,
+    /// The path of the collection's records.
+    pub path: String,
+    /// The collection to make before the first records are sent: none of them may be one.
+    pub create: Option<Creation>,
+    /// Requests at a time.
+    pub concurrency: usize,
+    /// Shows how many records are stored.
+    pub progress: ProgressBar,
+}
+
+/// A collection that is to be made.
+pub struct Creation {
+    /// What the API takes.
+    pub body: Value,
+    /// Whether nobody has asked for it, so that the name may be a slip.
+    pub implied: bool,
+}
+
+/// A batch on its way ends with its number and what became of it.
+type Post<'a> = BoxFuture<'a, (u64, Totals)>;
+
+/// The batches on their way.
+#[derive(Default)]
+struct Posts<'a> {
+    done: FuturesUnordered<Post<'a>>,
+    /// The hashes of the ids of each, in order, by its number.
+    ids: Vec<(u64, Vec<u64>)>,
+    next: u64,
+}
+
+impl<'a> Posts<'a> {
+    /// Whether one of them has one of these ids: which of two batches that travel together is stored last is
+    /// open.
+    fn share(&self, ids: &[u64]) -> bool {
+        let mut all = self.ids.iter().flat_map(|(_, ids)| ids);
+        all.any(|id| ids.binary_search(id).is_ok())
     }
-    totals
+
+    fn push(&mut self, ids: Vec<u64>, post: impl Future<Output = Totals> + Send + 'a) {
+        let number = self.next;
+        self.next += 1;
+        self.ids.push((number, ids));
+        self.done.push(async move { (number, post.await) }.boxed());
+    }
+
+    async fn next(&mut self) -> Option<Totals> {
+        let (number, part) = self.done.next().await?;
+        self.ids.retain(|(other, _)| *other != number);
+        Some(part)
+    }
+}
+
+impl Sender<'_> {
+    /// Sends all batches; ends early where the store takes no more.
+    pub async fn send(mut self, mut batches: Receiver<Result<Batch>>) -> Totals {
+        let (mut totals, found) = (Totals::default(), AtomicU64::new(0));
+        let mut posts = Posts::default();
+        while let Some(batch) = batches.recv().await {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(failure) => {
+                    // What was read before it is on its way.
+                    while let Some(part) = posts.next().await {
+                        totals.add(part);
+                    }
+                    totals.failure.get_or_insert(failure);
+                    return totals;
+                }
+            };
+            for (origin, fault) in batch.faults {
+                totals.fault(origin, fault);
+            }
+            if batch.records.is_empty() {
+                continue;
+            }
+            if let Some(creation) = self.create.take() {
+                let (method, path) = (Method::POST, "/v1/collections");
+                if let Err(failure) = self.transport.json(method, path, Some(&creation.body)).await
+                {
+                    totals.failure = Some(failure);
+                    return totals;
+                }
+                totals.created |= creation.implied;
+            }
+            while posts.done.len() >= self.concurrency || posts.share(&batch.ids) {
+                let Some(part) = posts.next().await else { break };
+                totals.add(part);
+                self.progress.set_message(totals.imported.to_string());
+                if totals.failure.is_some() {
+                    return totals;
+                }
+            }
+            posts.push(batch.ids, post(self.transport, self.path.clone(), batch.records, &found));
+        }
+        while let Some(part) = posts.next().await {
+            totals.add(part);
+            self.progress.set_message(totals.imported.to_string());
+            if totals.failure.is_some() {
+                break;
+            }
+        }
+        totals
+    }
 }
 
 /// Sends one batch. A batch that is refused is split until the records at fault stand alone, but
 /// no longer than faults are reported one by one.
 async fn post(
     transport: &Transport,
-    path: &str,
-    batch: Result<Batch>,
+    path: String,
+    records: Vec<(Origin, Vec<u8>)>,
     found: &AtomicU64,
 ) -> Totals {
     let mut totals = Totals::default();
-    let batch = match batch {
-        Ok(batch) => batch,
-        Err(failure) => {
-            totals.failure = Some(failure);
-            return totals;
-        }
-    };
-    for (origin, fault) in batch.faults {
-        totals.fault(origin, fault);
-    }
-    let mut work = vec![&batch.records[..]];
+    let mut work = vec![&records[..]];
     while let Some(records) = work.pop() {
         if records.is_empty() {
             continue;
         }
-        match transport.post_retrying(path, body(records)).await {
+        match transport.post_retrying(&path, body(records)).await {
             Ok(answer) => {
                 totals.imported += records.len() as u64;
                 let version = answer["version"].as_u64().unwrap_or_default();
                 totals.version = totals.version.max(version);
+                totals.created |= answer["created"] == true;
             }
             Err(failure) if failure.is_rejection() => {
                 let many = found.load(Ordering::Relaxed) >= FAULTS_MAX as u64;
