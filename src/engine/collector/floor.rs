@@ -5,6 +5,9 @@
 //! in force from a moment before the answer that showed it, so a mark taken after the answer is never too early:
 //! whoever relies on a look at the manifest from before the floor relies on it for half a grace period at most.
 //! What others make of the floor meanwhile changes nothing: it only grows, and the time starts over with each.
+//!
+//! An append that was held up may put an entry below a floor that is clean and does not move: so it is looked at again
+//! once a day.
 
 use super::visit::{LIST_PAGE, LOOK_ANYWAY, PAGES_MAX, Visited, Visitor};
 use crate::base::Result;
@@ -28,7 +31,7 @@ struct Seen {
     floor: Seq,
     /// Taken when it was in the manifest already.
     since: Mark,
-    /// When nothing was below it any more.
+    /// When a look found nothing below it any more.
     clean: Option<Mark>,
     /// Whether it may move on: more is indexed.
     moves: bool,
@@ -37,8 +40,7 @@ struct Seen {
 impl Seen {
     fn new(manifest: &Manifest, since: Mark) -> Seen {
         let floor = manifest.wal_floor;
-        let clean = (floor == Seq(1)).then_some(since);
-        Seen { floor, since, clean, moves: floor <= manifest.wal_indexed }
+        Seen { floor, since, clean: None, moves: floor <= manifest.wal_indexed }
     }
 
     /// Whether nothing is below it, as far as is known: an append that was held up may come late.

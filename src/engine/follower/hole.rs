@@ -60,15 +60,14 @@ impl FollowTask {
             Stop::End => match self.listed_behind().await? {
                 Listed::No => None,
                 Listed::At(seq) if seq == self.tail.version().next() => return Ok(End::Again),
-                Listed::At(_) => match self.confirmed(self.tail.version().next()).await {
-                    // The listing is looked at again, as what it showed is not settled.
-                    Err(error) => {
-                        self.listed = None;
-                        return Err(error);
+                Listed::At(_) => {
+                    let confirmed = self.confirmed(self.tail.version().next()).await;
+                    // What the listing has shown is not settled: it is looked at again.
+                    match confirmed.inspect_err(|_| self.listed = None)? {
+                        None => return Ok(End::Again),
+                        damage => damage,
                     }
-                    Ok(None) => return Ok(End::Again),
-                    Ok(damage) => damage,
-                },
+                }
                 // Where it was missing, nobody has put it back.
                 Listed::Unknown => {
                     self.hole.as_deref().filter(|_| self.is_still_missing()).cloned()
