@@ -4,7 +4,7 @@ use crate::api::extract::{InCollection, Query, check_type};
 use crate::api::memory::broken_body;
 use crate::api::middleware::unpack::{DECODER_BYTES, Unpacked};
 use crate::api::types::records::{ExportQuery, ImportBody, ImportFaultBody};
-use crate::api::{Reply, Shared, json as answer};
+use crate::api::{Reply, Shared, json};
 use crate::base::Error;
 use crate::engine::model::ImportReport;
 use axum::body::Body;
@@ -89,19 +89,23 @@ pub async fn import(
     if report.imported == 0 && report.failed > 0 {
         return Err(nothing_stored(&report).into());
     }
-    let errors = report.errors.iter().map(|fault| ImportFaultBody {
-        line: fault.line,
-        code: fault.code,
-        message: &fault.message,
-    });
     let body = ImportBody {
         imported: report.imported,
         failed: report.failed,
         created: report.created,
         version: report.version.0,
-        errors: errors.collect(),
+        errors: faults(&report),
     };
-    answer(StatusCode::OK, &body)
+    json(StatusCode::OK, &body)
+}
+
+fn faults(report: &ImportReport) -> Vec<ImportFaultBody<'_>> {
+    let faults = report.errors.iter().map(|fault| ImportFaultBody {
+        line: fault.line,
+        code: fault.code,
+        message: &fault.message,
+    });
+    faults.collect()
 }
 
 /// The error for an import of which no line was stored.
@@ -115,12 +119,8 @@ fn nothing_stored(report: &ImportReport) -> Error {
     let first = first.map_or_else(String::new, |fault| {
         format!("; line {}: {} ({})", fault.line, fault.message, fault.code)
     });
-    let errors = report
-        .errors
-        .iter()
-        .map(|fault| json!({"line": fault.line, "code": fault.code, "message": fault.message}));
     Error::invalid(format!("{what}{first}"))
         .with("imported", 0)
         .with("failed", lines)
-        .with("errors", errors.collect::<Vec<_>>())
+        .with("errors", json!(faults(report)))
 }

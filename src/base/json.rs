@@ -61,8 +61,13 @@ pub fn compact(text: &str) -> Result<String, serde_json::Error> {
     }
 }
 
+/// How many bytes JSON has where they are more than `most`. Escapes do not count, but what they stand for.
+pub fn longer_than(most: usize, text: &str) -> Option<usize> {
+    (text.len() > most).then(|| unescaped_len(text)).filter(|bytes| *bytes > most)
+}
+
 /// Bytes of JSON where every character that was escaped stands for itself: how long it is, not how it was written.
-pub fn unescaped_len(text: &str) -> usize {
+fn unescaped_len(text: &str) -> usize {
     let (mut length, mut rest) = (text.len(), text.as_bytes());
     while let Some(at) = memchr::memchr(b'\\', rest) {
         rest = &rest[at..];

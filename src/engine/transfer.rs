@@ -5,6 +5,7 @@ mod export;
 mod import;
 pub mod kind;
 pub mod lines;
+pub mod under_way;
 
 pub use export::export;
 pub use import::import;

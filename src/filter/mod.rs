@@ -23,7 +23,7 @@ mod parse;
 mod tests;
 mod words;
 
-use crate::base::json::unescaped_len;
+use crate::base::json::longer_than;
 use crate::base::{Code, Error, Result};
 use serde_json::Value;
 use std::fmt;
@@ -56,8 +56,7 @@ impl Filter {
 
     /// Parses the JSON form from text.
     pub fn from_json_str(text: &str) -> Result<Filter> {
-        let bytes = if text.len() > BYTES_MAX { unescaped_len(text) } else { 0 };
-        if bytes > BYTES_MAX {
+        if let Some(bytes) = longer_than(BYTES_MAX, text) {
             return Err(Error::new(
                 Code::InvalidFilter,
                 format!(

@@ -416,9 +416,7 @@ impl Decode for StateValue {
 
     fn decode(wire: StateValueBody<'_>, _: &Limits) -> Result<Self> {
         let text = wire.value.get();
-        let long = text.len() > VALUE_JSON_BYTES_MAX;
-        let bytes = if long { json::unescaped_len(text) } else { 0 };
-        if bytes > VALUE_JSON_BYTES_MAX {
+        if let Some(bytes) = json::longer_than(VALUE_JSON_BYTES_MAX, text) {
             return Err(Error::new(
                 Code::PayloadTooLarge,
                 format!("the value has {bytes} bytes of JSON: use at most {VALUE_BYTES_MAX}"),

@@ -6,6 +6,7 @@
 
 use super::body::{Body, HELD_PER_BYTE};
 use super::lines::{LINE_BYTES_MAX, Line};
+use super::under_way::UnderWay;
 use crate::base::ids::{CollectionName, Seq, record_hash};
 use crate::base::json::Object;
 use crate::base::memory::Reservation;
@@ -17,9 +18,7 @@ use crate::engine::model::{
 use crate::engine::validate::{check_dimensions, check_record};
 use crate::engine::vector_json::VectorInput;
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use futures::stream::{BoxStream, FuturesUnordered, StreamExt};
+use futures::stream::BoxStream;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -91,25 +90,8 @@ fn bytes_of(record: &NewRecord) -> usize {
     record.vector.len() * size_of::<f32>() + strings
 }
 
-/// A write that was done: its number, how many records it stored, and its position.
-type Written = (u64, u64, Seq);
-
-/// The writes of an import that are under way.
-#[derive(Default)]
-struct Writes {
-    done: FuturesUnordered<BoxFuture<'static, Result<Written>>>,
-    /// The hashes of the ids of each, in order, by its number.
-    ids: Vec<(u64, Vec<u64>)>,
-    next: u64,
-}
-
-impl Writes {
-    /// Whether one of them writes one of these ids.
-    fn share(&self, ids: &[u64]) -> bool {
-        let mut all = self.ids.iter().flat_map(|(_, ids)| ids);
-        all.any(|id| ids.binary_search(id).is_ok())
-    }
-}
+/// The writes of an import: how many lines each stored, and at which position.
+type Writes = UnderWay<'static, Result<(u64, Seq)>>;
 
 /// Vectors for which there can be no collection, and why.
 struct Refused {
@@ -160,7 +142,7 @@ impl Import {
             if self.batch.len() >= BATCH_RECORDS || self.batch_bytes >= BATCH_BYTES {
                 self.write().await?;
             }
-            let none = self.report.imported == 0 && self.batch.is_empty() && self.writes.next == 0;
+            let none = self.batch.is_empty() && !self.writes.has_begun();
             if none && self.report.failed >= FAULTS_AT_FIRST_MAX {
                 self.report.given_up = true;
                 break;
@@ -265,17 +247,14 @@ impl Import {
         let brainy = self.brainy.clone();
         let next = brainy.request_memory().bodies.reserve();
         let held = std::mem::replace(&mut self.held, next);
-        let number = self.writes.next;
         let write = async move {
             let _held = held;
             let lines = batch.len() as u64;
             let upserted = brainy.upsert_into(collection, batch).await?;
-            Ok((number, lines, upserted.version))
+            Ok((lines, upserted.version))
         };
-        self.writes.next += 1;
-        self.writes.ids.push((number, ids));
-        self.writes.done.push(write.boxed());
-        match self.writes.done.len() >= WRITES_IN_FLIGHT {
+        self.writes.push(ids, write);
+        match self.writes.count() >= WRITES_IN_FLIGHT {
             true => self.one_done().await.unwrap_or(Ok(())),
             false => Ok(()),
         }
@@ -283,9 +262,8 @@ impl Import {
 
     /// Waits for one of the writes in flight, if there is one.
     async fn one_done(&mut self) -> Option<Result<()>> {
-        let done = self.writes.done.next().await?;
-        Some(done.map(|(number, lines, version)| {
-            self.writes.ids.retain(|(other, _)| *other != number);
+        let done = self.writes.next().await?;
+        Some(done.map(|(lines, version)| {
             self.report.imported += lines;
             self.report.version = self.report.version.max(version);
         }))

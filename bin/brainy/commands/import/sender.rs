@@ -5,10 +5,8 @@ use super::source::{Batch, Origin};
 use crate::failure::{Failure, Result};
 use crate::transport::Transport;
 use axum::http::Method;
+use brainy::engine::transfer::under_way::UnderWay;
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,45 +96,11 @@ pub struct Creation {
     pub implied: bool,
 }
 
-/// A batch on its way ends with its number and what became of it.
-type Post<'a> = BoxFuture<'a, (u64, Totals)>;
-
-/// The batches on their way.
-#[derive(Default)]
-struct Posts<'a> {
-    done: FuturesUnordered<Post<'a>>,
-    /// The hashes of the ids of each, in order, by its number.
-    ids: Vec<(u64, Vec<u64>)>,
-    next: u64,
-}
-
-impl<'a> Posts<'a> {
-    /// Whether one of them has one of these ids: which of two batches that travel together is stored last is
-    /// open.
-    fn share(&self, ids: &[u64]) -> bool {
-        let mut all = self.ids.iter().flat_map(|(_, ids)| ids);
-        all.any(|id| ids.binary_search(id).is_ok())
-    }
-
-    fn push(&mut self, ids: Vec<u64>, post: impl Future<Output = Totals> + Send + 'a) {
-        let number = self.next;
-        self.next += 1;
-        self.ids.push((number, ids));
-        self.done.push(async move { (number, post.await) }.boxed());
-    }
-
-    async fn next(&mut self) -> Option<Totals> {
-        let (number, part) = self.done.next().await?;
-        self.ids.retain(|(other, _)| *other != number);
-        Some(part)
-    }
-}
-
 impl Sender<'_> {
     /// Sends all batches; ends early where the store takes no more.
     pub async fn send(mut self, mut batches: Receiver<Result<Batch>>) -> Totals {
         let (mut totals, found) = (Totals::default(), AtomicU64::new(0));
-        let mut posts = Posts::default();
+        let mut posts = UnderWay::default();
         while let Some(batch) = batches.recv().await {
             let batch = match batch {
                 Ok(batch) => batch,
@@ -164,7 +128,7 @@ impl Sender<'_> {
                 }
                 totals.created |= creation.implied;
             }
-            while posts.done.len() >= self.concurrency || posts.share(&batch.ids) {
+            while posts.count() >= self.concurrency || posts.share(&batch.ids) {
                 let Some(part) = posts.next().await else { break };
                 totals.add(part);
                 self.progress.set_message(totals.imported.to_string());
