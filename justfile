@@ -12,6 +12,12 @@ demo *ARGS:
 test *ARGS:
     cargo test {{ARGS}}
 
+# The property tests, with fresh cases each time: just properties 5
+properties TIMES="3":
+    for _ in $(seq {{TIMES}}); do \
+        cargo test --lib --test filters --test http_api --test golden || exit 1; \
+    done
+
 # Format the code
 fmt:
     cargo fmt
@@ -82,7 +88,7 @@ bench-peers *ARGS:
 bench-churn *ARGS:
     benches/serve.py churn {{ARGS}}
 
-# The rest over HTTP: just bench-serve filters|parts|tail|ingest-to-compacted|upserts
+# The rest over HTTP: just bench-serve filters|parts|tail|ingest-to-compacted|upserts|millions
 bench-serve *ARGS:
     benches/serve.py {{ARGS}}
 
@@ -98,6 +104,11 @@ bench-contention *ARGS:
 bench-limits *ARGS:
     cargo build --bin brainy
     benches/limits.py {{ARGS}}
+
+# Whether an instance lives in a small container while more is imported than fits: as root
+bench-memory *ARGS:
+    cargo build --release --bin brainy
+    benches/memory.py {{ARGS}}
 
 # Ten minutes of mixed load with kills, checked against a model outside: just soak, or behind scripts/s3-server
 soak *ARGS:

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Build time, memory and searches per second at equal recall: Brainy's index against its peers.
 
-    benches/kernel.py --data DIR --metric euclidean|cosine|dot [--engines a,b,...] [--rounds 7]
-        [--threads 2] [--filters] [--merge] [--parts 1,4,16] [--json FILE] [--picture FILE.png]
+    benches/kernel.py --data DIR|--random ROWSxDIMENSIONS --metric euclidean|cosine|dot [--lengths SIGMA]
+        [--engines a,b,...] [--rounds 7] [--threads 2] [--full-precision] [--filters] [--merge] [--parts 1,4,16] [--json FILE] [--picture FILE.png]
 
 DIR holds base.npy, queries.npy (u8, f16 or f32 rows) and ground_truth.npy (row numbers, best first).
+--random draws rows and queries in all directions instead. With --lengths every row has the length
+exp(N(0, SIGMA)), whatever it had, and what is nearest is computed anew.
 Every engine builds once with --threads threads, one after another, and searches with one thread
 through its batch call. A coarse sweep finds the search widths around each recall; then every
 engine runs its widths once per round, so noise of the machine hits all alike.
@@ -19,6 +21,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -28,6 +31,9 @@ PACKAGES = [
     "faiss-cpu==1.15.1",
     "usearch==2.26.6",
     "scalable-vs==0.5.0",
+    "rabitqlib==0.7.1",
+    "pyvsag==0.18.5",
+    "scann==1.4.2",
     "qdrant-edge-py==0.9.0",
     "matplotlib==3.11.2",
 ]
@@ -72,11 +78,15 @@ class OneLine(argparse.ArgumentParser):
 
 def options():
     parser = OneLine(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--random", type=shape, metavar="ROWSxDIMENSIONS", help="rows in all directions")
+    parser.add_argument("--lengths", type=float, metavar="SIGMA", help="lengths of exp(N(0, SIGMA))")
     parser.add_argument("--metric", choices=["euclidean", "cosine", "dot"], required=True)
     parser.add_argument("--engines", help="a,b,...; all but svs-lvq8 and svs-leanvec without it")
     parser.add_argument("--rounds", type=positive, default=7)
     parser.add_argument("--threads", type=positive, default=2, help="of a build")
+    parser.add_argument("--full-precision", action="store_true",
+                        help="Brainy measures its best results again by the float32 vectors, as a server does")
     parser.add_argument("--filters", action="store_true", help="also search with rows left out")
     parser.add_argument("--merge", action="store_true", help="also merge two halves, and leave rows out of an index")
     parser.add_argument("--clusters", action="store_true",
@@ -85,7 +95,15 @@ def options():
                         help="also search the rows in so many parts, and without a graph")
     parser.add_argument("--json", type=Path, help="write every point")
     parser.add_argument("--picture", type=Path, help="draw recall against searches per second")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if (args.data is None) == (args.random is None):
+        parser.error("either --data or --random says what the rows are")
+    return args
+
+
+def shape(text):
+    rows, dimensions = text.split("x")
+    return positive(rows), positive(dimensions)
 
 
 def positive(text):
@@ -106,7 +124,13 @@ def main():
     from kernel_py import clusters, data, engines, filters, measure, merge, parts, report
 
     try:
-        rows = data.load(args.data, args.metric)
+        made = tempfile.TemporaryDirectory(prefix="brainy-kernel-")
+        folder = args.data
+        if args.random or args.lengths is not None:
+            folder = Path(made.name)
+            data.make(folder, args.data, args.random, args.lengths, args.metric)
+        rows = data.load(folder, args.metric)
+        rows.full_precision = args.full_precision
         names = engines.names(args.engines)
     except data.Unusable as fault:
         usage(fault)

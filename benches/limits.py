@@ -201,7 +201,7 @@ def dear(arguments):
     }
     for name, filter in shapes.items():
         body = json.dumps({"vector": vector(64, 1), "k": 10_000, "filter": filter})
-        request = (f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        request = (f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
                    f"content-length: {len(body)}\r\n\r\n{body}").encode()
         leaves = threading.Event()
 

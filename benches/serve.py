@@ -9,6 +9,7 @@
     tail                  what rows that are not indexed yet add to a search
     ingest-to-compacted   bytes and PUTs written per vector until all is indexed and compacted
     upserts               requests and bytes of a pass of random upserts of 1 % of the ids
+    millions              millions of rows on one instance: times, memory, segments, latency, recall
     churn                 upserts, deletes and searches at once, checked against a model outside
 
 Every command starts its own servers on free ports with stores in a temporary folder, runs --rounds
@@ -36,7 +37,8 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = "BRAINY_TEST_SERVE_PYTHON"
-COMMANDS = ["peers", "filters", "parts", "tail", "ingest-to-compacted", "upserts", "churn"]
+COMMANDS = ["peers", "filters", "parts", "tail", "ingest-to-compacted", "upserts", "churn",
+            "millions"]
 
 
 def inside_serve_python():

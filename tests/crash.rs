@@ -159,7 +159,7 @@ async fn contents(brainy: &Brainy) -> Contents {
         found.hits.into_iter().map(|hit| (hit.id, hit.vector.unwrap()[1])).collect();
     assert_eq!(found.len(), count, "a record came twice");
     assert_eq!(found, listed);
-    assert_eq!(brainy.collection(&name()).await.unwrap().vector_count, Some(count as u64));
+    assert_eq!(brainy.describe(&name()).await.unwrap().vector_count, Some(count as u64));
     listed
 }
 

@@ -38,15 +38,7 @@ fn record(id: &str, vector: &[f32], metadata: serde_json::Value) -> NewRecord {
 }
 
 fn search(query: Query, k: usize) -> SearchRequest {
-    SearchRequest {
-        query,
-        k,
-        offset: 0,
-        filter: None,
-        include_metadata: true,
-        include_vector: false,
-        consistency: Consistency::Eventual,
-    }
+    SearchRequest { query, ..SearchRequest::nearest(Vec::new(), k) }
 }
 
 fn ids(response: &SearchResponse) -> Vec<&str> {
@@ -72,7 +64,7 @@ async fn what_was_written_is_found_at_once_by_the_same_instance() {
     let response = brainy.search(&things, query).await.unwrap();
     assert_eq!(ids(&response), ["a", "c"]);
     assert_eq!(response.hits[0].metadata.as_deref(), Some("{\"n\":1}"));
-    assert_eq!(brainy.collection(&things).await.unwrap().vector_count, Some(3));
+    assert_eq!(brainy.describe(&things).await.unwrap().vector_count, Some(3));
 }
 
 #[tokio::test]
@@ -112,7 +104,7 @@ async fn overwritten_and_deleted_records_do_not_surface() {
     let by_filter = Filter::parse(&json!({"n": {"$gt": 1}})).unwrap();
     let deleted = brainy.delete(&things, DeleteTarget::Filter(by_filter)).await.unwrap();
     assert_eq!(deleted.deleted, 2);
-    assert_eq!(brainy.collection(&things).await.unwrap().vector_count, Some(0));
+    assert_eq!(brainy.describe(&things).await.unwrap().vector_count, Some(0));
 }
 
 #[tokio::test]
@@ -181,16 +173,16 @@ async fn a_deleted_collection_is_gone_and_its_name_starts_anew() {
     let brainy = instance(&store, Role::Hybrid, Settings::default()).await;
     let other = instance(&store, Role::Hybrid, Settings::default()).await;
     let things = three(&brainy).await;
-    assert_eq!(other.collection(&things).await.unwrap().vector_count, Some(3));
+    assert_eq!(other.describe(&things).await.unwrap().vector_count, Some(3));
     brainy.delete_collection(&things).await.unwrap();
-    assert_eq!(brainy.collection(&things).await.unwrap_err().code(), Code::CollectionNotFound);
+    assert_eq!(brainy.describe(&things).await.unwrap_err().code(), Code::CollectionNotFound);
     let again = brainy.delete_collection(&things).await.unwrap_err();
     assert_eq!(again.code(), Code::CollectionNotFound);
     // The other instance has not looked since: its write must not vanish into the old life.
     let wider = vec![record("z", &[1.0, 2.0], json!({}))];
     other.upsert(&things, wider).await.unwrap();
     for instance in [&brainy, &other] {
-        let info = instance.collection(&things).await.unwrap();
+        let info = instance.describe(&things).await.unwrap();
         assert_eq!(info.vector_count, Some(1));
         assert!(info.version > Seq(2));
     }
@@ -294,7 +286,7 @@ async fn what_a_newer_version_wrote_is_refused_not_guessed() {
     let manifest = brainy::store::paths::manifest(&things);
     overwrite(&store, &manifest, "{\"formatVersion\": 99, \"anything\": true}").await;
     let brainy = instance(&store, Role::Hybrid, Settings::default()).await;
-    let error = brainy.collection(&things).await.unwrap_err();
+    let error = brainy.describe(&things).await.unwrap_err();
     assert_eq!(error.code(), Code::NewerFormat);
     let write = brainy.upsert(&things, vec![record("a", &[1.0], json!({}))]).await;
     assert_eq!(write.unwrap_err().code(), Code::NewerFormat);
@@ -312,6 +304,6 @@ async fn damaged_objects_are_named() {
     assert!(error.message().contains(entry.as_str()), "{error}");
     let reader = instance(&store, Role::Reader, Settings::default()).await;
     overwrite(&store, &brainy::store::paths::manifest(&things), "{\"formatVersion\": 1,").await;
-    let error = reader.collection(&things).await.unwrap_err();
+    let error = reader.describe(&things).await.unwrap_err();
     assert_eq!((error.code(), &error.details()["line"]), (Code::Corrupt, &json!(1)));
 }

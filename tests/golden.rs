@@ -14,7 +14,8 @@ use brainy::manifest::{CollectionSettings, DeletionsMeta, Manifest, Partition, S
 use brainy::partition::{HashRange, Kind, PrefixRule};
 use brainy::segment::{Deletions, Segment, SegmentBuilder};
 use bytes::Bytes;
-use serde_json::json;
+use proptest::prelude::*;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// The file's bytes; what this build would write must be the same while the version is current.
@@ -178,6 +179,7 @@ fn golden_manifest(name: &CollectionName) -> Manifest {
         partition_count: 4,
         partitioner: Kind::Hash,
         description: Some("kept".to_owned()),
+        extra: Default::default(),
     };
     let mut manifest = Manifest::create(name, settings, Timestamp(1_768_473_000_000), None);
     manifest.stamp.recent_writes.push("0123456789abcdef".to_owned());
@@ -205,8 +207,14 @@ fn manifests_of_versions_2_and_3() {
         bytes: 1_000,
         crc32c: 7,
         written: (Seq(1), Seq(9)),
+        extra: Default::default(),
     });
-    manifest.deletions.push(DeletionsMeta { id: Ulid(2 << 80), rows: 3, bytes: 64 });
+    manifest.deletions.push(DeletionsMeta {
+        id: Ulid(2 << 80),
+        rows: 3,
+        bytes: 64,
+        extra: Default::default(),
+    });
     manifest.wal_indexed = Seq(9);
     manifest.swept_before = Timestamp(1_768_473_000_001);
     let kept = std::fs::read("tests/golden/manifest-v2.json").unwrap();
@@ -217,4 +225,28 @@ fn manifests_of_versions_2_and_3() {
     let written = serde_json::to_vec_pretty(&manifest).unwrap();
     let kept = golden("manifest-v3.json", &written);
     assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);
+}
+
+proptest! {
+    /// What a newer build adds to a manifest is there still when this one has written it again.
+    #[test]
+    fn what_newer_builds_add_to_manifests_stays(
+        words in prop::collection::vec("[a-z]{1,8}", 5),
+        numbers in prop::collection::vec(any::<i64>(), 5),
+        format in 3u64..9,
+    ) {
+        let kept = std::fs::read("tests/golden/manifest-v3.json").unwrap();
+        let mut newer: Value = serde_json::from_slice(&kept).unwrap();
+        let places = ["", "/settings", "/partitions/4", "/partitions/4/segments/0", "/deletions/0"];
+        for (place, (word, number)) in places.iter().zip(words.iter().zip(&numbers)) {
+            let object = newer.pointer_mut(place).and_then(Value::as_object_mut).unwrap();
+            object.insert(format!("{word}Added"), json!({"deep": [number, null, {"text": word}]}));
+        }
+        newer["formatVersion"] = format.into();
+        newer["minReader"] = 3.into();
+        let name = CollectionName::new("golden").unwrap();
+        let manifest =
+            brainy::manifest::parse(&name, &serde_json::to_vec(&newer).unwrap()).unwrap();
+        prop_assert_eq!(serde_json::to_value(&manifest).unwrap(), newer);
+    }
 }

@@ -43,15 +43,8 @@ async fn start(store: &DynStore, role: Role, settings: Settings, seed: u64) -> B
 
 /// The ids of all records, as a strong search sees them.
 async fn all(brainy: &Brainy, collection: &CollectionName) -> Vec<String> {
-    let request = SearchRequest {
-        query: Query::Vector(vec![1.0, 0.0]),
-        k: 1_000,
-        offset: 0,
-        filter: None,
-        include_metadata: true,
-        include_vector: false,
-        consistency: Consistency::Strong,
-    };
+    let nearest = SearchRequest::nearest(vec![1.0, 0.0], 1_000);
+    let request = SearchRequest { consistency: Consistency::Strong, ..nearest };
     let found = brainy.search(collection, request).await.unwrap();
     let mut ids: Vec<String> = found.hits.into_iter().map(|hit| hit.id).collect();
     ids.sort();
@@ -207,6 +200,80 @@ async fn an_earlier_manifest_that_is_copied_back_in_a_folder_is_gone_on_from() {
         std::fs::copy(from, to).unwrap();
     };
     restore_a_manifest(&store, copy).await;
+}
+
+/// Copies `from` over the manifest, as a person would.
+async fn put_back(store: &DynStore, from: &Key) {
+    let found = get(&**store, from).await.unwrap().required(from).unwrap();
+    store.put(&paths::manifest(&name("things")), found.bytes).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_manifest_over_a_log_that_was_collected_takes_no_position_twice() {
+    let store: DynStore = Arc::new(MemoryStore::default());
+    let things = name("things");
+    let quick = || Settings { gc_grace_ms: 10_000, ..by_hand() };
+    let entries = async || {
+        let listed = store.list(&paths::wal_entries(&things), None, 100).await.unwrap();
+        listed.objects.iter().filter_map(|entry| paths::parse_wal_entry(&entry.key)).collect()
+    };
+    // Whoever runs when the manifest is put back, and whoever starts after that.
+    for runs_on in [true, false] {
+        let mut one = start(&store, Role::Hybrid, quick(), 1).await;
+        let (mut expected, mut first, mut last) = (Vec::new(), 0, Seq(0));
+        for n in 0..3 {
+            let id = format!("{runs_on}-{n}");
+            last = one.upsert(&things, vec![record(&id, &[1.0, 0.0])]).await.unwrap().version;
+            one.index(&things).await.unwrap();
+            if n == 0 {
+                let current = manifest::load(&store, &things).await.unwrap().unwrap().value;
+                (expected, first) = (all(&one, &things).await, current.stamp.version);
+            }
+            // Past the floor, and a grace period and more after that.
+            tokio::time::sleep(Duration::from_secs(120)).await;
+            let left: Vec<Seq> = entries().await;
+            assert!(left.iter().all(|seq| *seq >= last), "{left:?} of {last}");
+        }
+        if !runs_on {
+            one.shutdown().await;
+        }
+        put_back(&store, &paths::manifest_history(&things, first)).await;
+        if !runs_on {
+            one = start(&store, Role::Hybrid, quick(), 2).await;
+        }
+        let id = format!("{runs_on}-after");
+        let written = one.upsert(&things, vec![record(&id, &[1.0, 0.0])]).await.unwrap().version;
+        assert!(written > last, "{written} was given before: {last}");
+        expected.push(id);
+        expected.sort();
+        assert_eq!(all(&one, &things).await, expected);
+        one.index(&things).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        let reader = start(&store, Role::Reader, Settings::default(), 3).await;
+        assert_eq!(all(&reader, &things).await, expected);
+        one.shutdown().await;
+        reader.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_of_an_earlier_life_is_put_back_as_a_life_of_its_own() {
+    let store: DynStore = Arc::new(MemoryStore::default());
+    let things = name("things");
+    let one = start(&store, Role::Hybrid, by_hand(), 1).await;
+    one.upsert(&things, vec![record("first", &[1.0, 0.0])]).await.unwrap();
+    one.index(&things).await.unwrap();
+    let kept = manifest::load(&store, &things).await.unwrap().unwrap().value.stamp.version;
+    one.delete_collection(&things).await.unwrap();
+    // The second life has begun, and its manifest is still the first one.
+    one.upsert(&things, vec![record("second", &[1.0, 0.0])]).await.unwrap();
+    one.shutdown().await;
+    put_back(&store, &paths::manifest_history(&things, kept)).await;
+    let two = start(&store, Role::Hybrid, by_hand(), 2).await;
+    two.upsert(&things, vec![record("third", &[1.0, 0.0])]).await.unwrap();
+    assert_eq!(all(&two, &things).await, ["first", "third"]);
+    let reader = start(&store, Role::Reader, Settings::default(), 3).await;
+    assert_eq!(all(&reader, &things).await, ["first", "third"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use brainy::store::conformance::{self, Effort};
 use brainy::store::open::{Location, open, parse};
 use brainy::store::probe::{self, Status};
 use brainy::store::{DynStore, aws::Aws, bucket};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::time::Instant;
 
 const VARIABLE: &str = "BRAINY_TEST_S3_URL";
@@ -71,7 +71,7 @@ async fn the_bucket_can_be_inspected() {
         panic!("{VARIABLE} is not an s3:// URL");
     };
     let env = Env::system(1).unwrap();
-    let checks = bucket::inspect(&name, &prefix, &Aws::load().await.unwrap(), &*env.clock).await;
+    let checks = bucket::inspect(&name, &prefix, &Aws::load().await.unwrap(), &env.clock).await;
     eprintln!("{checks:#?}");
     assert_eq!(checks.len(), 6);
     let skew = checks.iter().find(|check| check.name == "clock skew");
@@ -127,4 +127,53 @@ fn a_store_that_cannot_be_reached_is_named() {
     ];
     let code = error_code("s3://bucket/prefix", &variables);
     assert_eq!(code.as_deref(), Some("store_unavailable"));
+}
+
+/// What a command prints on a store with other variables.
+fn said(args: &[&str], variables: &[(&str, &str)]) -> (bool, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_brainy"));
+    let output = command.args(args).envs(variables.iter().copied()).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn credentials_that_may_only_read_are_enough_for_a_reader() {
+    let Some(url) = url() else { return };
+    let key = |name: &str| std::env::var(format!("BRAINY_TEST_S3_READER_{name}_KEY"));
+    let (Ok(access), Ok(secret)) = (key("ACCESS"), key("SECRET")) else {
+        let _ = writeln!(std::io::stderr(), "skipped: no user of this server may only read");
+        return;
+    };
+    let variables = [("AWS_ACCESS_KEY_ID", &*access), ("AWS_SECRET_ACCESS_KEY", &*secret)];
+    let url = format!("{}/only-read", url.trim_end_matches('/'));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("in.jsonl");
+    std::fs::write(&file, "{\"id\": \"a\", \"vector\": [1, 0]}\n").unwrap();
+    let (done, text) = said(&["import", file.to_str().unwrap(), "--store", &url], &[]);
+    assert!(done, "{text}");
+
+    let (readable, text) = said(&["doctor", &url, "--role", "reader"], &variables);
+    assert!(readable && text.contains("A reader can work"), "{text}");
+    let (writable, text) = said(&["doctor", &url], &variables);
+    assert!(!writable && text.contains("A writer cannot"), "{text}");
+    let listen = ["--listen", "127.0.0.1:0", "--store", &url, "--role"];
+    let (served, text) = said(&[&["serve"], &listen[..], &["writer"]].concat(), &variables);
+    assert!(!served && text.contains("store_denied"), "{text}");
+
+    let mut reader = std::process::Command::new(env!("CARGO_BIN_EXE_brainy"))
+        .args([&["serve"], &listen[..], &["reader"]].concat())
+        .envs(variables)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(reader.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let at = line.trim().strip_prefix("listening on ").unwrap_or_default();
+    let found = said(&["search", "--vector", "[1, 0]", "--url", at], &[]);
+    let status = said(&["cluster", "status", "--url", at], &[]);
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    assert!(found.0 && found.1.contains(" a "), "{found:?}");
+    assert!(status.0 && status.1.contains("unlisted"), "{status:?}");
 }

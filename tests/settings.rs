@@ -75,6 +75,8 @@ fn every_setting_can_come_from_the_environment() {
             (Value::Null, "service_endpoint" | "otlp_endpoint") => "http://a:1".to_owned(),
             (Value::Null, "partition_strategy") => "hash".to_owned(),
             (Value::Null, "partition_count" | "dimensions") => "7".to_owned(),
+            (Value::Null, "cors_allowed_origins") => "http://a:1".to_owned(),
+            (Value::Null, "memory_limit_bytes") => "16777216".to_owned(),
             (Value::Null, "distance_metric") => "dot".to_owned(),
             (Value::Null, _) => "x".to_owned(),
             (other, _) => other.to_string(),

@@ -39,6 +39,7 @@ class Binary(Peer):
     def start(self, threads):
         command = [self.program, self.rows.folder, "--metric", self.rows.metric]
         command += ["--builder", self.name, "--threads", str(threads)]
+        command += ["--full-precision"] if self.rows.full_precision else []
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -4,6 +4,7 @@ import numpy
 
 K = 10
 BLOCK = 100
+QUERIES = 1_000
 
 
 class Unusable(Exception):
@@ -86,6 +87,23 @@ def without_repeats(ids):
     ordered = numpy.take_along_axis(ids, order, axis=1)
     ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = -1
     return ordered
+
+
+def make(into, folder, shape, sigma, metric):
+    """Writes a set whose rows are those of `folder`, or in all directions, and of lengths exp(N(0, sigma)) where
+    there is a sigma."""
+    random = numpy.random.default_rng(1)
+    if shape:
+        base, queries = (random.normal(size=(rows, shape[1])) for rows in (shape[0], QUERIES))
+    else:
+        base, queries = (array(folder, name).astype(numpy.float32) for name in ("base", "queries"))
+    base, queries = base.astype(numpy.float32), queries.astype(numpy.float32)
+    if sigma is not None:
+        lengths = numpy.exp(random.normal(0, sigma, len(base)))
+        base *= (lengths / numpy.linalg.norm(base, axis=1))[:, None].astype(numpy.float32)
+    truth = nearest(prepared(base, metric), prepared(queries, metric), metric)
+    for name, rows in (("base", base), ("queries", queries), ("ground_truth", truth)):
+        numpy.save(into / f"{name}.npy", rows)
 
 
 def load(folder, metric):

@@ -14,13 +14,17 @@ ENGINES = [
     peers.Usearch,
     peers.Svs,
     peers.SvsLvq4x8,
+    peers.Symqg,
+    peers.Vsag,
+    peers.Scann,
     peers.Qdrant,
     # Only where they are asked for by name.
     peers.SvsLvq8,
     peers.SvsLeanVec,
+    peers.Symqg8,
 ]
 BY_NAME = {engine.name: engine for engine in ENGINES}
-USUAL = [engine.name for engine in ENGINES[:-2]]
+USUAL = [engine.name for engine in ENGINES[:-3]]
 
 
 def names(text):

@@ -5,6 +5,7 @@ An engine has `prepare(rows)`, which is not timed, `build(threads)`, which is, `
 """
 
 import importlib.metadata
+import json
 import shutil
 import tempfile
 import time
@@ -260,6 +261,127 @@ class SvsLeanVec(Svs):
         kinds = self.library.LeanVecKind
         half = max(self.rows.dimensions // 2, 1)
         return self.library.LeanVecLoader(self.file(), half, kinds.lvq8, kinds.float16)
+
+
+class Symqg(Peer):
+    """SymphonyQG, by its authors. It links and walks over codes of one bit, 32 neighbours at a time."""
+
+    name, package = "symqg", "rabitqlib"
+    bytes_from = "size of its file"
+    # 0: full-precision vectors beside the codes.
+    bits = 0
+
+    def prepare(self, rows):
+        import rabitqlib
+
+        self.library, self.rows = rabitqlib, rows
+        self.params = {"max_degree": 32, "ef_construction": EF_CONSTRUCTION, "bits": self.bits}
+
+    def build(self, threads):
+        metric = "l2" if self.rows.metric == "euclidean" else "ip"
+        self.index = self.library.SymqgIndex(self.rows.dimensions, 32, metric, self.bits)
+        self.index.build(self.rows.base, EF_CONSTRUCTION, threads)
+
+    def measure(self):
+        with tempfile.TemporaryDirectory(prefix="brainy-kernel-") as folder:
+            path = Path(folder) / "saved"
+            self.index.save(str(path))
+            size = path.stat().st_size
+        self.bytes_per_vector = size / self.rows.count if self.bits else self.beside_vectors(size)
+
+    def search(self, width):
+        started = time.perf_counter()
+        ids, _ = self.index.search_batch(self.rows.queries, K, width, 1)
+        return time.perf_counter() - started, ids.astype(numpy.int64)
+
+
+class Symqg8(Symqg):
+    """Measures what it found at codes of 8 bits: faster, but it ends at a recall of about .99."""
+
+    name, bits = "symqg-8", 8
+
+
+class Vsag(Peer):
+    """VSAG's graph over 8-bit codes, and full precision at the end."""
+
+    name, package = "vsag", "pyvsag"
+    bytes_from = "size of its file"
+    note = "vsag has no batch call: each search is a call from Python"
+
+    def prepare(self, rows):
+        import pyvsag
+
+        self.library, self.rows = pyvsag, rows
+        self.params = {
+            "base_quantization_type": "sq8_uniform",
+            "use_reorder": True,
+            "precise_quantization_type": "fp32",
+            "max_degree": 2 * M,
+            "ef_construction": EF_CONSTRUCTION,
+        }
+
+    def build(self, threads):
+        rows = self.rows
+        how = {
+            "dtype": "float32",
+            "metric_type": "l2" if rows.metric == "euclidean" else "ip",
+            "dim": rows.dimensions,
+            "index_param": {**self.params, "build_thread_count": threads},
+        }
+        self.index = self.library.Index("hgraph", json.dumps(how))
+        ids = numpy.arange(rows.count, dtype=numpy.int64)
+        self.index.build(rows.base.reshape(-1), ids, rows.count, rows.dimensions)
+
+    def measure(self):
+        with tempfile.TemporaryDirectory(prefix="brainy-kernel-") as folder:
+            path = Path(folder) / "saved"
+            self.index.save(str(path))
+            self.bytes_per_vector = self.beside_vectors(path.stat().st_size)
+
+    def search(self, width):
+        how = json.dumps({"hgraph": {"ef_search": width}})
+        started = time.perf_counter()
+        found = [self.index.knn_search(query, K, how)[0] for query in self.rows.queries]
+        seconds = time.perf_counter() - started
+        return seconds, rectangle([ids.tolist() for ids in found])
+
+
+class Scann(Peer):
+    """Partitions of about the root of the number of rows, 4-bit codes, and full precision for the best 100, as
+    its documentation says. The width is the number of partitions that are read."""
+
+    name, package = "scann", "scann"
+    bytes_from = "size of its files"
+    REORDERED = 100
+
+    def prepare(self, rows):
+        import scann
+
+        self.library, self.rows = scann.scann_ops_pybind, rows
+        self.leaves = max(int(rows.count**0.5), 1)
+        threshold = None if rows.metric == "euclidean" else 0.2
+        self.params = {"num_leaves": self.leaves, "dimensions_per_block": 2, "reorder": self.REORDERED,
+                       "anisotropic_quantization_threshold": threshold}
+
+    def build(self, threads):
+        rows = self.rows
+        metric = "squared_l2" if rows.metric == "euclidean" else "dot_product"
+        builder = self.library.builder(rows.base, K, metric).set_n_training_threads(threads)
+        builder = builder.tree(self.leaves, max(self.leaves // 10, 1), training_sample_size=rows.count)
+        threshold = self.params["anisotropic_quantization_threshold"]
+        how = {} if threshold is None else {"anisotropic_quantization_threshold": threshold}
+        self.index = builder.score_ah(2, **how).reorder(self.REORDERED).build()
+
+    def measure(self):
+        with tempfile.TemporaryDirectory(prefix="brainy-kernel-") as folder:
+            self.index.serialize(folder)
+            self.bytes_per_vector = self.beside_vectors(folder_bytes(folder))
+
+    def search(self, width):
+        started = time.perf_counter()
+        ids, _ = self.index.search_batched(
+            self.rows.queries, K, self.REORDERED, min(width, self.leaves))
+        return time.perf_counter() - started, ids.astype(numpy.int64)
 
 
 class Qdrant(Peer):

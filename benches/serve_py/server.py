@@ -90,7 +90,8 @@ class Client:
 class Process:
     """A server that is ended with this program, whatever ends it but SIGKILL."""
 
-    def __init__(self, command, folder, environment=None):
+    def __init__(self, command, folder, environment=None, before=None):
+        """`before` is called in the process before the program begins."""
         self.log = Path(folder) / f"log-{id(self)}.txt"
         with open(self.log, "w") as log:
             self.child = subprocess.Popen(
@@ -100,6 +101,7 @@ class Process:
                 stderr=log,
                 text=True,
                 env={**os.environ, **(environment or {})},
+                preexec_fn=before,
             )
         atexit.register(self.stop)
         self.said = queue.Queue()
@@ -146,10 +148,12 @@ class Process:
 class Server(Process):
     """`brainy serve` on a free port, on a store in a folder, with fsync as it is by default."""
 
-    def __init__(self, folder, store="store", environment=None):
+    def __init__(self, folder, store="store", environment=None, settings=(), before=None):
         self.store = f"file://{Path(folder) / store}"
         command = [BINARY, "serve", "--store", self.store, "--role", "hybrid"]
-        super().__init__([*command, "--listen", "127.0.0.1:0"], folder, environment)
+        for setting in settings:
+            command += ["--set", setting]
+        super().__init__([*command, "--listen", "127.0.0.1:0"], folder, environment, before)
         self.url = self.wait_for(r"^listening on (http://\S+)$")
         self.client = Client(self.url)
 
@@ -185,6 +189,11 @@ class Server(Process):
 
     def stats(self, collection=COLLECTION):
         return self.client.get(f"/v1/collections/{collection}/stats")
+
+    def is_at_work(self):
+        """Whether it indexes or merges something right now."""
+        text = self.client.send("GET", "/metrics")[1].decode()
+        return re.search(r"^brainy_upkeep_running(\{.*\})? 0*[1-9]", text, re.MULTILINE) is not None
 
     def store_requests(self):
         """What the store was asked so far: requests by kind, bytes read and written."""
@@ -243,7 +252,8 @@ def wait(server, args, collection, settled_seconds):
     while True:
         stats = server.stats(collection)
         now = time.monotonic()
-        if stats != before:
+        # A merge of many rows changes nothing for minutes, until it is done.
+        if stats != before or (settled_seconds and server.is_at_work()):
             before, changed = stats, now
         indexed = stats["indexedVersion"] == stats["version"]
         if indexed and now - changed >= settled_seconds:

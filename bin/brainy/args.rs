@@ -39,6 +39,8 @@ pub enum Command {
     Collections(CollectionsCommand),
     /// Show counts and sizes of a collection
     Stats(StatsArgs),
+    /// Measure how much of the true results searches find
+    Recall(RecallArgs),
     /// Show the partitions of a collection and their segments
     Segments(SegmentsArgs),
     /// Index what is in the log and make one segment of each partition
@@ -246,6 +248,9 @@ pub struct SearchArgs {
     /// Print vectors too
     #[arg(long)]
     pub include_vector: bool,
+    /// How hard to look
+    #[command(flatten)]
+    pub effort: EffortArgs,
     /// See every write that was acknowledged before the search
     #[arg(long)]
     pub strong: bool,
@@ -350,6 +355,55 @@ pub struct StatsArgs {
     pub data: DataArgs,
 }
 
+/// `brainy recall`
+#[derive(Debug, Args)]
+pub struct RecallArgs {
+    /// Which collection
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How many records to draw as queries
+    #[arg(long, value_name = "N", default_value_t = 25,
+        value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub sample: u32,
+    /// Vectors to ask with instead: a JSON array of vectors, for example '[[0.1, 0.2], [0.3, 0.4]]'
+    #[arg(long, value_name = "JSON", conflicts_with = "sample")]
+    pub queries: Option<String>,
+    /// How many results of each count
+    #[arg(short, long, default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub k: u32,
+    /// Only records whose metadata match
+    #[arg(long, value_name = "JSON")]
+    pub filter: Option<String>,
+    /// How hard to look
+    #[command(flatten)]
+    pub effort: EffortArgs,
+}
+
+/// How hard a search looks: at most one of these.
+#[derive(Debug, Args)]
+#[group(required = false, multiple = false)]
+pub struct EffortArgs {
+    /// Find about this share of the true results, 0.5 to 1; 1 measures every record
+    #[arg(long, value_name = "SHARE")]
+    pub target_recall: Option<f64>,
+    /// How many rows a walk of an index keeps (efSearch), 1 to 10,000
+    #[arg(long, value_name = "ROWS")]
+    pub ef: Option<u64>,
+}
+
+impl EffortArgs {
+    /// Says so in the body of a request.
+    pub fn put_into(&self, body: &mut serde_json::Value) {
+        if let Some(recall) = self.target_recall {
+            body["targetRecall"] = recall.into();
+        }
+        if let Some(ef) = self.ef {
+            body["ef"] = ef.into();
+        }
+    }
+}
+
 /// `brainy segments`
 #[derive(Debug, Args)]
 pub struct SegmentsArgs {
@@ -386,6 +440,10 @@ pub struct DoctorArgs {
     /// URL of the store: s3://bucket/prefix, file:///folder, or a folder
     #[arg(value_name = "URL")]
     pub store: String,
+    /// Try only what an instance of this role does with the store: writer, reader or hybrid. For a reader nothing
+    /// is written
+    #[arg(long, value_name = "ROLE", value_parser = ["writer", "reader", "hybrid"])]
+    pub role: Option<String>,
     /// Settings file, .toml or .json (BRAINY_CONFIG)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -24,9 +24,21 @@ pub struct Failure {
     /// After how long a retry makes sense, where the answer says.
     pub retry_after: Option<Duration>,
     usage: bool,
+    /// The exit code where everything has been said.
+    said: Option<u8>,
 }
 
 impl Failure {
+    /// Ends with `code` without another word: the output says why.
+    pub fn said(code: u8) -> Self {
+        Failure { said: Some(code), ..Self::new(Code::InvalidRequest, "") }
+    }
+
+    /// Whether the output says it all.
+    pub fn is_said(&self) -> bool {
+        self.said.is_some()
+    }
+
     /// A failure with one of the API's codes.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Error::new(code, message).into()
@@ -52,13 +64,14 @@ impl Failure {
         };
         let details = error.and_then(|error| error.get("details"));
         Failure {
-            code: text("code").unwrap_or_else(|| Code::Internal.name().to_owned()),
+            code: text("code").unwrap_or_else(|| Code::UnexpectedAnswer.name().to_owned()),
             message: text("message")
                 .unwrap_or_else(|| format!("the server answered {status}, not as Brainy does")),
             details: details.and_then(Value::as_object).cloned().unwrap_or_default(),
             status: Some(status),
             retry_after,
             usage: false,
+            said: None,
         }
     }
 
@@ -84,6 +97,9 @@ impl Failure {
 
     /// 2 for wrong usage or settings, 1 for anything else.
     pub fn exit_code(&self) -> u8 {
+        if let Some(code) = self.said {
+            return code;
+        }
         if self.usage || (self.status.is_none() && self.is(Code::InvalidSettings)) {
             return 2;
         }
@@ -141,6 +157,7 @@ impl From<Error> for Failure {
             status: None,
             retry_after: error.retry_after().map(Duration::from_millis),
             usage: false,
+            said: None,
         }
     }
 }

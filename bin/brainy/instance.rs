@@ -1,15 +1,15 @@
 //! From the command line to an instance: the one place that reads the environment.
 
 use crate::failure::{Failure, Result};
+use crate::one_line::OneLine;
 use crate::telemetry::{self, Telemetry};
-use brainy::base::Env;
+use brainy::base::process;
 use brainy::base::settings::{self, Effective, FlagValue, LogFormat, Role, Settings, Source};
 use brainy::engine::Brainy;
-use brainy::store::open::open;
-use brainy::store::probe::{Effort, probe, readable, require_safe};
 use std::io::IsTerminal;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
@@ -27,7 +27,24 @@ pub fn load(file: Option<&Path>, flags: Result<Vec<FlagValue>, String>) -> Resul
         let text = |os: &std::ffi::OsStr| os.to_string_lossy().into_owned();
         (text(&name), text(&value))
     });
-    Ok(settings::load(file, environment, &flags)?)
+    let environment: Vec<(String, String)> = environment.collect();
+    // Also of settings that are wrong: whoever reads the log reads why.
+    let asks = |(name, value): &(String, String)| name == "BRAINY_LOG_FORMAT" && value == "json";
+    let flag = flags.iter().any(|flag| flag.key == "log_format" && flag.value == "json");
+    JSON.store(flag || environment.iter().any(asks), Ordering::Relaxed);
+    let mut effective = settings::load(file, environment, &flags)?;
+    JSON.store(effective.settings.log_format == LogFormat::Json, Ordering::Relaxed);
+    effective.fit(process::memory());
+    effective.settings.validate()?;
+    Ok(effective)
+}
+
+/// Whether log lines are JSON, as far as the settings have been read.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process says as JSON what it has to say.
+pub fn logs_json() -> bool {
+    JSON.load(Ordering::Relaxed)
 }
 
 /// Lines that wait for whoever reads standard error; more are dropped and counted.
@@ -90,7 +107,8 @@ fn start_log<T>(
         .thread_name("brainy-log")
         .finish(std::io::stderr());
     let dropped = writer.error_counter();
-    let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(writer);
+    let colours = std::io::stderr().is_terminal();
+    let lines = fmt::layer().with_ansi(colours).with_writer(OneLine { writer, colours });
     let lines = match settings.log_format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -105,12 +123,5 @@ fn start_log<T>(
 
 /// Opens the store, proves that it is safe for this role, and starts an instance on it.
 pub async fn start(settings: &Settings, role: Role) -> Result<Brainy> {
-    let env = Env::system(settings.compute_threads)?;
-    let store = open(settings, &env).await?;
-    if role.writes() {
-        require_safe(&probe(&store, &env, Effort::START).await?)?;
-    } else {
-        readable(&*store).await?;
-    }
-    Ok(Brainy::start(settings.clone(), role, store, env).await?)
+    Ok(Brainy::open_with(settings.clone(), role, Vec::new()).await?)
 }

@@ -1,19 +1,27 @@
 //! The `brainy` command: parse, run one command, report. `docs/cli.md` describes it for people.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
-//! 2 wrong usage or settings.
+//! 2 wrong usage or settings; `cluster health` has more.
 
 mod args;
 mod commands;
 mod failure;
 mod instance;
+mod one_line;
 mod output;
 mod telemetry;
 mod transport;
 
 use args::Cli;
+use brainy::base::Code;
 use clap::Parser;
+use failure::Failure;
 use std::process::ExitCode;
+
+/// Gives back what a pass or a request no longer needs; the system's allocator keeps most of it.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -21,7 +29,13 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: could not start: {error} (internal)");
+            let failure = Failure::new(
+                Code::ResourcesExhausted,
+                format!(
+                    "could not start: {error}; raise the limit of threads or files (ulimit -u, -n)"
+                ),
+            );
+            output::failure(&failure, cli.json);
             return ExitCode::FAILURE;
         }
     };
@@ -33,7 +47,10 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::failure(&failure, json);
+            match instance::logs_json() {
+                true => output::failure_as_log_line(&failure),
+                false => output::failure(&failure, json),
+            }
             ExitCode::from(failure.exit_code())
         }
     }

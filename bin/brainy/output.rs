@@ -1,8 +1,9 @@
 //! What people and programs get to see.
 
 use crate::failure::{Failure, Result};
+use brainy::base::clock::{Clock, SystemClock};
 use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{self, Write};
 
 /// Prints text and a line's end to standard output.
@@ -33,6 +34,9 @@ pub fn note(text: &str) {
 
 /// Prints why a command failed.
 pub fn failure(failure: &Failure, json: bool) {
+    if failure.is_said() {
+        return;
+    }
     if json {
         eprintln!("{}", failure.to_json());
         return;
@@ -41,6 +45,20 @@ pub fn failure(failure: &Failure, json: bool) {
     if let Some(hint) = failure.hint() {
         eprintln!("hint: {hint}");
     }
+}
+
+/// Prints why an instance failed as its log prints everything else: one JSON object on a line.
+pub fn failure_as_log_line(failure: &Failure) {
+    let line = json!({
+        "timestamp": SystemClock.now(),
+        "level": "ERROR",
+        "message": failure.message,
+        "code": failure.code,
+        "details": failure.details,
+        "hint": failure.hint(),
+        "target": "brainy",
+    });
+    eprintln!("{line}");
 }
 
 /// A table without lines, as wide as the terminal or, in a pipe, as its content.

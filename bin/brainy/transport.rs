@@ -184,7 +184,7 @@ impl Transport {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            let broken = failure.status.is_none() && failure.is(Code::StoreUnavailable);
+            let broken = failure.status.is_none() && failure.is(Code::ServerUnavailable);
             reconnects += u32::from(broken);
             let repeat = failure.is_passing() || (broken && reconnects <= RECONNECTS_MAX);
             if !repeat || start.elapsed() > RETRY_TIME_MAX {
@@ -270,24 +270,25 @@ fn http(url: &str, access: Access) -> Result<Transport> {
     if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
         return Err(invalid());
     }
-    let mut builder = reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .user_agent(concat!("brainy/", env!("CARGO_PKG_VERSION")));
-    builder = match access {
-        Access::Read | Access::Write | Access::Remove => builder.read_timeout(READ_TIMEOUT),
-        // That the machine is gone is found out below HTTP.
-        Access::Rework => builder.tcp_keepalive(KEEPALIVE),
-    };
     // A proxy never reaches this machine.
     let local = parsed.host_str().is_some_and(|host| {
         let host = host.trim_matches(['[', ']']);
         let address: Result<std::net::IpAddr, _> = host.parse();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     });
-    if local {
-        builder = builder.no_proxy();
-    }
-    let client = builder.build().map_err(|error| Failure::io("could not set up HTTP", &error))?;
+    let configured = || {
+        let builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("brainy/", env!("CARGO_PKG_VERSION")));
+        let builder = match access {
+            Access::Read | Access::Write | Access::Remove => builder.read_timeout(READ_TIMEOUT),
+            // That the machine is gone is found out below HTTP.
+            Access::Rework => builder.tcp_keepalive(KEEPALIVE),
+        };
+        if local { builder.no_proxy() } else { builder }
+    };
+    let client = brainy::base::http::client(configured)
+        .map_err(|error| Failure::io("could not set up HTTP", &error))?;
     let base = url.trim().trim_end_matches('/').to_owned();
     Ok(Transport::Http { client, base })
 }
@@ -296,7 +297,7 @@ async fn parse(answer: Answer) -> Result<Value> {
     let bytes = collect(answer.body).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         Failure::new(
-            Code::Internal,
+            Code::UnexpectedAnswer,
             format!("the answer is not JSON, so this is not a Brainy server: {error}"),
         )
     })
@@ -327,11 +328,11 @@ fn broken(base: &str, error: reqwest::Error) -> Failure {
     } else {
         format!("the connection to {base} broke: {reason}")
     };
-    Failure::new(Code::StoreUnavailable, message)
+    Failure::new(Code::ServerUnavailable, message)
 }
 
 fn cut(error: axum::Error) -> Failure {
-    Failure::new(Code::StoreUnavailable, format!("the answer was cut: {}", innermost(&error)))
+    Failure::new(Code::ServerUnavailable, format!("the answer was cut: {}", innermost(&error)))
 }
 
 /// The first cause, which says most; what is around it repeats itself.

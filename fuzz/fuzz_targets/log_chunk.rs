@@ -23,5 +23,6 @@ fuzz_target!(|bytes: &[u8]| {
             upserts += 1;
         }
     }
-    assert_eq!(upserts, chunk.upserts());
+    // Others that may be skipped have vectors as well.
+    assert!(upserts <= chunk.vectors());
 });

@@ -43,7 +43,7 @@ pub async fn list(State(app): State<Shared>, Query(query): Query<CollectionsQuer
     params(InCollection),
     responses((status = 200, body = CollectionBody)))]
 pub async fn get(State(app): State<Shared>, InCollection(name): InCollection) -> Reply {
-    let info = app.brainy.collection(&name).await?;
+    let info = app.brainy.describe(&name).await?;
     json(StatusCode::OK, &CollectionBody::from(&info))
 }
 

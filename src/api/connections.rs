@@ -10,6 +10,8 @@
 //! notice that this instance is not ready; then what waits to be accepted is accepted, requests in flight
 //! are answered, and idle connections are closed.
 
+mod refused;
+
 use crate::api::error::ApiError;
 use crate::api::linger::{Lingering, Unread};
 use crate::base::settings::Settings;
@@ -22,6 +24,7 @@ use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use refused::Told;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::pin;
@@ -226,7 +229,7 @@ impl Connections {
             .timer(TokioTimer::new())
             // From the last answer to the end of the next request's headers.
             .header_read_timeout(self.limits.idle)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Told::new(stream, unread.clone())), service);
         let mut served = pin!(served);
         let ended = tokio::select! {
             biased;

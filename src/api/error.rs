@@ -22,7 +22,10 @@ pub fn status(code: Code) -> StatusCode {
         | Code::InvalidFilter
         | Code::InvalidCollectionName
         | Code::InvalidSettings => StatusCode::BAD_REQUEST,
-        Code::ReadOnlyInstance | Code::WriteOnlyInstance => StatusCode::FORBIDDEN,
+        Code::OriginNotAllowed
+        | Code::HostNotAllowed
+        | Code::ReadOnlyInstance
+        | Code::WriteOnlyInstance => StatusCode::FORBIDDEN,
         Code::CollectionNotFound
         | Code::VectorNotFound
         | Code::RouteNotFound
@@ -33,6 +36,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::NotAMember
         | Code::InstanceIdInUse
         | Code::InstanceAlive
+        | Code::LastWriter
         | Code::InstanceSuperseded => StatusCode::CONFLICT,
         Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Code::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -47,13 +51,19 @@ pub fn status(code: Code) -> StatusCode {
         | Code::StoreNotFound
         | Code::LogDamaged
         | Code::StoreUnsafe
+        | Code::ServerUnavailable
         | Code::ClockSkew => StatusCode::SERVICE_UNAVAILABLE,
         // Whom nobody hears: only a program that embeds the engine cancels and stays.
         Code::Cancelled
         | Code::VersionTimeout
         | Code::RequestTimeout
         | Code::ReplicationTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Code::NewerFormat | Code::Corrupt | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::AddressUnavailable | Code::ResourcesExhausted | Code::UnexpectedAnswer => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        Code::NewerFormat | Code::Corrupt | Code::RuntimeUnsuitable | Code::Internal => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 
@@ -100,14 +110,10 @@ pub struct ErrorFields<'a> {
     pub details: &'a Map<String, Value>,
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let error = self.0;
-        let status = status(error.code());
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(code = error.code().name(), source, "{}", error.message());
-        }
+impl ApiError {
+    /// The body of the answer.
+    pub fn body(&self) -> Vec<u8> {
+        let error = &self.0;
         let body = ErrorBody {
             error: ErrorFields {
                 code: error.code().name(),
@@ -116,7 +122,19 @@ impl IntoResponse for ApiError {
             },
         };
         // A map of JSON values always serialises.
-        let bytes = serde_json::to_vec(&body).unwrap_or_default();
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let bytes = self.body();
+        let error = self.0;
+        let status = status(error.code());
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(code = error.code().name(), source, "{}", error.message());
+        }
         let mut response = Response::new(Body::from(bytes));
         *response.status_mut() = status;
         let headers = response.headers_mut();

@@ -20,8 +20,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::{Path, Segment};
 use utoipa::IntoParams;
 
-/// Bodies of more bytes than this are parsed on the compute pool.
-const PARSE_INLINE_BYTES_MAX: usize = 64 << 10;
+/// JSON of so many bytes counts for one: numbers are long, and become short.
+const PARSED_PER_COPIED: usize = 4;
 
 /// A JSON body, and the memory that it takes, which is given back when the request ends.
 pub struct Input<T>(
@@ -39,14 +39,9 @@ impl<T: Decode> FromRequest<Shared> for Input<T> {
         check_length(&parts.headers, limits.body_bytes_max)?;
         let mut held = app.brainy.request_memory().bodies.reserve();
         let bytes = memory::read(body, limits.body_bytes_max, &mut held).await?;
-        let (value, held) = if bytes.len() > PARSE_INLINE_BYTES_MAX {
-            let compute = &app.brainy.env().compute;
-            compute
-                .run(move || Ok::<_, Error>((decode(&bytes, &limits, &mut held)?, held)))
-                .await??
-        } else {
-            (decode(&bytes, &limits, &mut held)?, held)
-        };
+        let (length, compute) = (bytes.len(), &app.brainy.env().compute);
+        let parse = move || Ok::<_, Error>((decode(&bytes, &limits, &mut held)?, held));
+        let (value, held) = compute.run_over(length / PARSED_PER_COPIED, parse).await??;
         Ok(Input(value, held))
     }
 }

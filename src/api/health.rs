@@ -6,10 +6,11 @@
 
 use crate::api::types::health::{HealthBody, HealthMetrics, HealthStatus, LiveBody};
 use crate::api::{App, Reply, Shared, json};
+use crate::base::metrics::TextFormat;
 use crate::base::{Error, Timestamp};
 use crate::engine::condition::Condition;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -75,6 +76,11 @@ impl App {
         self.stopping.is_cancelled() || self.brainy.env().tasks.stopping().is_cancelled()
     }
 
+    /// What is wrong with the store, as this instance sees it.
+    pub async fn store_fault(&self) -> Option<String> {
+        self.health.store_fault(|| self.brainy.check_store()).await
+    }
+
     /// Why this instance should get no requests.
     async fn not_ready(&self) -> Vec<String> {
         let mut faults = Vec::new();
@@ -88,7 +94,7 @@ impl App {
                  see what they wait for, or ask another instance"
             ));
         }
-        faults.extend(self.health.store_fault(|| self.brainy.check_store()).await);
+        faults.extend(self.store_fault().await);
         faults
     }
 
@@ -179,13 +185,19 @@ pub async fn report(State(app): State<Shared>) -> Reply {
     json(code, &body)
 }
 
-/// Counters in Prometheus text
+/// Figures for Prometheus
+///
+/// In its text format 0.0.4, or in OpenMetrics 1.0 where the header `accept` would rather have that.
 #[utoipa::path(get, path = "/metrics", tag = "operations",
     operation_id = "getMetrics",
-    responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
-pub async fn metrics(State(app): State<Shared>) -> Response {
-    const TEXT: HeaderValue =
-        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    app.brainy.cluster().measure();
-    ([(header::CONTENT_TYPE, TEXT)], app.brainy.env().metrics.encode()).into_response()
+    responses((status = 200, content(
+        (String = "text/plain"),
+        (String = "application/openmetrics-text")))))]
+pub async fn metrics(State(app): State<Shared>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = TextFormat::accepted_by(&accept.collect::<Vec<_>>().join(","));
+    app.brainy.measure();
+    let kind = HeaderValue::from_static(format.media_type());
+    let told = [(header::CONTENT_TYPE, kind), (header::VARY, HeaderValue::from_static("accept"))];
+    (told, app.brainy.env().metrics.encode(format)).into_response()
 }

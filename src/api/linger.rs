@@ -39,6 +39,11 @@ impl Unread {
         Unread(Arc::new(AtomicBool::new(true)))
     }
 
+    /// Of a request that cannot even be read.
+    pub(super) fn refuse(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Whether there is any.
     pub(super) fn is_some(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -1,16 +1,20 @@
 //! What happens to every request around its handler.
 //!
 //! From the outside in: request id, observation (span, metrics, traffic, the JSON form of errors
-//! that layers raise), panics, compression of answers; then for `/v1` only load shedding, the time
+//! that layers raise), the door (which pages may ask, and by which name), panics, compression of answers; then for `/v1` only load shedding, the time
 //! limit (not for import and export) and decompression of bodies. The size limit of a body is the
 //! extractor's, because it counts what decompression yields.
 
+pub mod door;
+mod flight;
+mod ids;
 pub mod unpack;
 
+use self::door::Door;
 use crate::api::error::{ApiError, Told};
 use crate::api::openapi::Queries;
 use crate::base::env::Env;
-use crate::base::metrics::HttpLabels;
+use crate::base::metrics::{HttpLabels, RouteLabels};
 use crate::base::{Code, Error};
 use axum::Router;
 use axum::body::Body;
@@ -26,7 +30,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
-use tower::util::MapRequestLayer;
+use tower::util::{MapRequestLayer, option_layer};
 use tower::{BoxError, ServiceBuilder};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -68,15 +72,18 @@ impl MakeRequestId for Observer {
 }
 
 /// Wraps all routes.
-pub fn outer(router: Router, observer: Observer) -> Router {
+pub fn outer(router: Router, observer: Observer, door: Door) -> Router {
     let compression = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(COMPRESS_BYTES_MIN));
     router.layer(
         ServiceBuilder::new()
+            .layer(from_fn(ids::vet))
             .layer(SetRequestIdLayer::x_request_id(observer.clone()))
             .layer(PropagateRequestIdLayer::x_request_id())
             .layer(from_fn_with_state(observer, observe))
+            .layer(option_layer(door.cors()))
+            .layer(from_fn_with_state(door, door::guard))
             .layer(compression)
             .layer(CatchPanicLayer::custom(panicked)),
     )
@@ -221,6 +228,7 @@ fn method_label(method: &Method) -> &'static str {
 
 async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
     let start = Instant::now();
+    let under_way = flight::UnderWay::begin(observer.0.env.metrics.clone());
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
@@ -258,17 +266,15 @@ async fn observe(State(observer): State<Observer>, request: Request, next: Next)
     }
     let took = start.elapsed();
     let metrics = &observer.0.env.metrics;
-    let labels = HttpLabels {
-        route: route.to_owned(),
-        method: method_label(&method),
-        status: status.as_u16(),
-    };
+    let (route_label, method) = (route.to_owned(), method_label(&method));
+    let times = RouteLabels { route: route_label.clone(), method };
+    let labels = HttpLabels { route: route_label, method, status: status.as_u16() };
     metrics.http_requests.get_or_create(&labels).inc();
-    metrics.http_seconds.observe(took.as_secs_f64());
+    metrics.http_seconds.get_or_create(&times).observe(took.as_secs_f64());
     if route.starts_with("/v1/") {
         metrics.traffic.record(took, failed);
     }
-    response
+    flight::until_sent(response, under_way)
 }
 
 /// Gives an error of a layer or of the router our JSON form.

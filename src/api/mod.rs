@@ -1,9 +1,9 @@
 //! What may a client ask over HTTP, and what does it get back?
 //!
-//! The only place that knows status codes and JSON names. A request passes the layers of
-//! [`middleware`], an extractor of [`extract`] that turns it into the engine's values (`types`),
-//! one call of the engine's facade, and a reply. Every failure, also of a layer, has the JSON form
-//! of [`error`].
+//! The only place that knows status codes and JSON names. A request passes the layers of [`middleware`] and an
+//! extractor of [`extract`] that turns it into the engine's values (`types`); then one call of the engine's facade
+//! answers it. The routes are listed in this file. Every failure, including one in a layer, has the JSON form of
+//! [`error`], which also has the table from error codes to statuses and sets the headers.
 
 mod cluster;
 mod collections;
@@ -21,6 +21,7 @@ mod search;
 mod transfer;
 mod types;
 
+use self::middleware::door::Door;
 use crate::api::connections::{ConnectionLimits, Connections};
 use crate::base::request::RequestContext;
 use crate::base::{Error, Result};
@@ -29,6 +30,7 @@ use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -75,7 +77,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Reply {
 
 /// All routes of an instance.
 pub fn router(brainy: Brainy) -> Router {
-    build(brainy, CancellationToken::new())
+    build(brainy, CancellationToken::new(), None)
 }
 
 /// The OpenAPI description of all routes, as JSON.
@@ -89,7 +91,7 @@ pub fn openapi_json() -> Result<String> {
 /// `shutdown_timeout_ms`, and returns.
 pub async fn serve(brainy: Brainy, listener: TcpListener, stop: CancellationToken) -> Result<()> {
     let (env, settings) = (brainy.env().clone(), brainy.settings().clone());
-    let router = build(brainy, stop.clone());
+    let router = build(brainy, stop.clone(), listener.local_addr().ok());
     let limits = ConnectionLimits::new(&settings);
     let connections = Connections::new(env, limits, stop.clone());
     let enough = CancellationToken::new();
@@ -133,6 +135,7 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
         streams: OpenApiRouter::new()
             .routes(routes!(collections::compact))
             .routes(routes!(collections::reshard))
+            .routes(routes!(search::recall))
             .routes(routes!(transfer::export))
             .routes(routes!(transfer::import)),
         operations: OpenApiRouter::new()
@@ -143,7 +146,7 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
             .routes(routes!(cluster::status))
             .routes(routes!(cluster::nodes))
             .routes(routes!(cluster::node, cluster::remove))
-            .routes(routes!(cluster::set_role))
+            .routes(routes!(cluster::set_role, cluster::clear_role))
             .routes(routes!(cluster::health))
             .routes(routes!(cluster::config))
             .routes(routes!(cluster::replication))
@@ -161,7 +164,7 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
     (routes, description)
 }
 
-fn build(brainy: Brainy, stopping: CancellationToken) -> Router {
+fn build(brainy: Brainy, stopping: CancellationToken, address: Option<SocketAddr>) -> Router {
     let settings = brainy.settings().clone();
     let env = brainy.env().clone();
     let body_idle = Duration::from_millis(settings.body_idle_timeout_ms);
@@ -180,5 +183,6 @@ fn build(brainy: Brainy, stopping: CancellationToken) -> Router {
     let router = gated.merge(Router::from(routes.operations)).with_state(app);
     let queries = Arc::new(openapi::queries(&description));
     let router = middleware::known_queries(router, queries).merge(openapi::pages(description));
-    middleware::outer(router, middleware::Observer::new(env, settings.request_timeout_ms))
+    let door = Door::new(&settings, address);
+    middleware::outer(router, middleware::Observer::new(env, settings.request_timeout_ms), door)
 }

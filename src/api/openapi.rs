@@ -115,7 +115,11 @@ fn add_failures(operation: &mut Operation, path: &str, method: &HttpMethod) {
 fn may_answer(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bool {
     if !path.starts_with("/v1/") {
         let in_cluster = path.starts_with("/cluster/");
-        return code == Code::Internal || in_cluster && may_refuse(code, path, method, has_body);
+        let refused = code == Code::OriginNotAllowed && *method != HttpMethod::Get
+            || code == Code::HostNotAllowed;
+        return code == Code::Internal
+            || refused
+            || in_cluster && may_refuse(code, path, method, has_body);
     }
     let writes = *method == HttpMethod::Delete
         || (*method == HttpMethod::Post
@@ -127,6 +131,14 @@ fn may_answer(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bo
     let in_collection = path.contains("{collection}");
     match code {
         Code::RouteNotFound | Code::MethodNotAllowed | Code::InvalidSettings => false,
+        // At start, in commands, in programs, and of the cluster.
+        Code::AddressUnavailable
+        | Code::ResourcesExhausted
+        | Code::ServerUnavailable
+        | Code::UnexpectedAnswer
+        | Code::RuntimeUnsuitable
+        | Code::LastWriter => false,
+        Code::OriginNotAllowed => *method != HttpMethod::Get,
         // Also where an instance does not have the collection's partitioner.
         Code::SettingsConflict => match *method {
             HttpMethod::Delete => false,
@@ -162,7 +174,8 @@ fn may_refuse(code: Code, path: &str, method: &HttpMethod, has_body: bool) -> bo
         Code::UnsupportedMediaType => has_body || joins || leaves,
         Code::NotAMember => !(state || applied || config || ends("/status")),
         Code::InstanceNotFound => path.contains(node),
-        Code::InstanceAlive => steers && !has_body,
+        Code::InstanceAlive => steers && !has_body && !ends("/role"),
+        Code::LastWriter => steers && ends("/role"),
         Code::InstanceIdInUse => joins,
         Code::SettingsConflict => joins || applied,
         Code::SharedConfigInvalid => steers || config,
@@ -224,6 +237,7 @@ mod tests {
             ("post", "/v1/collections/{collection}/vectors/delete", "415"),
             ("post", "/v1/collections/{collection}/search", "504"),
             ("post", "/v1/collections/{collection}/search/batch", "400"),
+            ("post", "/v1/collections/{collection}/recall", "404"),
             ("get", "/v1/collections/{collection}/export", "503"),
             ("post", "/v1/collections/{collection}/import", "429"),
             ("get", "/health", "503"),
@@ -235,6 +249,7 @@ mod tests {
             ("get", "/cluster/nodes/{id}", "404"),
             ("delete", "/cluster/nodes/{id}", "409"),
             ("post", "/cluster/nodes/{id}/role", "404"),
+            ("delete", "/cluster/nodes/{id}/role", "409"),
             ("get", "/cluster/health", "409"),
             ("get", "/cluster/config", "503"),
             ("get", "/cluster/replication/stats", "409"),

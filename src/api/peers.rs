@@ -1,7 +1,7 @@
 //! How instances ask each other: over the same HTTP API as anybody.
 
 use crate::base::ids::{CollectionName, Seq};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, http};
 use crate::cluster::{Peer, PeerProbe, Presence};
 use crate::engine::cluster::Peers;
 use async_trait::async_trait;
@@ -49,15 +49,16 @@ impl Applied {
 impl HttpPeers {
     /// Connections to peers.
     pub fn new() -> Result<HttpPeers> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(PROBE_MAX)
-            .redirect(reqwest::redirect::Policy::none())
-            // Peers are named by their own addresses.
-            .no_proxy()
-            .user_agent(concat!("brainy/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let client =
-            client.map_err(|error| Error::internal("HTTP could not be set up").caused_by(error))?;
+        let configured = || {
+            reqwest::Client::builder()
+                .connect_timeout(PROBE_MAX)
+                .redirect(reqwest::redirect::Policy::none())
+                // Peers are named by their own addresses.
+                .no_proxy()
+                .user_agent(concat!("brainy/", env!("CARGO_PKG_VERSION")))
+        };
+        let client = http::client(configured)
+            .map_err(|error| Error::internal("HTTP could not be set up").caused_by(error))?;
         Ok(HttpPeers(client))
     }
 }

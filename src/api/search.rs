@@ -1,11 +1,12 @@
 //! Calls that search.
 
 use crate::api::extract::{InCollection, Input};
+use crate::api::types::recall::{RecallBody, RecalledBody};
 use crate::api::types::search::{
     BatchBody, Search, SearchBatchBody, SearchBody, SearchedBody, Searches,
 };
 use crate::api::{Reply, Shared, memory};
-use crate::engine::model::SearchResponse;
+use crate::engine::model::{RecallRequest, SearchResponse};
 use axum::extract::State;
 use tokio::time::Instant;
 
@@ -50,4 +51,22 @@ pub async fn batch(
         floor.check(response.version)?;
     }
     memory::answer(context, &BatchBody::new(&responses, start.elapsed()))
+}
+
+/// Measure recall
+///
+/// Queries are answered twice, as a search would and by measuring every record. What takes long ends when the client
+/// goes away.
+#[utoipa::path(post, path = "/v1/collections/{collection}/recall", tag = "search",
+    operation_id = "recall",
+    params(InCollection), request_body = RecallBody,
+    responses((status = 200, body = RecalledBody)))]
+pub async fn recall(
+    State(app): State<Shared>,
+    InCollection(name): InCollection,
+    Input(request, ..): Input<RecallRequest>,
+) -> Reply {
+    let context = app.brainy.request(None);
+    let report = app.brainy.within(&context).recall(&name, request).await?;
+    memory::answer(context, &RecalledBody::from(&report))
 }

@@ -4,7 +4,7 @@
 //! A pool takes one piece of work after another, so what is short must not stand behind what is long:
 //! each kind has threads of its own, and the system shares the cores out among them by priority.
 
-use crate::base::{Error, Result};
+use crate::base::{Code, Error, Result};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +34,9 @@ impl Priority {
         }
     }
 }
+
+/// What is compressed, parsed or copied in less time than others may be kept waiting for: 100 us, about.
+pub const AT_ONCE_BYTES_MAX: usize = 16 << 10;
 
 /// Where CPU-heavy work runs.
 #[derive(Debug, Clone)]
@@ -86,7 +89,14 @@ impl Compute {
             .build()
             .map(|threads| Pool { threads, under_way: AtomicUsize::new(0) })
             .map(|pool| Compute::Pool(Arc::new(pool)))
-            .map_err(|error| Error::internal("could not start the compute pool").caused_by(error))
+            .map_err(|error| {
+                Error::new(
+                    Code::ResourcesExhausted,
+                    "could not start the threads that this instance needs; raise the limit of threads \
+                     (ulimit -u, the container's pids limit), or set compute_threads lower",
+                )
+                .caused_by(error)
+            })
     }
 
     /// How many pieces of work run at a time.
@@ -105,6 +115,19 @@ impl Compute {
             Compute::Pool(pool) => {
                 self.threads() > 1 && pool.under_way.load(Ordering::Relaxed) <= 1
             }
+        }
+    }
+
+    /// As [`Compute::run`]; what goes through few `bytes` runs at once: to wake a thread, and to let it go to
+    /// sleep again, costs more than that, all the more where cores are few.
+    pub async fn run_over<R: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R> {
+        match self {
+            Compute::Pool(_) if bytes <= AT_ONCE_BYTES_MAX => here(work),
+            _ => self.run(work).await,
         }
     }
 
@@ -159,7 +182,6 @@ fn stand_back(priority: Priority) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Code;
 
     #[tokio::test]
     async fn a_pool_knows_whether_it_has_nothing_else_to_do() {
@@ -178,6 +200,17 @@ mod tests {
             !Compute::Inline.is_idle()
                 && !Compute::pool("test", 1, Priority::Lower).unwrap().is_idle()
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_short_wakes_no_thread() {
+        let compute = Compute::pool("test", 2, Priority::Normal).unwrap();
+        let here = std::thread::current().id();
+        for (bytes, same) in [(0, true), (AT_ONCE_BYTES_MAX, true), (AT_ONCE_BYTES_MAX + 1, false)]
+        {
+            let ran = compute.run_over(bytes, || std::thread::current().id()).await.unwrap();
+            assert_eq!(ran == here, same, "{bytes}");
+        }
     }
 
     #[tokio::test]

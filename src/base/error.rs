@@ -4,6 +4,10 @@
 //! its HTTP status); messages may change. `details` carries the values that a client may want to
 //! act on, in camelCase.
 
+mod kind;
+
+pub use kind::ErrorKind;
+
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -15,6 +19,7 @@ macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// A stable, machine-readable reason.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum Code { $($(#[$doc])* $variant,)* }
 
         impl Code {
@@ -60,6 +65,8 @@ codes! {
     InstanceIdInUse = "instance_id_in_use",
     /// There is no such instance in the cluster.
     InstanceNotFound = "instance_not_found",
+    /// Nobody would take writes any more.
+    LastWriter = "last_writer",
     /// The instance is alive, so it cannot be removed.
     InstanceAlive = "instance_alive",
     /// Another process took over this instance's id; this one has to stop.
@@ -70,6 +77,10 @@ codes! {
     StateNotFound = "state_not_found",
     /// What the request demands of the current version does not hold.
     PreconditionFailed = "precondition_failed",
+    /// The web page that asks is from an origin that is not allowed.
+    OriginNotAllowed = "origin_not_allowed",
+    /// The server does not answer to the host that the request names.
+    HostNotAllowed = "host_not_allowed",
     /// This instance does not take writes.
     ReadOnlyInstance = "read_only_instance",
     /// This instance does not answer reads.
@@ -112,6 +123,16 @@ codes! {
     LogDamaged = "log_damaged",
     /// A stored object fails its checksum or its invariants.
     Corrupt = "corrupt",
+    /// The address to listen on is taken, or this machine does not have it.
+    AddressUnavailable = "address_unavailable",
+    /// The machine gives this process no more threads or files.
+    ResourcesExhausted = "resources_exhausted",
+    /// The server that a command was to ask does not answer.
+    ServerUnavailable = "server_unavailable",
+    /// Who answered a command is no Brainy server.
+    UnexpectedAnswer = "unexpected_answer",
+    /// The runtime of the embedding program lacks something.
+    RuntimeUnsuitable = "runtime_unsuitable",
     /// The instance is shutting down.
     ShuttingDown = "shutting_down",
     /// A defect in Brainy.

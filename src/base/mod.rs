@@ -12,6 +12,8 @@ pub mod defect;
 pub mod env;
 pub mod error;
 pub mod gate;
+#[cfg(any(feature = "s3", feature = "server"))]
+pub mod http;
 pub mod ids;
 pub mod json;
 pub mod memory;
@@ -20,12 +22,14 @@ pub mod once;
 pub mod process;
 pub mod request;
 pub mod rng;
+pub mod runtime;
 pub mod settings;
 pub mod strings;
 pub mod tasks;
 pub mod traffic;
+pub mod units;
 pub mod watched;
 
 pub use clock::{Clock, Timestamp};
 pub use env::Env;
-pub use error::{Code, Error, Result};
+pub use error::{Code, Error, ErrorKind, Result};

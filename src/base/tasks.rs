@@ -94,6 +94,27 @@ impl Tasks {
         finished
     }
 
+    /// Asks every task to finish, and drops after `bound` those that have not. Nobody waits; without a runtime
+    /// to finish in they are dropped at once.
+    pub fn let_go(&self, bound: Duration) {
+        if self.are_ending() {
+            return;
+        }
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                let tasks = self.clone();
+                tasks.stop.cancel();
+                drop(runtime.spawn(async move { tasks.shutdown(bound).await }));
+            }
+            Err(_) => self.kill(),
+        }
+    }
+
+    /// How many tasks have not ended.
+    pub fn count(&self) -> usize {
+        self.tracker.len()
+    }
+
     /// Drops every task where it stands, as a crash would.
     pub fn kill(&self) {
         self.kill.cancel();

@@ -1,8 +1,9 @@
 //! What is worth keeping in memory?
 //!
-//! A [`Cache`] holds values by their immutable name, so nothing in it can be stale, up to a budget of
-//! bytes, past which what is used least goes first. A value that several ask for at once is loaded
-//! once, and how many of those who ask find it is counted. What somebody still uses stays in memory until they let go, whatever the budget says.
+//! A [`Cache`] holds values by their immutable names, so nothing in it can be stale. It keeps to a budget of bytes;
+//! past that, the value that is used least goes first. If several ask for a value at once, it is loaded once. The
+//! cache counts how many of those who ask find their value. A value that somebody still uses stays in memory until
+//! they let go of it, whatever the budget says.
 
 mod recent;
 

@@ -4,15 +4,17 @@
 //! What people steer (the settings, the wanted roles) and what instances report (everything else about
 //! an instance) have different owners, and [`SharedConfig::restore`] tells them apart.
 
-use crate::base::settings::{DistanceMetric, Role};
+use crate::base::settings::{DistanceMetric, Role, bare_endpoint};
 use crate::base::{Code, Error, Result, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Wanted roles of instances that are away, at most; the oldest are forgotten first.
 const ABSENT_ROLES_MAX: usize = 256;
+/// Most bytes of a shared config: 1,000 instances with all that they may tell take half of it.
+pub(super) const CONFIG_BYTES_MAX: u64 = 8 << 20;
 /// Collections whose applied version stands in a heartbeat, at most: it must stay small.
 const APPLIED_VERSIONS_MAX: usize = 32;
 
@@ -119,8 +121,8 @@ pub struct Instance {
     /// When it wrote its last heartbeat, by its own clock; for people.
     #[serde(default)]
     pub last_heartbeat: Timestamp,
-    /// The URL under which others reach it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The URL under which others reach it; without user, password and query, whoever wrote them.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bare")]
     pub endpoint: Option<String>,
     /// How it is doing.
     #[serde(default)]
@@ -152,6 +154,12 @@ pub struct Instance {
     /// What a newer version wrote.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// Builds before wrote the endpoint as it was given.
+fn bare<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let endpoint = Option::<String>::deserialize(deserializer)?;
+    Ok(endpoint.map(|endpoint| bare_endpoint(&endpoint)))
 }
 
 impl Instance {
@@ -264,6 +272,22 @@ pub struct AbsentRole {
 }
 
 impl SharedConfig {
+    /// Refuses an object that is too large to be a shared config: nobody holds it in memory.
+    pub(super) fn check_size(size: u64) -> Result<()> {
+        if size <= CONFIG_BYTES_MAX {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::SharedConfigInvalid,
+            format!(
+                "the shared config has {size} bytes, and no more than {CONFIG_BYTES_MAX} are read; correct \
+                 it in the store, or delete it and it is written again"
+            ),
+        )
+        .with("bytes", size)
+        .with("maxBytes", CONFIG_BYTES_MAX))
+    }
+
     /// Parses what stands in the store; the error says where it is broken.
     pub fn parse(bytes: &[u8]) -> Result<SharedConfig> {
         serde_json::from_slice(bytes).map_err(|error| {

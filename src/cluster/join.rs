@@ -25,19 +25,30 @@ impl Member {
                 self.ensure_gone(entry).await?;
             }
             self.replaces = entry.and_then(|entry| entry.session);
-            if self.enter().await? {
-                let metrics = &self.options.env.metrics;
-                metrics.heartbeats.inc();
-                self.beat_due = Instant::now() + self.interval();
-                self.visible = (Instant::now(), self.own.beat);
-                self.observer.look(self.shared.config(), self.planned);
-                let (config, id) = (self.shared.config(), &*self.options.id);
-                self.saw_writer = has_writer(config, id, &self.observer);
-                self.publish();
-                return Ok(());
+            match self.enter().await {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.observer.look(self.shared.config(), self.planned);
+                    let (config, id) = (self.shared.config(), &*self.options.id);
+                    self.saw_writer = has_writer(config, id, &self.observer);
+                    self.entered();
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.observer.look(self.shared.config(), self.planned);
+                    return self.go_unlisted(error);
+                }
             }
         }
         Err(self.in_use("it keeps joining at the same time"))
+    }
+
+    /// Takes note of our first heartbeat.
+    pub(super) fn entered(&mut self) {
+        self.env().metrics.heartbeats.inc();
+        self.beat_due = Instant::now() + self.interval();
+        self.visible = (Instant::now(), self.own.beat);
+        self.publish();
     }
 
     /// Reads the shared config; what cannot be parsed is no reason not to join.
@@ -56,7 +67,7 @@ impl Member {
     }
 
     /// Writes our first heartbeat; `false` where the entry has changed in between.
-    async fn enter(&mut self) -> Result<bool> {
+    pub(super) async fn enter(&mut self) -> Result<bool> {
         self.own.status = Status::Active;
         self.own.beat += 1;
         self.own.last_heartbeat = self.env().clock.now();

@@ -13,11 +13,12 @@ use crate::base::{Env, Result, Timestamp};
 use crate::store::cas::{self, Change, Document, Loaded, Stamp};
 use crate::store::{DynStore, Key};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// What stands in the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct LeaseDocument {
     /// The format of this object.
     pub format_version: u64,
@@ -31,10 +32,14 @@ pub struct LeaseDocument {
     pub since: Timestamp,
     /// How long it lasts without a renewal.
     pub ttl_ms: u64,
+    /// What newer builds have written.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 impl Document for LeaseDocument {
     const FORMAT_VERSION: u64 = 1;
+    const BYTES_MAX: u64 = 1 << 20;
 
     fn stamp(&self) -> &Stamp {
         &self.stamp
@@ -141,7 +146,9 @@ impl Lease {
             let epoch = current.map_or(0, |lease| lease.epoch);
             let next = epoch.max(floor) + 1;
             Ok(Change::Write(LeaseDocument {
-                format_version: LeaseDocument::FORMAT_VERSION,
+                format_version: current
+                    .map_or(0, |lease| lease.format_version)
+                    .max(LeaseDocument::FORMAT_VERSION),
                 stamp: Stamp::default(),
                 holder: Some(holder.clone()),
                 epoch: if ours { epoch } else { next },
@@ -150,6 +157,7 @@ impl Lease {
                     _ => self.env.clock.now(),
                 },
                 ttl_ms: ttl.as_millis() as u64,
+                extra: current.map(|lease| lease.extra.clone()).unwrap_or_default(),
             }))
         };
         let outcome = cas::update(&*self.store, &self.env, &self.key, change).await;

@@ -38,7 +38,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// What others ask of the task.
 #[derive(Debug)]
 pub(super) enum Command {
-    SetRole { id: String, role: Role, reply: Reply },
+    SetRole { id: String, role: Option<Role>, force: bool, reply: Reply },
     Remove { id: String, reply: Reply },
     UpdateSelf { role: Role, status: Status, reply: Reply },
     Report { status: Status, reply: Reply },
@@ -228,17 +228,19 @@ impl Member {
     /// Carries a command out; when to wake up next.
     async fn carry_out(&mut self, command: Command) -> Instant {
         let (reply, result) = match command {
-            Command::SetRole { id, role, reply } => (reply, self.set_role(&id, role).await),
+            Command::SetRole { id, role, force, reply } => {
+                (reply, self.set_role(&id, role, force).await)
+            }
             Command::Remove { id, reply } => (reply, self.remove(&id).await),
             Command::UpdateSelf { role, status, reply } => {
                 (self.own.role, self.own.status) = (role, status);
-                self.beat_due = Instant::now();
+                self.beat_soon();
                 (reply, self.round_now().await)
             }
             Command::Report { reply, .. } if self.own.status == Status::Draining => (reply, Ok(())),
             Command::Report { status, reply } => {
                 self.own.status = status;
-                self.beat_due = Instant::now();
+                self.beat_soon();
                 (reply, self.round_now().await)
             }
             Command::Refresh { reply } => (reply, self.round_now().await),
@@ -249,6 +251,13 @@ impl Member {
         self.plan(true)
     }
 
+    /// The next round writes a heartbeat, where we write any.
+    fn beat_soon(&mut self) {
+        if self.standing != Standing::Unlisted {
+            self.beat_due = Instant::now();
+        }
+    }
+
     async fn round_now(&mut self) -> Result<()> {
         if self.round().await {
             return Ok(());
@@ -257,12 +266,31 @@ impl Member {
         Err(Error::unavailable(format!("the heartbeat did not get through: {error}")))
     }
 
-    async fn set_role(&mut self, id: &str, role: Role) -> Result<()> {
+    /// Asks `id` for a role, or, without one, takes back what was asked.
+    async fn set_role(&mut self, id: &str, role: Option<Role>, force: bool) -> Result<()> {
         self.shared.look().await?;
-        let env = self.options.env.clone();
-        change(&mut self.shared, &env, COMMAND_ATTEMPTS, |config, _| {
+        let MemberOptions { env, .. } = &*self.options;
+        let observer = &self.observer;
+        change(&mut self.shared, env, COMMAND_ATTEMPTS, |config, _| {
+            let Some(entry) = config.instances.get(id) else {
+                // What was asked of one that is away can be taken back, too.
+                let known = role.is_none() && config.absent_roles.remove(id).is_some();
+                return if known { Ok(true) } else { Err(not_found(id)) };
+            };
+            let writes = |id: &String, entry: &Instance| {
+                entry.is_active_writer() && !observer.is_dead(id, entry)
+            };
+            let stops =
+                entry.role.writes() && !role.or(entry.configured_role).is_none_or(Role::writes);
+            let mut others = config.instances.iter().filter(|(other, _)| *other != id);
+            // One that is about to become a reader counts no more.
+            let stays = |entry: &Instance| entry.wanted_role.is_none_or(Role::writes);
+            let none_left = !others.any(|(other, entry)| writes(other, entry) && stays(entry));
+            if stops && none_left && !force {
+                return Err(last_writer(id));
+            }
             let entry = config.instances.get_mut(id).ok_or_else(|| not_found(id))?;
-            Ok(entry.wanted_role.replace(role) != Some(role))
+            Ok(std::mem::replace(&mut entry.wanted_role, role) != role)
         })
         .await
     }
@@ -307,7 +335,10 @@ impl Member {
         self.leadership.set(None);
         self.own.status = Status::Left;
         self.own.beat += 1;
-        let left = self.take_own_out().await;
+        let left = match self.standing {
+            Standing::Unlisted => Ok(()),
+            _ => self.take_own_out().await,
+        };
         if left.is_err() {
             let heartbeat = self.heartbeat();
             self.overflow.put(&self.options.id, &heartbeat).await?;
@@ -357,9 +388,11 @@ impl Member {
         let silent = self.observer.dead();
         let config = self.shared.config().clone();
         let own = config.instances.get(&*self.options.id);
-        let (role, standby) = (own.and_then(|own| own.wanted_role), self.own.standby);
+        let own = own.filter(|_| self.standing != Standing::Unlisted);
+        let (wanted, standby) = (own.map(|own| own.wanted_role), self.own.standby);
         self.orders.send_if_modified(|orders| {
-            let next = Orders { role: role.or(orders.role), standby };
+            // Where our entry is missing nobody has taken the order back.
+            let next = Orders { role: wanted.unwrap_or(orders.role), standby };
             std::mem::replace(orders, next) != next
         });
         self.stand(&config, &silent);
@@ -450,6 +483,17 @@ pub(super) async fn change(
         "the shared config is being changed by too many at once; try again",
     )
     .retry_after_ms(1_000))
+}
+
+fn last_writer(id: &str) -> Error {
+    Error::new(
+        Code::LastWriter,
+        format!(
+            "{id} is the last instance alive that takes writes: promote another one first, or say force to \
+             have none"
+        ),
+    )
+    .with("id", id)
 }
 
 /// What whoever asked to leave hears when that takes too long.

@@ -202,9 +202,18 @@ impl Membership {
     }
 
     /// Asks `id` to take a role; it finds out when it looks next, at its next heartbeat at the latest.
-    pub async fn set_role(&self, id: &str, role: Role) -> Result<()> {
+    ///
+    /// Refuses with `last_writer` where nobody would take writes any more, unless `force` says so.
+    pub async fn set_role(&self, id: &str, role: Role, force: bool) -> Result<()> {
+        let (id, role) = (id.to_owned(), Some(role));
+        self.ask(|reply| Command::SetRole { id, role, force, reply }).await
+    }
+
+    /// Takes back what was asked of `id`, which then has the role that its settings say. Refuses as
+    /// [`set_role`](Self::set_role) does.
+    pub async fn clear_role(&self, id: &str, force: bool) -> Result<()> {
         let id = id.to_owned();
-        self.ask(|reply| Command::SetRole { id, role, reply }).await
+        self.ask(|reply| Command::SetRole { id, role: None, force, reply }).await
     }
 
     /// Removes a dead instance.

@@ -1,15 +1,15 @@
-//! Who does what among the instances?
+//! Which instance does which job?
 //!
 //! Instances find, watch and replace each other through the bucket alone. [`Membership`] is one
 //! instance's place in the cluster: it writes heartbeats into the shared config ([`config`]), judges by its
-//! own clock who lives, stands for election ([`election`]), and publishes a [`ClusterView`].
-//! [`SharedState`] keeps small values for all, and a [`lease`] keeps work that one is enough for to one
-//! instance at a time.
+//! own clock who is alive, stands for election ([`election`]), and publishes a [`ClusterView`].
+//! [`SharedState`] keeps small values for all instances. A [`lease`] gives a job that needs only one instance to one
+//! at a time.
 //!
-//! Nothing here is needed for the safety of data: that is the compare-and-swap on the object that is
-//! changed. Error semantics: what the caller can do is in the code (`instance_id_in_use`,
-//! `settings_conflict`, `shared_config_invalid`, ...); a store that does not answer is retried by the
-//! membership's own task and shows in the view.
+//! Nothing here is needed for the safety of data, which comes from the compare-and-swap on the object that is
+//! changed. Error semantics: the code says what the caller can do (`instance_id_in_use`,
+//! `settings_conflict`, `shared_config_invalid`, ...). If the store does not answer, the membership's own task tries
+//! again, and the view shows it.
 
 pub mod config;
 pub mod election;
@@ -23,6 +23,7 @@ mod round;
 mod shared;
 mod standby;
 pub mod state;
+mod unlisted;
 mod view;
 
 pub use config::{ClusterSettings, Instance, InstanceMetrics, SharedConfig, Status};

@@ -8,13 +8,15 @@
 use super::config::{Instance, SharedConfig, Status};
 use crate::base::clock::Mark;
 use crate::base::{Env, Error, Result};
-use crate::store::{DynStore, Etag, Fetched, Key, get, paths};
+use crate::store::{DynStore, Etag, Fetched, Key, get_up_to, paths};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Most bytes of a heartbeat.
+const BYTES_MAX: u64 = 1 << 20;
 /// Requests in flight while heartbeats are collected.
 const READS_MAX: usize = 32;
 /// Objects in a page of a listing, and pages at most.
@@ -208,9 +210,13 @@ impl Overflow {
 
 /// The heartbeat at `key`; `None` where it is gone or cannot be understood.
 async fn read(store: &DynStore, key: &Key) -> Result<Option<Heartbeat>> {
-    let Fetched::Found(object) = get(&**store, key).await? else {
+    let Fetched::Found(object) = get_up_to(&**store, key, None, BYTES_MAX).await? else {
         return Ok(None);
     };
+    if object.size > BYTES_MAX {
+        tracing::warn!(%key, bytes = object.size, "heartbeat is too large to be one; delete it");
+        return Ok(None);
+    }
     match serde_json::from_slice::<Heartbeat>(&object.bytes) {
         Ok(heartbeat) if heartbeat.format_version <= FORMAT_VERSION => Ok(Some(heartbeat)),
         Ok(_) => {

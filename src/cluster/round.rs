@@ -47,8 +47,10 @@ impl Member {
 
     async fn try_round(&mut self) -> Result<()> {
         self.look().await?;
-        if self.standing == Standing::Superseded {
-            return Ok(());
+        match self.standing {
+            Standing::Superseded => return Ok(()),
+            Standing::Unlisted => return self.look_on().await,
+            Standing::Joining | Standing::Member | Standing::Left => {}
         }
         let beat = Instant::now() >= self.beat_due;
         if beat {
@@ -107,7 +109,8 @@ impl Member {
         }
         self.read_at = Some(self.env().clock.now());
         let config = self.shared.config().clone();
-        if let Some(own) = config.instances.get(&*self.options.id) {
+        let listed = self.standing != Standing::Unlisted;
+        if let Some(own) = config.instances.get(&*self.options.id).filter(|_| listed) {
             if own.session == self.own.session {
                 self.replaces = None;
                 self.standing = Standing::Member;
@@ -278,6 +281,10 @@ impl Member {
             return now + self.backoff.failed(&*rng);
         }
         self.backoff.succeeded();
+        if self.standing == Standing::Unlisted {
+            self.planned = self.interval();
+            return now + self.interval();
+        }
         let often = self.is_small() || self.leadership.epoch().is_some() || self.own.standby;
         if !often {
             self.planned = self.interval();

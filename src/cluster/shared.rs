@@ -4,12 +4,10 @@
 //! The changes made here need no write ids: each is decided anew on what was read last and says the
 //! same again where it took effect already. So an ambiguous PUT is read back like a lost one.
 
-use super::config::SharedConfig;
+use super::config::{CONFIG_BYTES_MAX, SharedConfig};
 use crate::base::metrics::ClusterLabels;
 use crate::base::{Code, Env, Error, Result, Timestamp};
-use crate::store::{
-    self, DynStore, Etag, Fetched, GetOptions, Key, Object, Precondition, PutOutcome,
-};
+use crate::store::{self, DynStore, Etag, Fetched, Key, Object, Precondition, PutOutcome};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +28,7 @@ impl ParsedConfigs {
         if let Some((_, config)) = kept.iter().find(|(etag, _)| *etag == object.etag) {
             return Ok(config.clone());
         }
+        SharedConfig::check_size(object.size)?;
         let config = Arc::new(SharedConfig::parse(&object.bytes)?);
         kept.push_back((object.etag.clone(), config.clone()));
         if kept.len() > PARSED_MAX {
@@ -42,8 +41,11 @@ impl ParsedConfigs {
 /// The shared config as it stands at `key`, for those that are no members: it says what was last written,
 /// and nobody has judged who lives. The empty one where there is none.
 pub async fn read_shared_config(store: &DynStore, key: &Key) -> Result<SharedConfig> {
-    match store::get(&**store, key).await? {
-        Fetched::Found(object) => SharedConfig::parse(&object.bytes),
+    match store::get_up_to(&**store, key, None, CONFIG_BYTES_MAX).await? {
+        Fetched::Found(object) => {
+            SharedConfig::check_size(object.size)?;
+            SharedConfig::parse(&object.bytes)
+        }
         Fetched::Missing | Fetched::Unmodified => Ok(SharedConfig::default()),
     }
 }
@@ -126,8 +128,8 @@ impl Shared {
             Standing::Sound(etag) | Standing::Broken(etag) => Some(etag.clone()),
             _ => None,
         };
-        let options = GetOptions { range: None, if_none_match };
-        let look = tokio::time::timeout(self.patience, self.store.get(&self.key, options));
+        let look = store::get_up_to(&*self.store, &self.key, if_none_match, CONFIG_BYTES_MAX);
+        let look = tokio::time::timeout(self.patience, look);
         let fetched = look.await.map_err(|_| {
             Error::unavailable("reading the shared config took too long; the store may be down")
         })??;

@@ -8,7 +8,7 @@ use crate::store::cas::{self, Change, Document, Loaded, Stamp};
 use crate::store::{DynStore, Fetched, Listed, get, paths};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 256;
@@ -23,7 +23,7 @@ const READS_MAX: usize = 32;
 
 /// What stands in the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct StateDocument {
     /// The format of this object.
     pub format_version: u64,
@@ -34,10 +34,14 @@ pub struct StateDocument {
     pub deleted: bool,
     /// The value; `null` once it was deleted.
     pub value: Value,
+    /// What newer builds have written.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 impl Document for StateDocument {
     const FORMAT_VERSION: u64 = 1;
+    const BYTES_MAX: u64 = 1 << 20;
 
     fn stamp(&self) -> &Stamp {
         &self.stamp
@@ -144,10 +148,13 @@ impl SharedState {
                 return Ok(Change::Keep);
             }
             Ok(Change::Write(StateDocument {
-                format_version: StateDocument::FORMAT_VERSION,
+                format_version: current
+                    .map_or(0, |document| document.format_version)
+                    .max(StateDocument::FORMAT_VERSION),
                 stamp: Stamp::default(),
                 deleted: value.is_none(),
                 value: value.clone().unwrap_or_default(),
+                extra: current.map(|document| document.extra.clone()).unwrap_or_default(),
             }))
         };
         let found = cas::update(&*self.store, &self.env, &paths::state(key), change).await?;

@@ -1,10 +1,12 @@
 //! Shared state, and folding heartbeats in. What several members do together is in `tests/membership`.
 
-use super::config::{Instance, SharedConfig, Status};
+use super::config::{CONFIG_BYTES_MAX, Instance, SharedConfig, Status};
 use super::overflow::{FORMAT_VERSION, Heartbeat, Overflow};
+use super::shared::{ParsedConfigs, Shared, read_shared_config};
 use super::state::{Expected, SharedState, VALUE_BYTES_MAX};
 use crate::base::clock::VirtualClock;
 use crate::base::{Code, Env, Timestamp};
+use crate::store::layers::Count;
 use crate::store::memory::MemoryStore;
 use crate::store::{DynStore, paths};
 use serde_json::{Map, json};
@@ -158,4 +160,21 @@ async fn a_heartbeat_replaces_only_the_life_that_it_may() {
     );
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(overflow.leftovers(&config, Duration::from_secs(60), false).len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_config_that_is_too_large_is_a_fault_and_is_not_read_to_its_end() {
+    let (store, env) = surroundings();
+    let key = paths::config("_brainy/config.json");
+    let huge = vec![b' '; 5 * CONFIG_BYTES_MAX as usize];
+    store.put(&key, huge.into()).await.unwrap();
+    let counted: DynStore = Arc::new(Count::new(store, env.metrics.clone()));
+    let error = read_shared_config(&counted, &key).await.unwrap_err();
+    assert_eq!(error.code(), Code::SharedConfigInvalid);
+    assert_eq!(error.details()["maxBytes"], CONFIG_BYTES_MAX);
+    let patience = Duration::from_secs(1);
+    let mut shared = Shared::new(counted, env.clone(), key, ParsedConfigs::default(), patience);
+    assert!(!shared.look().await.unwrap());
+    assert!(shared.fault.is_some_and(|fault| fault.message.contains("bytes")));
+    assert!(env.metrics.store_bytes_read.get() <= 2 * CONFIG_BYTES_MAX);
 }

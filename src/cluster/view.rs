@@ -41,6 +41,8 @@ pub enum Standing {
     Joining,
     /// The shared config shows it.
     Member,
+    /// It is a reader that may not write to the store: it serves, and the shared config does not show it.
+    Unlisted,
     /// Another process took over its id: it must stop, and does nothing here any more.
     Superseded,
     /// It has left.
@@ -149,7 +151,9 @@ impl ClusterView {
     }
 
     fn judged<'a>(&'a self, id: &'a str, entry: &'a Instance) -> Node<'a> {
-        let alive = *self.id == *id || !(self.silent.contains(id) || entry.status == Status::Dead);
+        // An entry under the id of one that is not listed is another life's.
+        let own = *self.id == *id && self.standing != Standing::Unlisted;
+        let alive = own || !(self.silent.contains(id) || entry.status == Status::Dead);
         Node { id, entry, alive }
     }
 

@@ -1,4 +1,4 @@
-//! How does a text become a vector?
+//! Which vector stands for a text?
 //!
 //! An [`Embedder`] turns text into a vector of fixed length. The one built in,
 //! [`HashingEmbedder`], needs no model and no download, and is lexical: it finds texts that share

@@ -22,6 +22,15 @@ pub struct Allowed {
 }
 
 impl Allowed {
+    /// The same of `all` rows in all where those that do not pass among the unsure ones are known.
+    pub fn without(&self, all: u32, failing: &RoaringBitmap) -> Allowed {
+        let rows: RowSet = match &self.rows {
+            Some(rows) => rows.iter().filter(|row| !failing.contains(*row)).collect(),
+            None => (0..all).filter(|row| !failing.contains(*row)).collect(),
+        };
+        Allowed { rows: Some(rows), unsure: RoaringBitmap::new() }
+    }
+
     fn bytes(&self) -> usize {
         self.rows.as_ref().map_or(0, RowSet::bytes) + self.unsure.serialized_size()
     }
@@ -53,9 +62,14 @@ impl AllowedRows {
         let all = rows.len() == u64::from(index.rows());
         let rows = (!all).then(|| row_set(&rows));
         let allowed = Arc::new(Allowed { rows, unsure: selection.unsure });
-        let bytes = allowed.bytes() + filter.bytes();
-        self.0.put(filter.clone(), allowed.clone(), bytes);
+        self.remember(filter, allowed.clone());
         Ok(allowed)
+    }
+
+    /// What `filter` lets through, for the next time that it is asked.
+    pub fn remember(&self, filter: &Filter, allowed: Arc<Allowed>) {
+        let bytes = allowed.bytes() + filter.bytes();
+        self.0.put(filter.clone(), allowed, bytes);
     }
 }
 

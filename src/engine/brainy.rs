@@ -9,7 +9,7 @@ pub use writes::Target;
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::memory::RequestMemory;
 use crate::base::settings::{Role, Settings};
-use crate::base::{Code, Env, Result};
+use crate::base::{Code, Env, Result, runtime};
 use crate::engine::catalog;
 use crate::engine::cluster::Cluster;
 use crate::engine::collection::{Collection, described};
@@ -23,7 +23,7 @@ use crate::engine::upkeep::Upkeep;
 use crate::engine::{identity, validate};
 use crate::manifest::Manifest;
 use crate::partition::Partitioner;
-use crate::store::{self, DynStore};
+use crate::store::{self, DynStore, probe};
 use futures::stream::{self, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,21 +44,62 @@ struct Inner {
     cluster: Cluster,
 }
 
+impl Drop for Inner {
+    /// Nobody is left to ask for a shutdown.
+    fn drop(&mut self) {
+        let bound = Duration::from_millis(self.settings.shutdown_timeout_ms);
+        self.context.env.tasks.let_go(bound);
+    }
+}
+
 /// One instance: a writer, a reader or both, on one store. Cloning shares it.
 #[derive(Debug, Clone)]
 pub struct Brainy(Arc<Inner>);
 
 impl Brainy {
-    /// Opens a store with default settings, as a hybrid: `s3://bucket/prefix`, `file:///folder`,
-    /// a folder, or `memory:`.
-    pub async fn open(store_url: &str) -> Result<Self> {
-        let settings = Settings { store: store_url.to_owned(), ..Settings::default() };
-        let env = Env::system(settings.compute_threads)?;
+    /// Opens the store of the settings, in a role and with partitioners of the embedding program. What the last clone
+    /// leaves behind when it is dropped without [`shutdown`](Self::shutdown) ends in the background.
+    pub async fn open_with(
+        settings: Settings,
+        role: Role,
+        partitioners: Vec<Arc<dyn Partitioner>>,
+    ) -> Result<Self> {
+        let env = Self::surroundings(&settings, settings.store_is_s3())?;
         let store = store::open::open(&settings, &env).await?;
-        Self::start(settings, Role::Hybrid, store, env).await
+        Self::start_proved(settings, role, store, env, partitioners).await
     }
 
-    /// Starts an instance on a store that is open and known to be safe.
+    /// The same on a store of the embedding program, whatever `settings.store` says.
+    pub async fn open_on(
+        settings: Settings,
+        role: Role,
+        store: DynStore,
+        partitioners: Vec<Arc<dyn Partitioner>>,
+    ) -> Result<Self> {
+        let env = Self::surroundings(&settings, false)?;
+        let store = store::open::layered(store, &settings, &env);
+        Self::start_proved(settings, role, store, env, partitioners).await
+    }
+
+    fn surroundings(settings: &Settings, network: bool) -> Result<Env> {
+        settings.validate()?;
+        runtime::check(network)?;
+        Env::system(settings.compute_threads)
+    }
+
+    async fn start_proved(
+        settings: Settings,
+        role: Role,
+        store: DynStore,
+        env: Env,
+        partitioners: Vec<Arc<dyn Partitioner>>,
+    ) -> Result<Self> {
+        probe::fit(role.writes(), &store, &env).await?;
+        Self::start_with(settings, role, store, env, partitioners).await
+    }
+
+    /// Starts an instance on a store that is open and was proved ([`probe::fit`]). Most programs want
+    /// [`open_with`](Self::open_with) or [`open_on`](Self::open_on), which prove it.
     pub async fn start(settings: Settings, role: Role, store: DynStore, env: Env) -> Result<Self> {
         Self::start_with(settings, role, store, env, Vec::new()).await
     }
@@ -71,6 +112,7 @@ impl Brainy {
         env: Env,
         partitioners: Vec<Arc<dyn Partitioner>>,
     ) -> Result<Self> {
+        runtime::check(false)?;
         let instance_id = identity::instance_id(&settings, role, &env).await?;
         let context = Context::new(&settings, role, &instance_id, store, env, partitioners.into());
         let collections = Arc::new(Collections::new(context.clone()));
@@ -132,6 +174,15 @@ impl Brainy {
         }
     }
 
+    /// Sets the figures that nobody counts as things happen: of the cluster, and of the largest collections that
+    /// are open.
+    pub fn measure(&self) {
+        self.0.cluster.measure();
+        let open = self.0.collections.all();
+        let figures = open.iter().map(|collection| collection.figures()).collect();
+        self.0.context.env.metrics.largest_collections.set(figures);
+    }
+
     /// Asks the store one cheap question, to find out whether it answers.
     pub async fn check_store(&self) -> Result<()> {
         store::get(&*self.0.context.store, &store::paths::config(&self.0.settings.config_path))
@@ -153,7 +204,7 @@ impl Brainy {
             catalog::create(store, env, limits.grace, &spec, partitions).await?;
         let info = async {
             self.0.collections.open_from(&spec.name, manifest.incarnation).await?;
-            self.collection(&spec.name).await
+            self.describe(&spec.name).await
         };
         match info.await {
             // It was there, and somebody has deleted it since.
@@ -201,8 +252,8 @@ impl Brainy {
         info
     }
 
-    /// A collection.
-    pub async fn collection(&self, name: &CollectionName) -> Result<CollectionInfo> {
+    /// What a collection is like: its settings, counts and versions.
+    pub async fn describe(&self, name: &CollectionName) -> Result<CollectionInfo> {
         let (collection, snapshot) = self.look(name).await?;
         Ok(collection.info(snapshot.as_ref()))
     }

@@ -6,9 +6,9 @@ use crate::base::{Code, Env, Error, Result};
 use crate::engine::model::{CollectionSpec, DIMENSIONS_MAX};
 use crate::engine::view::ManifestView;
 use crate::log::append::{Appended, Appender};
-use crate::manifest::{self, CollectionSettings, Manifest, State};
+use crate::manifest::{self, CollectionSettings, Extra, Manifest, State};
 use crate::partition::Kind;
-use crate::store::cas::Change;
+use crate::store::cas::{self, Change};
 use crate::store::{DynStore, paths};
 use futures::stream::{self, StreamExt};
 use serde_json::json;
@@ -45,6 +45,7 @@ pub fn settings_of(spec: &CollectionSpec, partitions: Option<u32>) -> Result<Col
         partition_count: spec.partition_count.or(partitions).unwrap_or(1),
         partitioner: spec.partitioner.clone().unwrap_or_default(),
         description: spec.description.clone(),
+        extra: Extra::new(),
     })
 }
 
@@ -132,7 +133,7 @@ pub async fn next_life(
 pub async fn begin(store: &DynStore, env: &Env, life: &NextLife) -> Result<Option<u64>> {
     let mut begun = false;
     let NextLife { name, settings, grace, after } = life;
-    manifest::update(store, env, name, |current| {
+    let made = manifest::update(store, env, name, |current| {
         let before = current.map_or(0, |current| current.incarnation);
         begun = before == *after && !current.is_some_and(Manifest::is_live);
         match begun {
@@ -145,6 +146,11 @@ pub async fn begin(store: &DynStore, env: &Env, life: &NextLife) -> Result<Optio
         }
     })
     .await?;
+    if let Some(made) = made.filter(|_| begun && *after > 0)
+        && let Err(error) = cas::keep_in_force(&**store, env, &made).await
+    {
+        tracing::warn!(%error, collection = %name, "its first manifest is kept with the next change only");
+    }
     Ok(begun.then_some(after + 1))
 }
 

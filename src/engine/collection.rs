@@ -2,6 +2,7 @@
 
 use crate::base::defect::Defect;
 use crate::base::ids::{CollectionName, Seq, record_hash};
+use crate::base::metrics::CollectionFigures;
 use crate::base::once::Once;
 use crate::base::{Code, Error, Result};
 use crate::engine::collections::Rest;
@@ -37,7 +38,9 @@ pub struct Collection {
 impl Collection {
     /// Opens a collection that exists.
     pub async fn open(context: Context, name: CollectionName) -> Result<Self> {
-        let view = ManifestView::open(context.store.clone(), context.env.clone(), name).await?;
+        let (store, env, duty) = (&context.store, &context.env, &context.duty);
+        let duty = Some(duty.clone());
+        let view = ManifestView::open_for(store.clone(), env.clone(), name, duty).await?;
         let partitioner =
             view.last().manifest.settings.partitioner.resolve(&context.partitioners)?;
         let turns = Turns::new(&context, &view.last().manifest.name);
@@ -108,9 +111,9 @@ impl Collection {
     /// The write path, started when it is first used.
     pub fn writer(&self) -> &Writer {
         self.writer.get_or_init(|| {
-            let Context { store, env, limits, .. } = &self.context;
-            let damage = self.damage();
-            Writer::start(store.clone(), env.clone(), self.view.clone(), *limits, damage)
+            let Context { store, env, limits, admission, .. } = &self.context;
+            let (view, admission, damage) = (self.view.clone(), admission.clone(), self.damage());
+            Writer::start(store.clone(), env.clone(), view, *limits, admission, damage)
         })
     }
 
@@ -385,12 +388,39 @@ impl Collection {
         }
     }
 
+    /// What it holds, as far as this instance knows without asking anybody.
+    pub fn figures(&self) -> CollectionFigures {
+        let manifest = self.manifest();
+        let reads = self.context.duty.station().role.reads();
+        let shown = self.follower.get().filter(|_| reads).map(|follower| follower.applied());
+        let newer = shown.filter(|shown| shown.version() >= manifest.wal_indexed);
+        let (mut segments, mut segment_bytes) = (0, 0);
+        for (_, meta) in manifest.segments() {
+            segments += 1;
+            segment_bytes += meta.bytes;
+        }
+        CollectionFigures {
+            name: manifest.name.to_string(),
+            records: newer.as_ref().map_or_else(|| manifest.live(), Snapshot::live),
+            tail_rows: newer.map_or(0, |shown| shown.tail.rows()),
+            unindexed_bytes: self.unindexed_bytes(),
+            segments,
+            segment_bytes,
+        }
+    }
+
     /// Counts and sizes.
     pub async fn stats(&self, snapshot: Option<&Snapshot>) -> CollectionStats {
         let info = self.info(snapshot);
         let manifest = self.manifest();
         let tail = snapshot.map(|snapshot| &snapshot.tail);
         let (cache_bytes, cache_segments) = self.context.shelf.held().await;
+        let mut recall_reached = None;
+        for (_, meta) in manifest.segments() {
+            let resident = self.context.shelf.resident(meta.id).await;
+            let reached = resident.and_then(|resident| resident.segment().index().recall_reached());
+            recall_reached = reached.into_iter().chain(recall_reached).reduce(f32::min);
+        }
         CollectionStats {
             tail_entries: info.version.0.saturating_sub(info.indexed_version.0),
             tail_rows: tail.map_or(0, View::rows),
@@ -402,6 +432,7 @@ impl Collection {
             deletion_files: manifest.deletions.len(),
             damaged: self.damage().list(),
             skipped_writes: self.skipped().chunks,
+            recall_reached,
             cache_bytes,
             cache_segments,
             info,

@@ -113,12 +113,32 @@ impl Condition {
     }
 
     fn of_cluster(&mut self, settings: &Settings, view: &ClusterView) {
-        if view.heartbeat.failures >= HEARTBEAT_FAILURES_MAX {
+        if view.standing == Standing::Unlisted {
+            self.warnings.push(
+                "this reader may not write to the store, so it is not listed in the cluster: it serves, but others \
+                 do not know of it, and synchronous writes do not wait for it; that is as it should be where it is \
+                 to have no more rights than to read"
+                    .to_owned(),
+            );
+        } else if view.heartbeat.failures >= HEARTBEAT_FAILURES_MAX {
             let reason = view.heartbeat.error.as_deref().unwrap_or("no reason is known");
             self.degraded.push(format!(
                 "heartbeats do not get through ({reason}); the others will count this instance as dead; see \
                  whether it may write to {}",
                 settings.config_path
+            ));
+        }
+        let own = view.node(&view.id).map(|own| own.entry);
+        if let Some((wanted, configured)) =
+            own.and_then(|own| own.wanted_role.zip(own.configured_role))
+            && wanted != configured
+        {
+            self.warnings.push(format!(
+                "this instance is a {} by an order, and a {} by its settings; `brainy cluster clear-role {}` \
+                 takes the order back",
+                wanted.name(),
+                configured.name(),
+                view.id
             ));
         }
         if let Some(fault) = &view.fault {

@@ -3,9 +3,11 @@
 use crate::base::Env;
 use crate::base::memory::RequestMemory;
 use crate::base::settings::{IndexBuilder, Role, Settings};
+use crate::engine::admission::Admission;
 use crate::engine::damage::Registry;
 use crate::engine::duty::{Duty, Station};
 use crate::engine::segments::Shelf;
+use crate::engine::upkeep::Room;
 use crate::engine::writer::Limits;
 use crate::index::{Builder, IndexParams};
 use crate::partition::Partitioner;
@@ -30,6 +32,8 @@ pub struct Context {
     pub duty: Duty,
     /// The write path's limits.
     pub limits: Limits,
+    /// What all writes together may hold.
+    pub admission: Admission,
     /// Requests that background work may have in flight at a time: half of what the store may be asked, so that
     /// clients get through.
     pub background_requests: usize,
@@ -49,6 +53,8 @@ pub struct Context {
     pub partitioners: Arc<[Arc<dyn Partitioner>]>,
     /// When and how the log becomes segments.
     pub upkeep: UpkeepLimits,
+    /// The memory that it may take, of all collections together.
+    pub room: Room,
     /// Notified when an instance that wrote has died or left: what it did not index is for others.
     pub writer_lost: Arc<Notify>,
     /// What requests in flight may hold.
@@ -76,6 +82,10 @@ pub struct UpkeepLimits {
     pub compaction_fanout: usize,
     /// Share of dead rows from which a segment is written anew.
     pub compaction_dead_share: f64,
+    /// Bytes of segments that are merged or split at a time.
+    pub compaction_bytes: u64,
+    /// Most bytes of a segment.
+    pub segment_max_bytes: u64,
     /// Live rows from which a partition splits.
     pub partition_max_vectors: u64,
     /// How long a lease lasts without a renewal.
@@ -85,6 +95,11 @@ pub struct UpkeepLimits {
 }
 
 impl UpkeepLimits {
+    /// Most bytes of a segment, and of a partition before it splits: what could not be merged any more is split before.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_max_bytes.min(self.compaction_bytes)
+    }
+
     /// Those of an instance with these settings.
     pub fn new(settings: &Settings) -> UpkeepLimits {
         let millis = Duration::from_millis;
@@ -97,6 +112,8 @@ impl UpkeepLimits {
             segment_max_rows: settings.segment_max_rows,
             compaction_fanout: settings.compaction_fanout,
             compaction_dead_share: settings.compaction_dead_percent as f64 / 100.0,
+            compaction_bytes: settings.compaction_max_bytes,
+            segment_max_bytes: settings.segment_max_bytes,
             partition_max_vectors: settings.partition_max_vectors,
             lease_ttl: millis(settings.lease_ttl_ms),
             index: IndexParams {
@@ -104,6 +121,7 @@ impl UpkeepLimits {
                 ef_construction: settings.index_ef_construction,
                 builder: match settings.index_builder {
                     IndexBuilder::Brainy => Builder::Brainy,
+                    #[cfg(feature = "hnsw_rs")]
                     IndexBuilder::HnswRs => Builder::HnswRs,
                 },
             },
@@ -133,10 +151,10 @@ impl Context {
                 batch_linger: millis(settings.batch_linger_ms),
                 inline_max_bytes: settings.wal_inline_max_bytes,
                 upload_concurrency: settings.upload_concurrency,
-                queue_max_bytes: settings.write_queue_max_bytes,
                 tail_max_bytes: settings.tail_max_bytes,
                 grace: millis(settings.gc_grace_ms),
             },
+            admission: Admission::new(settings, env.metrics.clone()),
             background_requests: (settings.store_concurrency / 2).clamp(1, BACKGROUND_MAX),
             damage: damage.clone(),
             manifest_history: millis(settings.manifest_history_ms),
@@ -150,6 +168,7 @@ impl Context {
             env,
             partitioners,
             upkeep: UpkeepLimits::new(settings),
+            room: Room::within(settings.memory_limit_bytes),
             writer_lost: Arc::default(),
         }
     }

@@ -75,7 +75,7 @@ pub struct Skipped {
 /// Somebody waits for a look.
 #[derive(Debug)]
 struct Sync {
-    /// Answered with what the look asked of the store.
+    /// Answered with what the look asked of the store on its behalf.
     reply: oneshot::Sender<Result<Usage>>,
     /// Whether the newest segments are to be taken up first.
     renew: bool,

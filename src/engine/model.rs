@@ -1,17 +1,22 @@
 //! What goes into the engine and what comes out: plain values, no JSON names, no HTTP.
 
+mod searches;
+
 use crate::base::ids::{CollectionName, Seq};
-use crate::base::{Error, Timestamp};
+use crate::base::{Code, Error, Result, Timestamp};
 use crate::engine::damage::Damage;
 use crate::filter::Filter;
 use crate::store::Key;
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::sync::Arc;
-use std::time::Duration;
 
-pub use crate::index::Metric;
+pub use crate::index::{Effort, Metric};
 pub use crate::manifest::{Partition, SegmentMeta};
 pub use crate::partition::{Kind as PartitionerKind, PrefixRule};
+pub use searches::*;
 
 /// Largest number of records in one write.
 pub const RECORDS_PER_WRITE_MAX: usize = 10_000;
@@ -47,6 +52,7 @@ pub struct CollectionSpec {
 
 /// A collection as clients see it.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct CollectionInfo {
     /// Its name.
     pub name: CollectionName,
@@ -70,6 +76,7 @@ pub struct CollectionInfo {
 
 /// Counts and sizes of a collection.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct CollectionStats {
     /// The collection.
     pub info: CollectionInfo,
@@ -91,6 +98,9 @@ pub struct CollectionStats {
     pub damaged: Vec<Damage>,
     /// Writes of the log that do not fit the collection and are skipped, as far as this instance has read it.
     pub skipped_writes: u64,
+    /// The recall that the indexes of the segments in memory reach, as was measured when they were built: that of the
+    /// lowest. `None` where all are too small to be measured.
+    pub recall_reached: Option<f32>,
     /// Bytes of the segments that this instance has in memory, over all collections.
     pub cache_bytes: u64,
     /// How many segments those are.
@@ -99,6 +109,7 @@ pub struct CollectionStats {
 
 /// What was done to a collection's segments by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reworked {
     /// Partitions in which a segment was written, or that were split.
     pub rewritten: u64,
@@ -110,6 +121,7 @@ pub struct Reworked {
 
 /// An object that no manifest names.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnnamedObject {
     /// Its key in the store.
     pub key: Key,
@@ -131,17 +143,71 @@ pub struct NewRecord {
 }
 
 impl NewRecord {
+    /// About how many bytes go through one's hands to check and to store it.
+    pub(in crate::engine) fn bytes(&self) -> usize {
+        let texts = [&self.id, &self.metadata, &self.text];
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        size_of_val(self) + size_of_val(&self.vector[..]) + texts.map(length).iter().sum::<usize>()
+    }
+
     /// A record of an id and a vector.
     pub fn new(id: impl Into<String>, vector: Vec<f32>) -> Self {
         NewRecord { id: Some(id.into()), vector, metadata: None, text: None }
     }
 
-    /// Adds metadata: the JSON text of an object.
+    /// Adds metadata: an object, as a value or as JSON text.
     #[must_use]
-    pub fn metadata(mut self, json: impl Into<String>) -> Self {
-        self.metadata = Some(json.into());
+    pub fn metadata(mut self, json: impl IntoJson) -> Self {
+        self.metadata = Some(json.into_json());
         self
     }
+
+    /// Adds metadata from a value of the program's own. `invalid_metadata` where it does not become JSON.
+    pub fn metadata_from(self, value: &impl Serialize) -> Result<Self> {
+        let json = serde_json::to_string(value).map_err(|error| {
+            let message = "metadata that cannot be written as JSON";
+            Error::new(Code::InvalidMetadata, message).caused_by(error)
+        })?;
+        Ok(self.metadata(json))
+    }
+
+    /// Adds a text.
+    #[must_use]
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.text = Some(text.into());
+        self
+    }
+}
+
+/// What can be given as metadata.
+pub trait IntoJson {
+    /// The JSON text of it.
+    fn into_json(self) -> String;
+}
+
+impl IntoJson for String {
+    fn into_json(self) -> String {
+        self
+    }
+}
+
+impl IntoJson for &str {
+    fn into_json(self) -> String {
+        self.to_owned()
+    }
+}
+
+impl IntoJson for Value {
+    fn into_json(self) -> String {
+        self.to_string()
+    }
+}
+
+/// Metadata as a type of the program's own; `invalid_metadata` where they are of another form.
+fn metadata_as<T: DeserializeOwned>(json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|error| {
+        Error::new(Code::InvalidMetadata, format!("the metadata are of another form: {error}"))
+    })
 }
 
 /// A record that was read.
@@ -161,8 +227,16 @@ pub struct Record {
     pub version: Seq,
 }
 
+impl Record {
+    /// Its metadata as a type of the program's own; `invalid_metadata` where they are of another form.
+    pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<T> {
+        metadata_as(&self.metadata)
+    }
+}
+
 /// The answer to a read of one record.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct FoundRecord {
     /// The record.
     pub record: Record,
@@ -172,6 +246,7 @@ pub struct FoundRecord {
 
 /// The answer to an upsert.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Upserted {
     /// The log position that holds the write.
     pub version: Seq,
@@ -194,6 +269,7 @@ pub enum DeleteTarget {
 
 /// The answer to a delete.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Deleted {
     /// The log position that holds the delete (the current one where there was nothing to do).
     pub version: Seq,
@@ -203,116 +279,12 @@ pub struct Deleted {
     pub as_of: Option<Seq>,
 }
 
-/// Which writes a read must see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Consistency {
-    /// What this instance has applied; at most about one poll interval old.
-    #[default]
-    Eventual,
-    /// Everything acknowledged anywhere before the read began.
-    Strong,
-    /// Everything up to this position; waits for it up to `wait`.
-    AtLeast {
-        /// The position.
-        version: Seq,
-        /// The deadline.
-        wait: Duration,
-    },
-}
-
-/// What a search is close to.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Query {
-    /// This vector.
-    Vector(Vec<f32>),
-    /// The vector of this record, which is left out of the answer.
-    Id(String),
-}
-
 /// What is damaged, where an answer is not complete because of it.
 pub type Partial = Option<Arc<[Damage]>>;
 
-/// A search.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SearchRequest {
-    /// What to be close to.
-    pub query: Query,
-    /// How many results, 1..=10,000.
-    pub k: usize,
-    /// How many of the closest to leave out first; `offset + k` is at most 10,000.
-    pub offset: usize,
-    /// Which records to consider.
-    pub filter: Option<Filter>,
-    /// Whether results carry metadata.
-    pub include_metadata: bool,
-    /// Whether results carry vectors.
-    pub include_vector: bool,
-    /// Which writes the search must see.
-    pub consistency: Consistency,
-}
-
-impl SearchRequest {
-    /// The `k` records closest to `vector`, with their metadata.
-    pub fn nearest(vector: Vec<f32>, k: usize) -> Self {
-        SearchRequest {
-            query: Query::Vector(vector),
-            k,
-            offset: 0,
-            filter: None,
-            include_metadata: true,
-            include_vector: false,
-            consistency: Consistency::Eventual,
-        }
-    }
-}
-
-/// One result of a search.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Hit {
-    /// The record's id.
-    pub id: String,
-    /// Lower is closer; see [`Metric`].
-    pub distance: f32,
-    /// JSON text of the metadata, where it was asked for.
-    pub metadata: Option<Arc<str>>,
-    /// The record's text, where metadata was asked for and it has one.
-    pub text: Option<Arc<str>>,
-    /// The vector, where it was asked for.
-    pub vector: Option<Vec<f32>>,
-}
-
-/// What a search cost.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct SearchStats {
-    /// Time inside the engine.
-    pub took: Duration,
-    /// Rows of the unindexed tail, each of which was compared.
-    pub rows_scanned: u64,
-    /// Segments whose index was searched.
-    pub segments: u64,
-    /// How old what was searched may be: since a look at the log found nothing newer.
-    pub age: Duration,
-    /// Requests to the store that this search waited for.
-    pub store_requests: u64,
-    /// Bytes of those.
-    pub store_bytes: u64,
-}
-
-/// The answer to a search.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SearchResponse {
-    /// The log position that was searched.
-    pub version: Seq,
-    /// The closest first; ties by id.
-    pub hits: Vec<Hit>,
-    /// What it cost.
-    pub stats: SearchStats,
-    /// Why it is not complete.
-    pub partial: Partial,
-}
-
 /// One page of records, ordered by id.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct RecordPage {
     /// The records.
     pub records: Vec<Record>,
@@ -326,6 +298,7 @@ pub struct RecordPage {
 
 /// The records that were asked for by id.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct FetchedRecords {
     /// Those that exist, each once, in the order in which the request first names them.
     pub records: Vec<Record>,
@@ -339,6 +312,7 @@ pub struct FetchedRecords {
 
 /// One page of collections, ordered by name.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct CollectionPage {
     /// The collections, as their manifests say; records that are in no segment yet are counted where the
     /// instance has the collection open.
@@ -351,6 +325,7 @@ pub struct CollectionPage {
 
 /// A line of an import that was not stored.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ImportFault {
     /// The line's number, from 1.
     pub line: u64,
@@ -362,6 +337,7 @@ pub struct ImportFault {
 
 /// The answer to an import.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct ImportReport {
     /// Lines that were stored. Of several with one id each is counted, and the last one stays.
     pub imported: u64,
@@ -384,5 +360,5 @@ pub struct Export {
     /// Why it is not complete.
     pub partial: Partial,
     /// The lines.
-    pub lines: futures::stream::BoxStream<'static, crate::base::Result<Bytes>>,
+    pub lines: futures::stream::BoxStream<'static, Result<Bytes>>,
 }

@@ -1,10 +1,8 @@
-//! Search over a snapshot: all segments and large blocks of the tail as parts of one search of the
-//! kernel, small blocks exactly, the closest of both kept.
-//!
-//! The kernel knows rows by number. Rows that are dead, overwritten by the tail, or of which the filter
-//! index cannot tell whether they pass, are found out when they come up, so more rows are asked for
-//! than are wanted; where too few are left, more still, and then without those known to be dead.
+//! Search over a snapshot: small blocks of the tail and small segments row by row ([`tail`], [`exact`]), all
+//! others as parts of one search of the kernel ([`rounds`]); the closest of both are kept.
 
+mod exact;
+mod rounds;
 mod sources;
 mod tail;
 
@@ -12,18 +10,18 @@ use crate::base::compute::{self, Compute};
 use crate::base::defect::{self, Defect};
 use crate::base::request::{RequestContext, Work};
 use crate::base::{Env, Error, Result};
-use crate::engine::model::{Hit, K_MAX, Metric, Query, SearchRequest, SearchResponse, SearchStats};
+use crate::engine::model::{
+    Effort, Hit, K_MAX, Metric, Query, SearchRequest, SearchResponse, SearchStats,
+};
+use crate::engine::segments::Resident;
 use crate::engine::snapshot::{Found, OpenSnapshot, Payloads, answer_bytes};
 use crate::engine::validate::check_vector;
-use crate::index::{EF_MAX, Effort, Part, Scratch, ThreadScratch, Threads, TopK, search_parts};
+use crate::index::{Threads, TopK};
 use crate::manifest::CollectionSettings;
-use sources::Source;
 pub use sources::record_units;
 
-/// Rows asked for beyond those that are wanted, and for each dead one to be expected among them.
-const SPARE: usize = 2;
-/// How many times as many rows are asked for where too few are left.
-const MORE: usize = 4;
+/// Whoever would be content with less can ask for fewer results.
+const RECALL_MIN: f32 = 0.5;
 
 /// Searches that are too few to be spread over threads.
 const SEARCHES_PER_THREAD: usize = 4;
@@ -35,6 +33,9 @@ const QUICK_RESULTS: usize = 100;
 const QUICK_SEGMENTS: usize = 4;
 const QUICK_ROWS: u64 = 1 << 20;
 const QUICK_TAIL_ROWS: u64 = 1 << 16;
+/// With no more effort than this.
+const QUICK_EF: usize = 200;
+const QUICK_RECALL: f32 = 0.98;
 
 /// Units of work (about a microsecond each) that a search takes, besides filters, and for each result.
 const UNITS_PER_SEARCH: u64 = 200;
@@ -57,9 +58,24 @@ fn check(request: &SearchRequest, settings: &CollectionSettings) -> Result<()> {
             request.offset.saturating_add(request.k)
         )));
     }
+    check_effort(request.effort)?;
     match &request.query {
         Query::Vector(vector) => check_vector(vector, settings),
         Query::Id(_) => Ok(()),
+    }
+}
+
+/// Checks how hard a search is to look.
+fn check_effort(effort: Effort) -> Result<()> {
+    match effort {
+        Effort::Recall(recall) if !(RECALL_MIN..=1.0).contains(&recall) => {
+            Err(Error::invalid(format!("targetRecall must be {RECALL_MIN} to 1, not {recall}"))
+                .with("path", "targetRecall"))
+        }
+        Effort::Ef(ef) if !(1..=K_MAX).contains(&ef) => {
+            Err(Error::invalid(format!("ef must be 1 to {K_MAX}, not {ef}")).with("path", "ef"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -109,60 +125,10 @@ impl<'a> Search<'a> {
 
     /// The closest records, closest first.
     fn closest(&self) -> Result<Vec<(f32, Found<'a>)>> {
-        let wanted = self.request.offset + self.request.k;
-        let mut closest = TopK::new(wanted);
+        let mut closest = TopK::new(self.request.offset + self.request.k);
         tail::search(self, &mut closest)?;
-        for (distance, found) in self.of_parts(wanted)? {
-            closest.push(distance, found);
-        }
+        rounds::search(self, &mut closest)?;
         Ok(closest.into_sorted())
-    }
-
-    /// The closest records of segments and large blocks.
-    fn of_parts(&self, wanted: usize) -> Result<Vec<(f32, Found<'a>)>> {
-        let mut sources = sources::all(self)?;
-        if sources.is_empty() {
-            return Ok(Vec::new());
-        }
-        let dead = sources.iter().map(Source::dead_share).fold(0.0, f64::max);
-        let mut asked = wanted + SPARE + (SPARE as f64 * dead * wanted as f64) as usize;
-        // Another search may begin on this thread before this one ends.
-        let mut scratch = ThreadScratch::default();
-        loop {
-            self.work.context().check()?;
-            let (kept, found) = self.look(&mut sources, asked, &mut scratch)?;
-            let all: usize = sources.iter().map(Source::rows).sum();
-            // What was found and is not kept is left out from now on, so that each look goes further.
-            if kept.len() >= wanted || found >= all || found == kept.len() {
-                return Ok(kept);
-            }
-            asked = (MORE * asked).min(EF_MAX);
-            sources.iter_mut().for_each(|source| source.without_rejected(self.snapshot));
-        }
-    }
-
-    /// Of the `asked` closest rows the records that are shown, and how many rows there were.
-    fn look(
-        &self,
-        sources: &mut [Source<'a>],
-        asked: usize,
-        scratch: &mut Scratch,
-    ) -> Result<(Vec<(f32, Found<'a>)>, usize)> {
-        let vectors: Vec<&[f32]> = sources.iter().map(Source::vectors).collect();
-        let parts: Vec<Part<'_>> =
-            sources.iter().zip(&vectors).map(|(source, vectors)| source.part(vectors)).collect();
-        let effort = Effort::Default;
-        let found = search_parts(self.vector, &parts, asked, effort, self.threads, scratch);
-        sources::decide(self, sources, found)?;
-        let mut kept = Vec::with_capacity(found.len());
-        for one in found {
-            let source = &mut sources[one.part as usize];
-            match source.record(self, one.row)? {
-                Some(record) => kept.push((one.distance, record)),
-                None => source.reject(one.row),
-            }
-        }
-        Ok((kept, found.len()))
     }
 
     fn finish(&self, stats: SearchStats) -> Result<SearchResponse> {
@@ -195,7 +161,17 @@ impl<'a> Search<'a> {
 
 /// Whether the thread that reads requests may answer them itself.
 fn are_quick(snapshot: &OpenSnapshot, requests: &[SearchRequest]) -> bool {
-    let [SearchRequest { k, offset, filter: None, .. }] = requests else { return false };
+    let [SearchRequest { k, offset, filter: None, effort, .. }] = requests else { return false };
+    let is_usual = match *effort {
+        Effort::Default => true,
+        Effort::Ef(ef) => ef <= QUICK_EF,
+        Effort::Recall(recall) => recall <= QUICK_RECALL,
+    };
+    // What an index cannot find is measured row by row.
+    let is_found = |resident: &Resident| resident.segment().index().finds_enough();
+    if !is_usual || !snapshot.segments().all(|(_, resident)| is_found(resident)) {
+        return false;
+    }
     let rows: u64 = snapshot.segments().map(|(member, _)| u64::from(member.meta.rows)).sum();
     k + offset <= QUICK_RESULTS
         && snapshot.tail.rows() <= QUICK_TAIL_ROWS

@@ -3,6 +3,7 @@
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
 use crate::base::{Env, Result};
+use crate::engine::duty::Duty;
 use crate::log::append::gone;
 use crate::log::{Bounds, BoundsSource};
 use crate::manifest::{self, Manifest};
@@ -31,16 +32,31 @@ pub struct ManifestView {
     env: Env,
     name: CollectionName,
     life: u64,
+    /// What says whether whoever uses this writes; they do where there is none.
+    duty: Option<Duty>,
     /// Looks that have begun.
     begun: AtomicU64,
     seen: Mutex<Seen>,
 }
 
 impl ManifestView {
-    /// Reads the manifest of a collection that exists.
+    /// Reads the manifest of a collection that exists, for work that writes.
     pub async fn open(store: DynStore, env: Env, name: CollectionName) -> Result<Self> {
+        Self::open_for(store, env, name, None).await
+    }
+
+    /// The same, for work that writes where the instance's duty says so.
+    pub async fn open_for(
+        store: DynStore,
+        env: Env,
+        name: CollectionName,
+        duty: Option<Duty>,
+    ) -> Result<Self> {
         let looked = env.clock.mark();
-        let loaded = manifest::load(&store, &name).await?;
+        let loaded = match writes(duty.as_ref()) {
+            true => manifest::load_to_write(&store, &env, &name).await?,
+            false => manifest::load(&store, &name).await?,
+        };
         let loaded = loaded.filter(|loaded| loaded.value.is_live()).ok_or_else(|| gone(&name))?;
         Ok(ManifestView {
             life: loaded.value.incarnation,
@@ -54,6 +70,7 @@ impl ManifestView {
             store,
             env,
             name,
+            duty,
         })
     }
 
@@ -84,6 +101,7 @@ impl ManifestView {
     /// Looks now. `collection_not_found` where the collection is gone or began another life.
     pub async fn look_now(&self) -> Result<Seen> {
         let before = self.last();
+        let version = before.manifest.stamp.version;
         let begun = self.begun.fetch_add(1, Ordering::Relaxed);
         let looked = self.env.clock.mark();
         let options = GetOptions { range: None, if_none_match: Some(before.etag.clone()) };
@@ -98,6 +116,11 @@ impl ManifestView {
                 ended: 0,
             },
         };
+        let put_back = seen.manifest.stamp.version < version;
+        let seen = match put_back && writes(self.duty.as_ref()) {
+            true => self.goes_on_from(seen).await?,
+            false => seen,
+        };
         // A view never leaves its life: what its users hold belongs to that one.
         if !seen.manifest.is_live() || seen.manifest.incarnation != self.life {
             return Err(gone(&self.name));
@@ -111,6 +134,23 @@ impl ManifestView {
         }
         Ok(current.clone())
     }
+}
+
+impl ManifestView {
+    /// What is to be in force where a person has put back an older manifest, or a look came late.
+    async fn goes_on_from(&self, seen: Seen) -> Result<Seen> {
+        let looked = self.env.clock.mark();
+        match manifest::load_to_write(&self.store, &self.env, &self.name).await? {
+            Some(loaded) => {
+                Ok(Seen { manifest: Arc::new(loaded.value), looked, etag: loaded.etag, ..seen })
+            }
+            None => Err(gone(&self.name)),
+        }
+    }
+}
+
+fn writes(duty: Option<&Duty>) -> bool {
+    duty.is_none_or(|duty| duty.station().role.writes())
 }
 
 #[async_trait]

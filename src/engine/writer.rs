@@ -7,6 +7,7 @@
 use crate::base::clock::Mark;
 use crate::base::ids::{Seq, Ulid};
 use crate::base::{Code, Env, Error, Result};
+use crate::engine::admission::{Admission, RETRY_AFTER_MS};
 use crate::engine::damage::{Damage, Damaged, Kind};
 use crate::engine::view::ManifestView;
 use crate::log::append::{Appended, Appender, MISSING, Tried};
@@ -21,10 +22,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-/// Memory of waiting writes is counted in these units, so that the count fits the semaphore's.
-const BUDGET_UNIT: u64 = 1 << 10;
-/// How long a client that meets a full queue should wait.
-const RETRY_AFTER_MS: u64 = 1_000;
 /// How long it is believed that the log cannot be read, where nobody has tried since.
 const DAMAGE_RETRY: Duration = Duration::from_secs(30);
 /// How often data objects are uploaded again because they were too old when their turn came.
@@ -46,8 +43,6 @@ pub struct Limits {
     pub inline_max_bytes: u64,
     /// Data objects uploaded at a time.
     pub upload_concurrency: usize,
-    /// Bytes that may wait.
-    pub queue_max_bytes: u64,
     /// Bytes of log that may be unindexed.
     pub tail_max_bytes: u64,
     /// The grace period of new collections, and of those whose manifest says none.
@@ -84,7 +79,7 @@ pub struct Writer {
     env: Env,
     view: Arc<ManifestView>,
     limits: Limits,
-    budget: Arc<Semaphore>,
+    admission: Admission,
     uploads: Semaphore,
     queue: mpsc::Sender<Pending>,
     shared: Arc<Shared>,
@@ -98,6 +93,7 @@ impl Writer {
         env: Env,
         view: Arc<ManifestView>,
         limits: Limits,
+        admission: Admission,
         damage: Damaged,
     ) -> Self {
         let (queue, requests) = mpsc::channel(PARTS_MAX);
@@ -119,7 +115,7 @@ impl Writer {
             env,
             view,
             limits,
-            budget: Arc::new(Semaphore::new((limits.queue_max_bytes / BUDGET_UNIT) as usize)),
+            admission,
             uploads: Semaphore::new(limits.upload_concurrency),
             queue,
             shared,
@@ -144,15 +140,8 @@ impl Writer {
         }
         self.check_readable()?;
         self.check_tail().await?;
-        let units = (chunk.len() as u64).div_ceil(BUDGET_UNIT).max(1) as u32;
-        let budget = self.budget.clone().try_acquire_many_owned(units).map_err(|_| {
-            let limit = self.limits.queue_max_bytes;
-            Error::new(
-                Code::Backpressure,
-                format!("more than {limit} bytes of writes wait for the store; retry later"),
-            )
-            .retry_after_ms(RETRY_AFTER_MS)
-        })?;
+        self.admission.check_memory()?;
+        let budget = self.admission.wait_in_queue(chunk.len() as u64)?;
         let busy = self.shared.busy.swap(true, Ordering::Relaxed);
         let inline_max =
             if busy { self.limits.inline_max_bytes } else { self.limits.batch_max_bytes };

@@ -2,9 +2,9 @@
 //!
 //! A [`Filter`] is parsed once from JSON (`parse.rs`), becomes a small tree with paths split and
 //! `$in` lists indexed (`ast.rs`), and then decides about one metadata object after another
-//! without allocating (`eval.rs`); many words of an `$or` are looked for at once (`words.rs`). [`index`] answers for all rows of a segment at once, from the
-//! values of their fields. The language is documented in `docs/filters.md`; its rules in
-//! short:
+//! without allocating (`eval.rs`). If an `$or` looks for many words, one pass finds them all (`words.rs`). [`index`]
+//! answers for all rows of a segment at once, from the values of their fields. The language is documented in
+//! `docs/filters.md`; its rules in short:
 //!
 //! - A test on a missing field, or on a value of a type that it does not understand, is false.
 //! - `$ne`, `$nin` and `$not` are the exact negations of `$eq`, `$in` and what they enclose; hence

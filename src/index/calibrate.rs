@@ -1,13 +1,20 @@
 //! What effort gives which recall? Measured when an index is built.
 
+use super::by_length::WHOLE_REACH;
 use super::search::EF_MAX;
 use super::vectors::Picked;
-use super::{Effort, Index, RowSet, Scratch, Search, Threads};
+use super::{
+    Effort, Index, Metric, PreparedQuery, RowSet, Scratch, Search, Threads, TopK, inverse_norm,
+};
 
 /// What a search aims at that says nothing of it.
 pub(super) const DEFAULT_RECALL: f32 = 0.98;
+/// A build that finds less, whatever the effort, has not done what it should.
+const RECALL_MIN: f32 = 0.95;
 /// Results that recall is measured at.
 const K: usize = 10;
+/// Queries whose results are looked for in the vectors themselves, to see whether the codes can tell.
+const PROVED: usize = 48;
 /// Rows that are queries, at most, and the share of all rows at most.
 const QUERIES: usize = 1_024;
 const QUERIES_SHARE: usize = 20;
@@ -92,6 +99,7 @@ impl Index {
         threads: Threads,
     ) -> Vec<(u32, f32)> {
         let count = queries.len();
+        let told = self.told_by_codes(vectors, queries, others, threads);
         let farthest: Vec<f32> = threads.map(count, Scratch::default, |scratch, at| {
             let results = self.search_all(
                 vectors.get(queries[at] as usize),
@@ -115,17 +123,20 @@ impl Index {
             }
             let misses: Vec<usize> = threads.map(missing.len(), Scratch::default, |scratch, at| {
                 let at = missing[at];
-                let search =
-                    Search { k: K, effort: Effort::Ef(ef), allowed: None, vectors: Some(&vectors) };
+                let effort = Effort::Ef(ef);
+                // Ways lead to the others only, where there are ways.
+                let allowed = self.is_by_length().then_some(others);
+                let search = Search { k: K, effort, allowed, vectors: Some(&vectors) };
                 let results = self.search(vectors.get(queries[at] as usize), &search, scratch);
                 let found = results.iter().filter(|result| result.distance <= farthest[at]);
                 wanted.saturating_sub(found.count())
             });
             let missed = misses.iter().sum::<usize>() as f32 * stands_for;
-            let recall = surely(missed, (count * wanted) as f32);
+            let recall = surely(missed, (count * wanted) as f32).min(told);
             // More effort never is less recall, but for chance.
             points.push((ef as u32, points.last().map_or(recall, |last| recall.max(last.1))));
-            if missed == 0.0 || (recall >= ENOUGH && ef >= WIDE) {
+            let all_read = self.is_by_length() && ef >= 2 * WHOLE_REACH;
+            if missed == 0.0 || all_read || (recall >= ENOUGH && ef >= WIDE) {
                 break;
             }
             let mut misses = misses.iter();
@@ -133,6 +144,51 @@ impl Index {
             ef += ef.div_ceil(4);
         }
         points
+    }
+
+    /// Which share of the closest others of some rows a scan by the codes finds.
+    fn told_by_codes(
+        &self,
+        vectors: Picked<'_>,
+        queries: &[u32],
+        others: &RowSet,
+        threads: Threads,
+    ) -> f32 {
+        let metric = self.metric();
+        let proved: Vec<u32> =
+            queries.iter().step_by(queries.len().div_ceil(PROVED).max(1)).copied().collect();
+        let found: Vec<(usize, usize)> =
+            threads.map(proved.len(), Scratch::default, |scratch, at| {
+                let query = vectors.get(proved[at] as usize);
+                let prepared = PreparedQuery::new(metric, query);
+                let mut closest = TopK::new(K);
+                for row in others.iter() {
+                    let vector = vectors.get(row as usize);
+                    let norm = if metric == Metric::Cosine { inverse_norm(vector) } else { 0.0 };
+                    closest.push(prepared.distance(vector, norm), row);
+                }
+                let farthest = closest.into_sorted().last().map_or(f32::MAX, |last| last.0);
+                let results = self.search_all(query, K, Some(others), &vectors, scratch);
+                let right = results.iter().filter(|result| result.distance <= farthest).count();
+                (right, results.len())
+            });
+        let of = |one: fn(&(usize, usize)) -> usize| found.iter().map(one).sum::<usize>() as f32;
+        if found.is_empty() { 1.0 } else { of(|found| found.0) / of(|found| found.1).max(1.0) }
+    }
+
+    /// The recall that the most effort had when the index was built: `None` where it has so few rows that it was not
+    /// measured.
+    pub fn recall_reached(&self) -> Option<f32> {
+        self.calibration.points.last().map(|point| point.1)
+    }
+
+    pub(super) fn is_calibrated(&self) -> bool {
+        !self.calibration.points.is_empty()
+    }
+
+    /// Whether that is as much as an index is for. Where it is not, only the vectors themselves tell what is close.
+    pub fn finds_enough(&self) -> bool {
+        self.recall_reached().is_none_or(|reached| reached >= RECALL_MIN)
     }
 }
 

@@ -7,7 +7,7 @@ use super::graph::{Coded, Rows};
 use super::integer::Line;
 use super::isa::Isa;
 use super::parallel::Threads;
-use super::space::Space;
+use super::space::{Form, Space};
 use super::vectors::Picked;
 
 /// Rows that the formats are fitted to, at most.
@@ -36,7 +36,7 @@ impl Codes {
     /// Fits the formats to `vectors`, the short one of at most `lines` lines a row; holds no rows yet.
     /// Also says whether the short codes tell near rows from far ones at all.
     pub(super) fn fit(
-        metric: Metric,
+        (metric, form): (Metric, Form),
         dims: usize,
         vectors: &[f32],
         lines: usize,
@@ -47,7 +47,7 @@ impl Codes {
         let sampled = rows.min(SAMPLE_ROWS);
         let sample = (0..sampled).map(|at| &vectors[at * rows / sampled * dims..][..dims]);
         let sample: Vec<f32> = sample.flatten().copied().collect();
-        let space = Space::fit(metric, dims, vectors, &sample, threads);
+        let space = Space::fit((metric, form), dims, vectors, &sample, threads);
         let placed: Vec<Placed> = threads.map(
             sample.len() / dims,
             || (),
@@ -59,14 +59,23 @@ impl Codes {
             },
         );
         let (short, quality) = fit_short(isa, space.placed_dims(), &placed, lines, threads);
+        let short = short.of_form(form);
         let exact = space.keeps_values() && are_bytes(vectors, threads);
         let scalar = Scalar::new(isa, space.placed_dims(), exact.then(|| space.centre.clone()));
+        let scalar = scalar.of_form(form);
         let (short_lines, scalar_lines) = (Vec::new().into(), Vec::new().into());
         (Codes { space, short, scalar, short_lines, scalar_lines }, quality >= TELL)
     }
 
     pub(super) fn rows(&self) -> usize {
         self.short_lines.len() / self.short.lines()
+    }
+
+    /// The length of a row where scores are products.
+    pub(super) fn length(&self, row: usize) -> f32 {
+        let width = self.short.lines();
+        let lines = &self.short_lines[row * width..][..width];
+        self.short.biases(lines).next().unwrap_or_default()
     }
 
     /// What a query prepared for these depends on.

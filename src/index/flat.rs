@@ -7,6 +7,7 @@ use super::codes::{Codes, SAMPLE_ROWS};
 use super::index::all_rows;
 use super::scan::Kept;
 use super::search::EF_MAX;
+use super::space::Form;
 use super::vectors::Picked;
 use super::{INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Metric, Neighbour, Scratch, Search, Threads};
 
@@ -39,7 +40,8 @@ impl Flat {
     pub fn build(metric: Metric, dims: usize, vectors: &[f32], threads: Threads) -> Flat {
         assert!((1..=INDEX_DIMENSIONS_MAX).contains(&dims), "checked at the door");
         assert_eq!(vectors.len() % dims, 0, "a row of another length");
-        let (codes, tell) = Codes::fit(metric, dims, vectors, LINES, threads);
+        let form = if metric == Metric::Dot { Form::Products } else { Form::Distances };
+        let (codes, tell) = Codes::fit((metric, form), dims, vectors, LINES, threads);
         let mut flat = Flat { codes, tell, fitted: vectors.len() / dims };
         flat.append(vectors, threads);
         flat

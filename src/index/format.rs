@@ -8,7 +8,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 8 | magic, `BRNYIDX1` |
+//! | 8 | magic, `BRNYIDX1`, or `BRNYIDX2` where rows lie by their lengths: those have one place for a neighbour, which is empty, their biases are lengths, their codes are of directions, and the space has no dimension more under dot |
 //! | 4 each, `u32` | metric (0 cosine, 1 euclidean, 2 dot), dimensions, rows, places for neighbours, lines of a short code, components in 7 bits, components, 1 if the 8-bit codes are the values themselves, points of the calibration, rows that it was measured with |
 //! | 4 each, `f32` | scale and radius of the space |
 //! | 4 each, `f32` | the centre: dimensions, and 1 more under dot |
@@ -27,13 +27,15 @@ use super::codes::Codes;
 use super::graph::Graph;
 use super::integer::Line;
 use super::isa::Isa;
-use super::space::Space;
+use super::space::{Form, Space};
 use super::{INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Index, Metric};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"BRNYIDX1";
+/// Of an index whose rows lie by their lengths.
+const MAGIC_BY_LENGTH: &[u8; 8] = b"BRNYIDX2";
 /// Most places for neighbours, lines of a short code, and points of a calibration that are read.
 const DEGREE_MAX: usize = 1_024;
 const LINES_MAX: usize = 64;
@@ -133,7 +135,8 @@ impl Index {
             self.calibration.points.len(),
             self.calibration.rows as usize,
         ];
-        let mut head = MAGIC.to_vec();
+        let magic = if self.is_by_length() { MAGIC_BY_LENGTH } else { MAGIC };
+        let mut head = magic.to_vec();
         head.extend(numbers.iter().flat_map(|&number| (number as u32).to_le_bytes()));
         let floats = [space.scale, space.radius].into_iter().chain(space.centre.iter().copied());
         let of_components = parts.scales.iter().chain(parts.lows).chain(parts.steps).copied();
@@ -192,15 +195,21 @@ struct Head {
 impl Head {
     fn read(bytes: &[u8]) -> Result<Head, NotAnIndex> {
         let mut reader = Reader { left: bytes };
-        if reader.take(MAGIC.len())? != MAGIC {
-            return Err(NotAnIndex("it does not begin with BRNYIDX1"));
-        }
+        let magic = reader.take(MAGIC.len())?;
+        let form = match magic {
+            magic if magic == MAGIC => Form::Distances,
+            magic if magic == MAGIC_BY_LENGTH => Form::Products,
+            _ => return Err(NotAnIndex("it does not begin with BRNYIDX1 or BRNYIDX2")),
+        };
         let metric = match reader.number()? {
             0 => Metric::Cosine,
             1 => Metric::Euclidean,
             2 => Metric::Dot,
             _ => return Err(NotAnIndex("an unknown metric")),
         };
+        if form == Form::Products && metric != Metric::Dot {
+            return Err(NotAnIndex("only under dot rows lie by their lengths"));
+        }
         let dims = reader.number_within(1, INDEX_DIMENSIONS_MAX)?;
         let rows = reader.number_within(0, INDEX_ROWS_MAX - 1)?;
         let degree = reader.number_within(1, DEGREE_MAX)?;
@@ -211,7 +220,7 @@ impl Head {
         let points = reader.number_within(0, POINTS_MAX)?;
         let measured = reader.number_within(0, INDEX_ROWS_MAX - 1)? as u32;
         let (scale, radius) = (reader.float()?, reader.float()?);
-        let mut space = Space { metric, dims, scale, radius, centre: Box::default() };
+        let mut space = Space { metric, form, dims, scale, radius, centre: Box::default() };
         space.centre = reader.floats(space.placed_dims())?.into();
         let [scales, lows, steps] =
             [reader.floats(components)?, reader.floats(components)?, reader.floats(components)?];
@@ -229,10 +238,10 @@ impl Head {
             lows: &lows,
             steps: &steps,
         };
-        let short = Short::from_parts(Isa::detect(), parts)
+        let short = Short::from_parts(Isa::detect(), form, parts)
             .ok_or(NotAnIndex("more components than its short codes hold"))?;
         let centre = exact.then(|| space.centre.clone());
-        let scalar = Scalar::new(Isa::detect(), space.placed_dims(), centre);
+        let scalar = Scalar::new(Isa::detect(), space.placed_dims(), centre).of_form(form);
         Ok(Head { rows, degree, space, short, scalar, calibration })
     }
 }

@@ -1,19 +1,24 @@
 //! An index over the vectors of a segment: built, added to, merged.
 
+use super::by_length::{self, form_for};
 use super::calibrate::Calibration;
 use super::clusters::{Clusters, arrange};
 use super::code::{Code, LINES_MAX, RowQueries, SCALAR_DIMS_MAX};
 use super::codes::Codes;
 use super::graph::{
-    Bulk, Graph, GraphBuilder, HnswRs, Input, NONE, Plan, by_proximity, connect, entries, link,
+    Bulk, Graph, GraphBuilder, Input, NONE, Plan, by_proximity, connect, entries, link,
 };
 use super::integer::Line;
 use super::pool::ROWS_MAX;
+use super::search::SCANNED_PER_KEPT;
+use super::space::Form;
 use super::vectors::Picked;
-use super::{Metric, Scratch, Threads};
+use super::{Effort, Metric, Scratch, Threads};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
+/// An index of fewer rows is good enough in any form.
+const FEW_ROWS: usize = 4_096;
 /// Most rows that an index can hold.
 pub const INDEX_ROWS_MAX: usize = ROWS_MAX;
 /// Most dimensions that its vectors can have.
@@ -28,6 +33,7 @@ pub enum Builder {
     Brainy,
     /// The crate `hnsw_rs`, to compare with. Its graph differs from build to build unless with
     /// [`Threads::One`].
+    #[cfg(feature = "hnsw_rs")]
     HnswRs,
 }
 
@@ -104,14 +110,50 @@ impl Index {
         assert_eq!(vectors.len() % dims, 0, "a row of another length");
         let rows = vectors.len() / dims;
         assert!(rows < INDEX_ROWS_MAX, "checked at the door");
-        let (mut codes, _) = Codes::fit(metric, dims, vectors, LINES_MAX, threads);
+        let form = form_for((metric, params.builder), dims, vectors, threads);
+        Index::build_as((metric, form), dims, vectors, params, threads)
+    }
+
+    /// [`Index::build`] in one form or the other; in the other one where this one finds too little.
+    pub(super) fn build_as(
+        (metric, form): (Metric, Form),
+        dims: usize,
+        vectors: &[f32],
+        params: IndexParams,
+        threads: Threads,
+    ) -> (Index, Vec<u32>) {
+        let (mut codes, _) = Codes::fit((metric, form), dims, vectors, LINES_MAX, threads);
         let mut order = all_rows(vectors, dims);
         codes.append(Picked { vectors, dims, rows: &order }, threads);
-        reorder(&mut codes, &mut order, threads);
+        let graph = match form {
+            Form::Products => Graph::empty(order.len(), 1),
+            Form::Distances => {
+                reorder(&mut codes, &mut order, threads);
+                let own = Picked { vectors, dims, rows: &order };
+                build_graph(&codes, own, params, threads)
+            }
+        };
         let own = Picked { vectors, dims, rows: &order };
-        let graph = build_graph(&codes, own, params, threads);
         let (index, arranged) = Index::finish(codes, graph, own, threads);
-        (index, arranged.iter().map(|&row| order[row as usize]).collect())
+        let order = arranged.iter().map(|&row| order[row as usize]).collect();
+        index.or_by_length(order, vectors, params, threads)
+    }
+
+    /// This index, unless searches would look at all of its rows: under dot then those in the order of their lengths,
+    /// and by codes that suit them.
+    pub(super) fn or_by_length(
+        self,
+        order: Vec<u32>,
+        vectors: &[f32],
+        params: IndexParams,
+        threads: Threads,
+    ) -> (Index, Vec<u32>) {
+        let could = self.metric() == Metric::Dot && params.builder == Builder::Brainy;
+        if could && !self.is_by_length() && self.is_scanned() {
+            let kind = (Metric::Dot, Form::Products);
+            return Index::build_as(kind, self.dimensions(), vectors, params, threads);
+        }
+        (self, order)
     }
 
     /// An index over the rows of `codes`, which are those of `vectors`, once there is a graph over them;
@@ -122,12 +164,18 @@ impl Index {
         vectors: Picked<'_>,
         threads: Threads,
     ) -> (Index, Vec<u32>) {
-        let (order, clusters) = arrange(&codes, threads);
+        let by_length = codes.space.form == Form::Products;
+        let (order, clusters) =
+            if by_length { by_length::arrange(&codes) } else { arrange(&codes, threads) };
         codes.reorder(&order, threads);
-        graph.reorder(&order, threads);
-        // Walks start from rows evenly spread over the clusters.
-        connect(&mut graph, codes.coded());
-        let entries = entries(graph.rows());
+        let entries = if by_length {
+            vec![0; order.len().min(1)]
+        } else {
+            graph.reorder(&order, threads);
+            // Walks start from rows evenly spread over the clusters.
+            connect(&mut graph, codes.coded());
+            entries(graph.rows())
+        };
         let mut index = Index::assemble(codes, graph, clusters, Calibration::default(), entries);
         let numbers: Vec<u32> = order.iter().map(|&row| vectors.rows[row as usize]).collect();
         let vectors = Picked { rows: &numbers, ..vectors };
@@ -143,11 +191,17 @@ impl Index {
         }
         if self.is_empty() {
             // Nothing is known yet of what the codes are to be fitted to.
-            (self.codes, _) =
-                Codes::fit(self.metric(), self.dimensions(), vectors, LINES_MAX, threads);
+            let kind = (self.metric(), Form::Distances);
+            (self.codes, _) = Codes::fit(kind, self.dimensions(), vectors, LINES_MAX, threads);
         }
         let dims = self.dimensions();
         let all = all_rows(vectors, dims);
+        if self.is_by_length() {
+            // They are read whatever their lengths are, until the index is built anew.
+            self.codes.append(Picked { vectors, dims, rows: &all }, threads);
+            self.graph = Graph::empty(self.codes.rows(), self.graph.degree);
+            return;
+        }
         let queries = self.codes.row_queries(threads);
         self.link_more(Picked { vectors, dims, rows: &all }, queries, params, threads);
     }
@@ -211,6 +265,12 @@ impl Index {
         self.entry_lines = of_entries.copied().collect();
     }
 
+    /// Whether a search that says nothing of its effort looks at all rows, for a walk finds too little, or no sooner.
+    fn is_scanned(&self) -> bool {
+        let few = self.len() <= self.ef(Effort::Default, 1).saturating_mul(SCANNED_PER_KEPT);
+        self.len() >= FEW_ROWS && (few || !self.finds_enough())
+    }
+
     /// How many rows it holds.
     pub fn len(&self) -> usize {
         self.graph.rows()
@@ -254,7 +314,8 @@ fn build_graph(codes: &Codes, vectors: Picked<'_>, params: IndexParams, threads:
     };
     match params.builder {
         Builder::Brainy => Bulk.build(&input),
-        Builder::HnswRs => HnswRs.build(&input),
+        #[cfg(feature = "hnsw_rs")]
+        Builder::HnswRs => super::graph::HnswRs.build(&input),
     }
 }
 

@@ -1,9 +1,11 @@
 //! One index from several, or from what is left of them.
 
+use super::by_length::form_for;
 use super::code::LINES_MAX;
 use super::codes::Codes;
 use super::graph::{Graph, connect, link, take_all, take_some};
 use super::index::all_rows;
+use super::space::Form;
 use super::vectors::Picked;
 use super::{Index, IndexParams, Threads};
 
@@ -48,11 +50,16 @@ impl Index {
         threads: Threads,
     ) -> (Index, Vec<u32>) {
         let shape = |part: &MergePart<'_>| (part.index.metric(), part.index.dimensions());
-        let (_, dims) = shape(&parts[0]);
+        let (metric, dims) = shape(&parts[0]);
         assert!(parts.iter().all(|part| shape(part) == shape(&parts[0])));
         let rows: usize = parts.iter().map(MergePart::rows).sum();
         assert_eq!(vectors.len(), rows * dims, "the vectors of all parts");
         let largest = parts.iter().max_by_key(|part| part.rows()).expect("there are parts");
+        let form = form_for((metric, params.builder), dims, vectors, threads);
+        if form == Form::Products || parts.iter().any(|part| part.index.is_by_length()) {
+            // There is no graph to be kept, or none that is.
+            return Index::build_as((metric, form), dims, vectors, params, threads);
+        }
         let codes = kept_codes(parts, largest, vectors, threads)
             .unwrap_or_else(|| fitted_codes(largest.index, vectors, threads));
         let queries = codes.row_queries(threads);
@@ -75,7 +82,8 @@ impl Index {
         }
         drop(queries);
         let own = Picked { vectors, dims, rows: &all_rows(vectors, dims) };
-        Index::finish(codes, graph, own, threads)
+        let (merged, order) = Index::finish(codes, graph, own, threads);
+        merged.or_by_length(order, vectors, params, threads)
     }
 }
 
@@ -115,7 +123,8 @@ fn kept_codes(
 /// All rows in formats fitted to them.
 fn fitted_codes(like: &Index, vectors: &[f32], threads: Threads) -> Codes {
     let dims = like.dimensions();
-    let (mut codes, _) = Codes::fit(like.metric(), dims, vectors, LINES_MAX, threads);
+    let (mut codes, _) =
+        Codes::fit((like.metric(), Form::Distances), dims, vectors, LINES_MAX, threads);
     codes.append(Picked { vectors, dims, rows: &all_rows(vectors, dims) }, threads);
     codes
 }

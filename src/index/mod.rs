@@ -1,12 +1,19 @@
-//! How close are two vectors, and which of many are closest?
+//! Which vectors are closest to a query?
 //!
-//! [`PreparedQuery`] measures one query against rows of vectors (`distance.rs`, with the machine
-//! code chosen at run time in `kernels.rs`); [`TopK`] keeps the closest (`topk.rs`).
+//! The kernel knows rows by number and nothing else. An [`Index`] holds codes of the rows of a segment and a graph
+//! over them: it is built, added to and merged in `index.rs` and `merge.rs`, and searched in `search.rs`. A [`Flat`]
+//! holds codes alone, for rows that are too new for a graph. [`search_parts`] searches several of both as one.
+//! [`Effort`] says how hard to look, and a [`RowSet`] which rows may be results.
 //!
-//! Error semantics: nothing here fails. Callers check lengths and reject NaN and infinities at the
-//! door; finite vectors, however large or small, always get a finite distance.
+//! [`PreparedQuery`] measures one query against rows of vectors exactly (`distance.rs`, with the machine
+//! code chosen at run time in `kernels.rs`), and [`TopK`] keeps the closest (`topk.rs`).
+//!
+//! Error semantics: a search and a build never fail; only opening bytes as an index does ([`NotAnIndex`]). Callers
+//! check lengths and reject NaN and infinities at the door; finite vectors, however large or small, always get a
+//! finite distance.
 
 mod buffer;
+mod by_length;
 mod calibrate;
 mod clusters;
 mod code;
@@ -23,7 +30,6 @@ mod isa;
 mod kernels;
 mod measure;
 mod merge;
-mod more;
 mod parallel;
 mod parts;
 mod pool;
@@ -44,7 +50,6 @@ pub use flat::Flat;
 pub use format::{NotAnIndex, Placed, Section, Sections};
 pub use index::{Builder, INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Index, IndexParams};
 pub use merge::MergePart;
-pub use more::Nearest;
 pub use parallel::Threads;
 pub use parts::{Found, Part, Rows, search_parts};
 pub use rows::RowSet;

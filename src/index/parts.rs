@@ -11,7 +11,7 @@ use super::codes::Codes;
 use super::flat::Flat;
 use super::measure::measured_first;
 use super::scan::{Kept, Run};
-use super::search::EF_MAX;
+use super::search::{EF_MAX, SCANNED_PER_KEPT};
 use super::{Effort, Index, RowSet, Scratch, ThreadScratch, Threads, Vectors};
 use std::cmp::Ordering;
 
@@ -20,9 +20,6 @@ use std::cmp::Ordering;
 const NARROWING: f32 = 0.5;
 /// What is left of that where the width is one measured over the part alone, which has fewer rows.
 const NARROWING_OF_OWN: f32 = 0.3;
-/// A part of no more rows than these, for each row that a walk would keep, is scanned: that costs no
-/// more, and finds all.
-const SCANNED_PER_KEPT: usize = 100;
 /// Rows that are scanned as one, at most: every one of them has a score in memory.
 const TOGETHER_ROWS_MAX: usize = 1 << 22;
 /// A part holds more results than its share, by chance, by no more standard deviations than this, and
@@ -106,6 +103,10 @@ impl Part<'_> {
 
     /// How wide a walk is for its share of all rows.
     fn ef(&self, index: &Index, aim: Aim, share: f32) -> usize {
+        if index.is_by_length() {
+            // How far it reads follows from what was found, and where it lies.
+            return index.ef(aim.effort, aim.k);
+        }
         let power = match aim.effort {
             Effort::Ef(_) => NARROWING,
             Effort::Default | Effort::Recall(_) => NARROWING_OF_OWN,
@@ -120,7 +121,7 @@ impl Part<'_> {
             (Rows::Flat(flat), _) if flat.tells() && !self.run(0).is_picked() => {
                 Some(flat.kept(aim.k))
             }
-            (Rows::Index(index), None) => {
+            (Rows::Index(index), None) if !index.is_by_length() => {
                 let ef = self.ef(index, aim, share);
                 let few = index.len() <= ef.saturating_mul(SCANNED_PER_KEPT);
                 few.then(|| index.ef(aim.effort, aim.k))

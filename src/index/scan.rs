@@ -88,9 +88,7 @@ impl Piece<'_> {
         if let Some(allowed) = allowed {
             for (at, scores) in scores.chunks_mut(RowSet::WORD_ROWS).enumerate() {
                 let word = allowed.word(self.first / RowSet::WORD_ROWS + at);
-                for (bit, score) in scores.iter_mut().enumerate() {
-                    *score = if word >> bit & 1 == 1 { *score } else { f32::INFINITY };
-                }
+                leave_only(word, scores);
             }
         }
         for (lowest_of, scores) in self.lowest.iter_mut().zip(self.scores.chunks(GROUP)) {
@@ -127,8 +125,14 @@ impl Scratch {
     }
 
     fn scan_picked(&mut self, run: Run<'_>, allowed: &RowSet, kept: Kept) {
+        self.score_picked(run.codes, allowed);
+        self.rescore_likely(run, kept);
+    }
+
+    /// Adds the best of the scanned, scored by the 8-bit codes, to what was found, and those that might belong to the
+    /// results as well.
+    pub(super) fn rescore_likely(&mut self, run: Run<'_>, kept: Kept) {
         let codes = run.codes;
-        self.score_picked(codes, allowed);
         let first = keep_best(&mut self.scanned, kept.ef);
         let before = self.found.len();
         let mut end = first;
@@ -275,7 +279,13 @@ impl Scratch {
     }
 
     /// Adds these of the scanned, scored by the 8-bit codes, to what was found.
-    fn rescore(&mut self, queries: usize, run: Run<'_>, offset: u32, range: Range<usize>) {
+    pub(super) fn rescore(
+        &mut self,
+        queries: usize,
+        run: Run<'_>,
+        offset: u32,
+        range: Range<usize>,
+    ) {
         self.rows.clear();
         self.rows.extend(self.scanned[range].iter().map(|scanned| scanned.1 - offset));
         self.find_rows(queries, run);
@@ -310,8 +320,15 @@ impl Scratch {
     }
 }
 
+/// Makes those infinitely far whose bit is not in `word`.
+pub(super) fn leave_only(word: u64, scores: &mut [f32]) {
+    for (bit, score) in scores.iter_mut().enumerate() {
+        *score = if word >> bit & 1 == 1 { *score } else { f32::INFINITY };
+    }
+}
+
 /// The lowest of some scores.
-fn lowest(scores: &[f32]) -> f32 {
+pub(super) fn lowest(scores: &[f32]) -> f32 {
     let mut lanes = [f32::INFINITY; 8];
     let (blocks, rest) = scores.as_chunks::<8>();
     let less = |a: f32, b: f32| if b < a { b } else { a };
@@ -324,7 +341,7 @@ fn lowest(scores: &[f32]) -> f32 {
 }
 
 /// Brings the best `count` to the front; says how many they are.
-fn keep_best(scored: &mut [(f32, u32)], count: usize) -> usize {
+pub(super) fn keep_best(scored: &mut [(f32, u32)], count: usize) -> usize {
     if scored.len() > count {
         scored.select_nth_unstable_by(count - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     }

@@ -1,5 +1,6 @@
 //! One query on its way through an index.
 
+use super::by_length::{self, WHOLE_REACH};
 use super::calibrate::DEFAULT_RECALL;
 use super::code::{Code, Placed, Scalar, Shape, Short};
 use super::codes::Codes;
@@ -17,7 +18,10 @@ pub const EF_MAX: usize = 100_000;
 const STARTS: usize = 3;
 /// Rows that a filter may allow, for each row that a walk would keep, to be scanned one by one: a
 /// step of a walk past rows that are not allowed costs as much as scanning this many.
-const SCANNED_PER_KEPT: usize = 200;
+const PICKED_PER_KEPT: usize = 200;
+/// An index, or a part, of no more rows than these, for each row that a walk would keep, is scanned: that costs
+/// no more, and finds all.
+pub(super) const SCANNED_PER_KEPT: usize = 100;
 
 /// Shapes of codes that a scratch space keeps queries for.
 const SHAPES: usize = 8;
@@ -67,7 +71,7 @@ pub struct Scratch {
     /// One for each shape of codes that it served lately, those in use first.
     pub(super) queries: Vec<Queries>,
     pub(super) walk: Walk,
-    starts: Pool,
+    pub(super) starts: Pool,
     pub(super) rows: Vec<u32>,
     pub(super) scores: Vec<f32>,
     /// Clusters, nearest first.
@@ -162,11 +166,14 @@ impl Index {
     /// was found.
     pub(super) fn look(&self, run: Run<'_>, kept: Kept, scratch: &mut Scratch) {
         let Kept { ef, .. } = kept;
+        if self.is_by_length() {
+            return scratch.scan_by_length(self, run, kept);
+        }
         match run.allowed {
-            Some(rows) if rows.len() > ef.saturating_mul(SCANNED_PER_KEPT) => {
+            Some(rows) if rows.len() > ef.saturating_mul(PICKED_PER_KEPT) => {
                 scratch.walk_or_scan(self, run, rows, kept);
             }
-            None if self.len() > ef => {
+            None if self.len() > ef.saturating_mul(SCANNED_PER_KEPT) => {
                 scratch.walk(self, None, ef);
                 scratch.rescore_walked(run);
             }
@@ -191,6 +198,10 @@ impl Index {
     /// The width of a walk.
     pub(super) fn ef(&self, effort: Effort, k: usize) -> usize {
         let ef = match effort {
+            // What a walk of this width would find.
+            Effort::Ef(ef) if self.is_by_length() && ef < WHOLE_REACH && self.is_calibrated() => {
+                self.calibration.ef(by_length::recall_like(ef), k, self.len())
+            }
             Effort::Ef(ef) => ef,
             Effort::Recall(recall) => self.calibration.ef(recall, k, self.len()),
             Effort::Default => self.calibration.ef(DEFAULT_RECALL, k, self.len()),
@@ -252,6 +263,7 @@ impl Scratch {
         let Queries { placed, norm, short, scalar, .. } = &mut self.queries[at];
         *norm = codes.space.place_query(query, &mut placed.values);
         placed.split();
+        placed.constant = codes.space.constant(&placed.values, placed.square);
         codes.short.prepare(placed, short);
         codes.scalar.prepare(placed, scalar);
     }

@@ -1,4 +1,6 @@
-//! The space in which the graph lives: every metric becomes squared L2 there.
+//! The space in which rows are written and compared: of one of two [`Form`]s.
+//!
+//! Where a graph lives, every metric becomes squared L2:
 //!
 //! - euclidean: the vectors as they are;
 //! - cosine: scaled to length 1;
@@ -6,6 +8,9 @@
 //!   every query 0 (Bachrach et al., "Speeding up the Xbox recommender system", RecSys 2014), so
 //!   that the largest inner product is the smallest distance. A query is scaled to that length too:
 //!   it ranks the same, and neither it nor the rows vanish beside the other in a sum.
+//!
+//! Where rows under dot differ much in length, all that are near a pole of that space are the long ones, which
+//! any query finds first: no graph is needed for that, but their directions and lengths apart.
 //!
 //! All are scaled by a power of two where their squares would leave the range of `f32`, and what is
 //! still too long then, far beyond the rows that the space was fitted to, is cut to [`LENGTH_MAX`].
@@ -23,15 +28,39 @@ const LENGTH_MAX: f64 = 1e15;
 /// Rows that are added up together.
 const PART: usize = 256;
 
-/// How vectors are placed into the space of the graph.
+/// What the scores of a space are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Half a squared distance between placed vectors.
+    Distances,
+    /// The inner product of a query's direction and a row, taken from 0. Rows are placed by their directions,
+    /// and their bias is their length. Only under dot.
+    Products,
+}
+
+impl Form {
+    /// The score of a row with this bias, where its code times the query is `product`, and `constant` is the same
+    /// for all rows.
+    #[inline(always)]
+    pub(super) fn score(self, bias: f32, product: f32, constant: f32) -> f32 {
+        match self {
+            Form::Distances => bias - product + constant,
+            Form::Products => bias * (constant - product),
+        }
+    }
+}
+
+/// How vectors are placed.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Space {
     pub(super) metric: Metric,
+    pub(super) form: Form,
     /// Of the caller's vectors.
     pub(super) dims: usize,
     /// What values are multiplied by; 1 under cosine.
     pub(super) scale: f32,
-    /// The length of every placed row, scaled, under dot; 1 under cosine; 0 under euclidean.
+    /// The length of every placed row, scaled, under dot, and of the longest one where scores are products; 1 under
+    /// cosine; 0 under euclidean.
     pub(super) radius: f32,
     /// The middle of the placed rows: placed vectors are relative to it.
     pub(super) centre: Box<[f32]>,
@@ -40,13 +69,14 @@ pub(super) struct Space {
 impl Space {
     /// Fits a space to `rows`, each of `dims` finite values, and its centre to a sample of them.
     pub(super) fn fit(
-        metric: Metric,
+        (metric, form): (Metric, Form),
         dims: usize,
         rows: &[f32],
         sample: &[f32],
         threads: Threads,
     ) -> Space {
-        let mut space = Space { metric, dims, scale: 1.0, radius: 0.0, centre: Box::default() };
+        let mut space =
+            Space { metric, form, dims, scale: 1.0, radius: 0.0, centre: Box::default() };
         match metric {
             Metric::Cosine => space.radius = 1.0,
             Metric::Euclidean => space.scale = scale_of(largest(rows, threads)),
@@ -88,6 +118,9 @@ impl Space {
         match self.metric {
             Metric::Cosine => true,
             Metric::Euclidean => largest(rows, threads) * scale <= UNSCALED_MAX,
+            Metric::Dot if self.form == Form::Products => {
+                longest(rows, self.dims, threads) * scale <= UNSCALED_MAX
+            }
             Metric::Dot => longest(rows, self.dims, threads) * scale <= f64::from(self.radius),
         }
     }
@@ -101,6 +134,8 @@ impl Space {
     /// between placed vectors.
     pub(super) fn distance(&self, score: f32, norm: f64) -> f32 {
         match self.metric {
+            // It has no direction: every row is at right angles to it.
+            Metric::Cosine if norm == 0.0 => 1.0,
             Metric::Cosine => score.clamp(0.0, 2.0),
             Metric::Euclidean => {
                 let scale = f64::from(self.scale);
@@ -109,6 +144,10 @@ impl Space {
                     false => (2.0 * f64::from(score.max(0.0))).sqrt() / scale,
                 };
                 distance.min(f32::MAX.into()) as f32
+            }
+            Metric::Dot if self.form == Form::Products => {
+                let distance = f64::from(score) * norm / f64::from(self.scale);
+                distance.clamp(f32::MIN.into(), f32::MAX.into()) as f32
             }
             Metric::Dot => {
                 let radius = f64::from(self.radius);
@@ -127,10 +166,12 @@ impl Space {
     pub(super) fn score(&self, distance: f32, norm: f64) -> f32 {
         let (distance, scale) = (f64::from(distance), f64::from(self.scale));
         let score = match self.metric {
+            // Every row is equally far.
+            Metric::Cosine | Metric::Dot if norm == 0.0 => f64::INFINITY,
             Metric::Cosine => distance,
             Metric::Euclidean => 0.5 * (distance * scale).powi(2),
-            // Every row is equally far.
-            Metric::Dot if norm == 0.0 || self.radius == 0.0 => f64::INFINITY,
+            Metric::Dot if self.radius == 0.0 => f64::INFINITY,
+            Metric::Dot if self.form == Form::Products => distance * scale / norm,
             Metric::Dot => {
                 let radius = f64::from(self.radius);
                 (distance * scale / norm + radius) * radius
@@ -146,24 +187,50 @@ impl Space {
         let (times, more) = match self.metric {
             Metric::Cosine => (1.0, 0.0),
             Metric::Euclidean => (scale * scale, 0.0),
-            // Scores are radius² - q.x, where both are scaled, the query to length radius.
             Metric::Dot => {
-                let (own, others) = (f64::from(self.radius), f64::from(other.radius));
-                let times = if own > 0.0 { others / own * scale } else { 0.0 };
-                (times, others * others - times * own * own)
+                let ((first, own), (others_first, others)) =
+                    (self.of_product(), other.of_product());
+                let times = if own > 0.0 { others / own } else { 0.0 };
+                (times, others_first - times * first)
             }
         };
         (times as f32, more as f32)
     }
 
+    /// Under dot, a score is the first of these less the second times the inner product of the query's direction and
+    /// the row.
+    fn of_product(&self) -> (f64, f64) {
+        let (radius, scale) = (f64::from(self.radius), f64::from(self.scale));
+        match self.form {
+            // Both are scaled, the query to length radius.
+            Form::Distances => (radius * radius, radius * scale),
+            Form::Products => (0.0, scale),
+        }
+    }
+
     /// The dimensions of placed vectors.
     pub(super) fn placed_dims(&self) -> usize {
-        self.dims + usize::from(self.metric == Metric::Dot)
+        self.dims + usize::from(self.metric == Metric::Dot && self.form == Form::Distances)
+    }
+
+    /// What is the same for all rows in the score of a placed query: half the square of what it is relative to the
+    /// centre, or what the centre adds to all products.
+    pub(super) fn constant(&self, query: &[f32], square: f32) -> f32 {
+        match self.form {
+            Form::Distances => 0.5 * square,
+            Form::Products => 0.0 - dot(&self.centre, query) as f32,
+        }
     }
 
     /// Writes a row, relative to the centre, into `placed`, and returns its bias: half its squared
-    /// distance from the centre, as it would be if its length were exactly the radius.
+    /// distance from the centre, as it would be if its length were exactly the radius; or its length.
     pub(super) fn place_row(&self, row: &[f32], placed: &mut [f32]) -> f32 {
+        if self.form == Form::Products {
+            let norm = norm(row);
+            self.scale_into(row, scale_to(1.0, norm), placed);
+            self.subtract_centre(placed);
+            return (norm * f64::from(self.scale)).min(LENGTH_MAX) as f32;
+        }
         self.scale_into(row, self.row_scale(norm(row)), placed);
         if self.metric == Metric::Dot {
             let rest = f64::from(self.radius).powi(2) - norm(&placed[..self.dims]).powi(2);
@@ -179,9 +246,13 @@ impl Space {
         bias as f32
     }
 
-    /// Writes a query, relative to the centre, into `placed`; returns the query's L2 norm.
+    /// Writes a query, relative to the centre where scores are distances, into `placed`; returns the query's L2 norm.
     pub(super) fn place_query(&self, query: &[f32], placed: &mut [f32]) -> f64 {
         let norm = norm(query);
+        if self.form == Form::Products {
+            self.scale_into(query, scale_to(1.0, norm), placed);
+            return norm;
+        }
         let scale = match self.metric {
             Metric::Dot => scale_to(self.radius.into(), norm),
             Metric::Cosine | Metric::Euclidean => self.row_scale(norm),

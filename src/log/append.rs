@@ -385,7 +385,9 @@ impl Appender {
                 Ok(if lingering { Put::LostAfterCut } else { Put::Lost })
             }
             Err(error) => {
-                self.env.metrics.wal_appends_ambiguous.inc();
+                if error.is_ambiguous() {
+                    self.env.metrics.wal_appends_ambiguous.inc();
+                }
                 Err(error)
             }
         }

@@ -21,6 +21,9 @@ const DELETE: u8 = 2;
 const HAS_TEXT: u8 = 4;
 /// The operation kills only what was written up to a position of its own. So far only a delete may.
 const LIMITED: u8 = 8;
+/// Whoever does not know the operation goes past it. The bits for a vector, a text and a limit mean what they mean
+/// elsewhere, so that its parts of the columns are known; what it does is told by the others.
+const OPTIONAL: u8 = 128;
 const LIMIT_BYTES: usize = 8;
 
 /// One operation, borrowed from a chunk.
@@ -179,7 +182,7 @@ pub struct Chunk {
     encoding: Encoding,
     dimensions: u32,
     operations: usize,
-    upserts: usize,
+    with_vector: usize,
     kinds: Range<usize>,
     id_ends: Range<usize>,
     metadata_ends: Range<usize>,
@@ -228,7 +231,7 @@ impl Chunk {
             encoding,
             dimensions,
             operations,
-            upserts: 0,
+            with_vector: 0,
             kinds: column(operations),
             id_ends: column(ends_bytes),
             metadata_ends: column(ends_bytes),
@@ -254,9 +257,8 @@ impl Chunk {
         ends(&mut cursor, self.operations, self.ids.len())?;
         ends(&mut cursor, self.operations, self.metadata.len())?;
         ends(&mut cursor, self.operations, self.text.len())?;
-        let plain = |kind: &u8| matches!(*kind, UPSERT | DELETE) || *kind == UPSERT | HAS_TEXT;
         let kinds = &self.bytes[self.kinds.clone()];
-        if !kinds.iter().all(|kind| plain(kind) || *kind == DELETE | LIMITED) {
+        if !kinds.iter().all(|kind| is_known(*kind) || *kind & OPTIONAL != 0) {
             // Its checksums are right, so it is what somebody wrote; what that means is not known.
             self.is_unknown = true;
             return Ok(());
@@ -265,9 +267,9 @@ impl Chunk {
         if limited.saturating_mul(LIMIT_BYTES) != self.limits.len() {
             return Err(Error::corrupt("a log chunk has another length than its header says"));
         }
-        self.upserts = kinds.iter().filter(|kind| **kind & UPSERT != 0).count();
+        self.with_vector = kinds.iter().filter(|kind| **kind & UPSERT != 0).count();
         let vector_bytes = (self.dimensions as usize).saturating_mul(self.encoding.width());
-        let expected = self.upserts.saturating_mul(vector_bytes);
+        let expected = self.with_vector.saturating_mul(vector_bytes);
         if expected != self.vectors.len() {
             return Err(Error::corrupt("a log chunk has vectors of another size than it says"));
         }
@@ -297,9 +299,9 @@ impl Chunk {
         self.operations
     }
 
-    /// How many of them are upserts.
-    pub fn upserts(&self) -> usize {
-        self.upserts
+    /// How many of them have a vector: the upserts, and what may be skipped.
+    pub fn vectors(&self) -> usize {
+        self.with_vector
     }
 
     /// Why it cannot be part of a collection of so many dimensions, if so: whoever applies the log skips
@@ -309,9 +311,14 @@ impl Chunk {
             return Some("it has operations that this build does not know".to_owned());
         }
         let found = self.dimensions as usize;
-        (self.upserts > 0 && found != dimensions).then(|| {
+        (self.with_vector > 0 && found != dimensions).then(|| {
             format!("it has vectors of {found} dimensions in a collection of {dimensions}")
         })
+    }
+
+    /// Bytes of all that it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Bytes of metadata and text.
@@ -319,32 +326,34 @@ impl Chunk {
         self.metadata.len() + self.text.len()
     }
 
-    /// The operations, in order; none where one is not known.
+    /// The operations, in order, without those that may be skipped; none where one is not known.
     pub fn iter(&self) -> impl Iterator<Item = Operation<'_>> {
         let (encoding, stride) = (self.encoding, self.dimensions as usize * self.encoding.width());
         let kinds = &self.bytes[self.kinds.clone()];
         let vectors = &self.bytes[self.vectors.clone()];
         let known = if self.is_unknown { 0 } else { kinds.len() };
-        let (mut upsert, mut limited) = (0, 0);
-        kinds[..known].iter().enumerate().map(move |(row, kind)| {
+        let (mut upserts, mut limits) = (0, 0);
+        kinds[..known].iter().enumerate().filter_map(move |(row, kind)| {
+            let (upsert, limit) = (upserts, limits);
+            upserts += usize::from(*kind & UPSERT != 0);
+            limits += usize::from(*kind & LIMITED != 0);
+            if !is_known(*kind) {
+                return None;
+            }
             let id = self.field(&self.ids, &self.id_ends, row);
             if *kind & DELETE != 0 {
-                let limit = (*kind & LIMITED != 0).then(|| {
-                    limited += 1;
-                    Seq(u64_at(&self.bytes[self.limits.clone()], limited - 1))
-                });
-                return Operation::Delete { id, limit };
+                let limited = *kind & LIMITED != 0;
+                let limit = limited.then(|| Seq(u64_at(&self.bytes[self.limits.clone()], limit)));
+                return Some(Operation::Delete { id, limit });
             }
             let bytes = &vectors[upsert * stride..(upsert + 1) * stride];
-            let vector = StoredVector { encoding, bytes };
-            upsert += 1;
             let text = self.field(&self.text, &self.text_ends, row);
-            Operation::Upsert {
+            Some(Operation::Upsert {
                 id,
-                vector,
+                vector: StoredVector { encoding, bytes },
                 metadata: self.field(&self.metadata, &self.metadata_ends, row),
                 text: (*kind & HAS_TEXT != 0).then_some(text),
-            }
+            })
         })
     }
 
@@ -357,143 +366,10 @@ impl Chunk {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn sample() -> Bytes {
-        let mut builder = ChunkBuilder::new(2);
-        builder.upsert("a", &[1.0, 2.0], "{\"x\":1}", None);
-        builder.delete("b");
-        builder.upsert("ö", &[-1.0, 0.5], "", Some(""));
-        builder.finish().unwrap()
-    }
-
-    #[test]
-    fn operations_come_back_in_order() {
-        let chunk = Chunk::open(sample()).unwrap();
-        assert_eq!((chunk.operations(), chunk.upserts()), (3, 2));
-        let operations: Vec<_> = chunk.iter().collect();
-        let halves = [0x00, 0x3c, 0x00, 0x40];
-        let vector = StoredVector { encoding: Encoding::F16, bytes: &halves };
-        let first = Operation::Upsert { id: "a", vector, metadata: "{\"x\":1}", text: None };
-        assert_eq!(operations[0], first);
-        assert_eq!(operations[1], Operation::Delete { id: "b", limit: None });
-        assert!(matches!(operations[2], Operation::Upsert { id: "ö", text: Some(""), .. }));
-    }
-
-    fn limited() -> Bytes {
-        let mut builder = ChunkBuilder::new(1);
-        builder.delete_until("a", Seq(7));
-        builder.upsert("b", &[1.5], "", None);
-        builder.delete("c");
-        builder.delete_until("d", Seq(u64::MAX));
-        builder.finish().unwrap()
-    }
-
-    #[test]
-    fn limits_belong_to_their_operations() {
-        let chunk = Chunk::open(limited()).unwrap();
-        let operations: Vec<_> = chunk.iter().collect();
-        assert_eq!(operations[0], Operation::Delete { id: "a", limit: Some(Seq(7)) });
-        assert!(matches!(operations[1], Operation::Upsert { id: "b", .. }));
-        assert_eq!(operations[2], Operation::Delete { id: "c", limit: None });
-        assert_eq!(operations[3], Operation::Delete { id: "d", limit: Some(Seq(u64::MAX)) });
-        let killed: Vec<Seq> = operations.iter().map(|one| one.kills_until(Seq(9))).collect();
-        assert_eq!(killed, [Seq(7), Seq(8), Seq(8), Seq(8)]);
-    }
-
-    #[test]
-    fn builds_that_know_no_limits_read_what_has_none() {
-        assert_eq!((sample()[8], limited()[8]), (1, 2));
-    }
-
-    /// The same bytes with other kinds of operations, and checksums that are right.
-    fn with_kind(chunk: &Bytes, row: usize, kind: u8) -> Bytes {
-        let mut bytes = chunk.to_vec();
-        bytes[HEADER_BYTES + row] = kind;
-        let body = crc32c::crc32c(&bytes[HEADER_BYTES..]).to_le_bytes();
-        bytes[36..40].copy_from_slice(&body);
-        let header = crc32c::crc32c(&bytes[..40]).to_le_bytes();
-        bytes[40..44].copy_from_slice(&header);
-        bytes.into()
-    }
-
-    #[test]
-    fn an_operation_that_is_not_known_makes_a_misfit_of_the_chunk() {
-        let good = Chunk::open(sample()).unwrap();
-        assert_eq!((good.misfit(2), good.misfit(3).is_some()), (None, true));
-        for kind in [0, 3, 6, UPSERT | LIMITED, DELETE | HAS_TEXT, 64] {
-            let odd = Chunk::open(with_kind(&sample(), 1, kind)).unwrap();
-            assert!(odd.misfit(2).is_some(), "{kind}");
-            assert_eq!((odd.operations(), odd.iter().count()), (3, 0));
-        }
-        // A limit for every operation that says that it has one.
-        assert!(Chunk::open(with_kind(&limited(), 2, DELETE | LIMITED)).is_err());
-        assert!(Chunk::open(with_kind(&sample(), 1, DELETE | LIMITED)).is_err());
-    }
-
-    #[test]
-    fn every_flipped_bit_is_noticed() {
-        [sample(), limited()].iter().for_each(every_flipped_bit_of);
-    }
-
-    fn every_flipped_bit_of(good: &Bytes) {
-        for at in 0..good.len() * 8 {
-            // The last four header bytes are reserved padding, outside both checksums.
-            if (44..48).contains(&(at / 8)) {
-                continue;
-            }
-            let mut bad = good.to_vec();
-            bad[at / 8] ^= 1 << (at % 8);
-            assert!(Chunk::open(bad.into()).is_err(), "bit {at}");
-        }
-    }
-
-    #[test]
-    fn a_newer_version_is_named() {
-        let mut bytes = sample().to_vec();
-        bytes[8] = 9;
-        let error = Chunk::open(bytes.into()).unwrap_err();
-        assert_eq!(error.code(), Code::NewerFormat);
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Chunk::open(bytes.into());
-        }
-
-        #[test]
-        fn whatever_goes_in_comes_out(
-            rows in prop::collection::vec((".{0,8}", any::<bool>(), ".{0,8}", prop::option::of(".{0,8}"), any::<[f32; 3]>()), 0..20),
-            limits in prop::collection::vec(prop::option::of(any::<u64>()), 20)
-        ) {
-            let mut builder = ChunkBuilder::new(3);
-            for ((id, upsert, metadata, text, vector), limit) in rows.iter().zip(&limits) {
-                match limit {
-                    _ if *upsert => builder.upsert(id, vector, metadata, text.as_deref()),
-                    Some(limit) => builder.delete_until(id, Seq(*limit)),
-                    None => builder.delete(id),
-                }
-            }
-            let chunk = Chunk::open(builder.finish().unwrap()).unwrap();
-            let rows_and_limits = rows.iter().zip(&limits);
-            for (found, ((id, upsert, metadata, text, vector), limit)) in chunk.iter().zip(rows_and_limits) {
-                match found {
-                    Operation::Upsert { id: found, vector: stored, metadata: json, text: words } => {
-                        prop_assert!(*upsert);
-                        prop_assert_eq!((found, json, words), (&**id, &**metadata, text.as_deref()));
-                        prop_assert_eq!(stored.to_vec(), vector.to_vec());
-                    }
-                    Operation::Delete { id: found, limit: until } => {
-                        prop_assert_eq!((false, &**id), (*upsert, found));
-                        prop_assert_eq!(until, limit.map(Seq));
-                    }
-                }
-            }
-            prop_assert_eq!(chunk.operations(), rows.len());
-        }
-    }
+/// Whether this build knows what an operation does.
+fn is_known(kind: u8) -> bool {
+    matches!(kind, UPSERT | DELETE) || kind == UPSERT | HAS_TEXT || kind == DELETE | LIMITED
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use crate::base::codec::Cursor;
 use crate::base::ids::{Seq, Totals, Ulid, WriteId};
-use crate::base::{Error, Result, Timestamp};
+use crate::base::{Code, Error, Result, Timestamp};
 use bytes::Bytes;
 
 const MAGIC: &[u8; 8] = b"BRNYWAL1";
@@ -19,6 +19,8 @@ pub const PARTS_MAX: usize = 4_096;
 
 const DATA: u16 = 1;
 const SEAL: u16 = 2;
+/// In the kind of an entry: whoever does not know the kind goes past it, and applies none of its parts.
+const OPTIONAL: u16 = 1 << 15;
 const INLINE: u32 = 1;
 const OBJECT: u32 = 2;
 
@@ -37,6 +39,8 @@ pub struct Header {
     pub totals: Totals,
     /// Whether this entry ends the collection's life.
     pub seal: bool,
+    /// Whether it is of a kind that this build does not know and may skip.
+    pub skipped: bool,
     parts: u32,
     body_crc: u32,
 }
@@ -97,7 +101,12 @@ impl Row {
         table.u32()?;
         let id = Ulid(u128::from_le_bytes(table.array()?));
         if !matches!(kind, INLINE | OBJECT) {
-            return Err(Error::corrupt("a log entry has an unknown kind of part"));
+            return Err(Error::new(
+                Code::NewerFormat,
+                format!(
+                    "a log entry has a part of kind {kind}, which this build does not know; upgrade it"
+                ),
+            ));
         }
         Ok(Row { kind, operations, length, crc, id })
     }
@@ -326,6 +335,7 @@ impl Draft {
                 bytes: before.bytes + self.own.bytes,
             },
             seal: self.seal,
+            skipped: false,
             parts: self.parts,
             body_crc: crc32c::crc32c(&self.body),
         }
@@ -373,13 +383,22 @@ impl Header {
             totals: Totals { records: cursor.u64()?, bytes: cursor.u64()? },
             body_crc: cursor.u32()?,
             seal: kind == SEAL,
+            skipped: kind & OPTIONAL != 0,
         };
         let crc = cursor.u32()?;
         if crc32c::crc32c(&bytes[..HEADER_BYTES - 4]) != crc {
             return Err(Error::corrupt("a log entry's header fails its checksum"));
         }
-        if !matches!(kind, DATA | SEAL) || header.parts as usize > PARTS_MAX {
-            return Err(Error::corrupt("a log entry has an unknown kind or too many parts"));
+        if !matches!(kind, DATA | SEAL) && !header.skipped {
+            return Err(Error::new(
+                Code::NewerFormat,
+                format!(
+                    "a log entry is of kind {kind}, which this build does not know; upgrade it"
+                ),
+            ));
+        }
+        if header.parts as usize > PARTS_MAX {
+            return Err(Error::corrupt("a log entry has too many parts"));
         }
         Ok(header)
     }
@@ -416,6 +435,9 @@ impl Entry {
         let header = Header::decode(bytes)?;
         let body = bytes.slice(HEADER_BYTES..);
         header.check_body(&body)?;
+        if header.skipped {
+            return Ok(Entry { header, parts: Vec::new() });
+        }
         let mut table = Cursor::new("a log entry", &body);
         let mut at = header.parts as usize * PART_BYTES;
         let mut parts = Vec::with_capacity(header.parts as usize);
@@ -442,78 +464,4 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn draft() -> Draft {
-        let inline = Part::Inline { operations: 2, chunk: Bytes::from_static(b"chunk") };
-        let object = Part::Object { operations: 3, id: Ulid(7), length: 100, crc: 9 };
-        Draft::data(1, WriteId([3; 16]), Timestamp(5), &[inline, object])
-    }
-
-    #[test]
-    fn an_entry_round_trips_with_running_totals() {
-        let draft = draft();
-        let header = draft.header(Seq(4), Totals { records: 10, bytes: 1_000 });
-        let bytes = draft.encode(&header);
-        let entry = Entry::decode(&bytes).unwrap();
-        assert_eq!(entry.header, header);
-        assert_eq!(entry.header.totals.records, 15);
-        assert_eq!(entry.header.totals.bytes, 1_000 + bytes.len() as u64 + 100);
-        assert_eq!(entry.parts.len(), 2);
-        assert_eq!(Header::decode(&bytes[..HEADER_BYTES]).unwrap(), header);
-    }
-
-    #[test]
-    fn every_flipped_bit_is_noticed() {
-        let draft = draft();
-        let good = draft.encode(&draft.header(Seq(1), Totals::default()));
-        for at in 0..good.len() * 8 {
-            let mut bad = good.to_vec();
-            bad[at / 8] ^= 1 << (at % 8);
-            assert!(Entry::decode(&bad.into()).is_err(), "bit {at}");
-        }
-    }
-
-    #[test]
-    fn a_head_tells_whose_writes_an_entry_holds() {
-        let inline = |text| Part::Inline { operations: 1, chunk: Bytes::from_static(text) };
-        let object = Part::Object { operations: 3, id: Ulid(7), length: 100, crc: 9 };
-        let (ours, theirs) =
-            (Submission { writer: 1 << 63, number: 5 }, Submission { writer: 2, number: 9 });
-        let parts = [inline(b"a"), object, inline(b"b")];
-        let author = Author { writer: ours.writer, next: 2, serves: true };
-        let groups = [(ours, &parts[..]), (theirs, &parts[..1])];
-        let draft = Draft::shared(1, author.write_id(77), Timestamp(5), &groups);
-        let bytes = draft.encode(&draft.header(Seq(4), Totals::default()));
-        // Whoever knows nothing of heads reads the same parts.
-        let read = Entry::decode(&bytes).unwrap().parts;
-        assert_eq!(read, [&parts[..], &parts[..1]].concat());
-        let head = Head::decode(&bytes).unwrap();
-        assert_eq!((head.author, &head.submissions[..]), (Some(author), &[ours, theirs][..]));
-        assert_eq!(Submission::waiting_in(ours.write_id()), ours);
-        let length = Head::length(&head.header);
-        assert_eq!(Head::decode(&bytes[..length]).unwrap(), head);
-        for at in HEADER_BYTES * 8..length * 8 {
-            let mut bad = bytes[..length].to_vec();
-            bad[at / 8] ^= 1 << (at % 8);
-            assert!(Head::decode(&bad).is_err(), "bit {at}");
-        }
-    }
-
-    #[test]
-    fn an_entry_of_an_older_build_has_no_author() {
-        let draft = draft();
-        let head = Head::decode(&draft.encode(&draft.header(Seq(1), Totals::default()))).unwrap();
-        assert_eq!((head.author, head.submissions), (None, Vec::new()));
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Head::decode(&bytes);
-            let _ = Entry::decode(&bytes.into());
-        }
-    }
-}
+mod tests;

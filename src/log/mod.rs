@@ -5,21 +5,22 @@
 //! 1. One position has one entry: it is created if absent and never changed.
 //! 2. Whoever appends position n+1 has seen the header of n (or n+1 is the floor). So nobody
 //!    appends behind a *seal* without knowing, and the running totals in the headers are exact.
-//! 3. What [`Appender::append`] returns is durable and will be read by everyone, once. Where the
-//!    floor may have passed the position meanwhile (the forgotten-id hazard) it says that the
+//! 3. What [`Appender::append`] returns is durable and will be read by everyone, once. If the
+//!    floor may have passed the position meanwhile (the forgotten-id hazard), it says that the
 //!    outcome is ambiguous rather than append again: the first entry may have been applied.
 //! 4. An error that is not ambiguous means that the entry is not and will not be in the log.
 //! 5. A data object is named by at most one entry that exists or may still appear, so whoever
 //!    collects an entry may delete what it names.
-//! 6. A submission is in at most one entry, whoever appends it: at a position for which its author has seen
-//!    that none of the entries since the submission's base holds it. Its writer acknowledges it once it has
+//! 6. A submission is in at most one entry, whoever appends it: at a position for which the entry's author has seen
+//!    that no entry since the submission's base holds it. Its writer acknowledges it once it has
 //!    read it there. While a submission may still be taken along, its writer's errors are ambiguous.
 //! 7. Once an entry has been created that is a grace period younger than a data object, only entries before
 //!    it can name the object ([`Appender::append`]; docs/decisions/0012-orphans.md).
 //!
-//! [`chunk`] is the columnar batch of operations ([`vectors`] its largest column), [`entry`] the envelope, [`append`] the writer's
-//! side, [`read`] the reader's, [`names`] the collector's; [`turns`] says who appends while several want to, [`waiting`] holds what it
-//! takes along for the others. docs/format.md has every byte.
+//! [`chunk`] is the columnar batch of operations, [`vectors`] its largest column, and [`entry`] the envelope around
+//! it. [`append`] is the writer's side, [`read`] the reader's, [`names`] the collector's. When several writers want
+//! to append, [`turns`] says whose turn it is, and [`waiting`] holds what that writer takes along for the others.
+//! docs/format.md has every byte.
 
 pub mod append;
 pub mod chunk;

@@ -3,19 +3,19 @@
 //! `manifest.json` is the collection's one mutable object, changed only by compare-and-swap
 //! ([`crate::store::cas`]). Guarantees:
 //!
-//! 1. Versions grow, by one unless a person has put an older one in force again, and never repeat, over
-//!    deletion and re-creation too: a deleted collection leaves its manifest behind, so positions of its
-//!    log are never used twice.
+//! 1. Versions grow and never repeat, also when a collection is deleted and created again: a deleted collection
+//!    leaves its manifest behind, so positions of its log are never used twice. They grow by one, unless a person has
+//!    put an older version in force again.
 //! 2. Before version n+1 is written, `manifests/<n>.json` holds version n (time travel).
 //! 3. `walFloor` and `walIndexed` only grow, and `walFloor <= walIndexed + 1`.
-//! 4. Everything that it names exists. Whoever adds names has put the objects before; what no manifest
+//! 4. Everything that it names exists: whoever adds a name has put the object before. What no manifest
 //!    names may be deleted, but only after `sweptBefore` has passed it, and nothing older than that is
 //!    ever named anew ([`Manifest::may_name`]).
 //! 5. In each group, every hash belongs to one partition.
-//! 6. What instances must agree on stands here, not in their settings: the grace period (`graceMs`) is fixed
-//!    when the collection is created, and never shorter than in an earlier life of the name. Without one
-//!    (a manifest of an older build) those who rely on it take the shorter of their setting and the default,
-//!    and those who delete the longer.
+//! 6. What instances must agree on stands here, not in their settings: the grace period (`graceMs`) is fixed when the
+//!    collection is created, and never shorter than in an earlier life of the name. If a manifest of an older build
+//!    has none, those who rely on it take the shorter of their setting and the default, and those who delete take the
+//!    longer.
 
 mod partitions;
 
@@ -29,10 +29,14 @@ use crate::partition::{HashRange, Kind};
 use crate::store::cas::{self, Change, Document, History, Loaded, Stamp};
 use crate::store::{DynStore, paths};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// The grace period that counts where neither the manifest nor the instance says another.
 const GRACE_DEFAULT: Duration = Duration::from_millis(GC_GRACE_MS_DEFAULT);
+
+/// Fields that this build does not know. They are kept when the object that has them is written again.
+pub type Extra = Map<String, Value>;
 
 /// Whether the collection's name is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +50,7 @@ pub enum State {
 
 /// What cannot change during a collection's life.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct CollectionSettings {
     /// Length of every vector.
     pub dimensions: u32,
@@ -60,11 +64,14 @@ pub struct CollectionSettings {
     /// Free text for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// What newer builds have written.
+    #[serde(flatten)]
+    pub extra: Extra,
 }
 
 /// The manifest's content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Manifest {
     /// The format of this object.
     pub format_version: u64,
@@ -104,6 +111,9 @@ pub struct Manifest {
     /// How long earlier versions are kept at least, in milliseconds; `None` until an instance has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_ms: Option<u64>,
+    /// What newer builds have written.
+    #[serde(flatten)]
+    pub extra: Extra,
 }
 
 impl Document for Manifest {
@@ -111,7 +121,7 @@ impl Document for Manifest {
 
     fn upgrade(&mut self) {
         // Version 1 had no partitions; before version 3 nothing said which grace period holds.
-        self.format_version = Self::FORMAT_VERSION;
+        self.format_version = self.format_version.max(Self::FORMAT_VERSION);
         if self.partitions.is_empty() {
             self.partitions = partitions::initial(self.settings.partition_count);
         }
@@ -170,6 +180,7 @@ impl Manifest {
             // A writer of the life before may still rely on its grace period.
             grace_ms: earlier.map(|earlier| earlier.grace_ms.unwrap_or(GC_GRACE_MS_DEFAULT)),
             history_ms: earlier.and_then(|earlier| earlier.history_ms),
+            extra: Extra::new(),
             settings,
             wal_floor: earlier.map_or(Seq(1), |earlier| earlier.wal_floor),
             wal_indexed: earlier.map_or(Seq(0), |earlier| earlier.wal_indexed),
@@ -224,6 +235,44 @@ pub async fn load(store: &DynStore, name: &CollectionName) -> Result<Option<Load
         loaded.value.check(name)?;
     }
     Ok(loaded)
+}
+
+/// The same for whoever is going to write. An earlier version that a person has put in force says less than happened
+/// (which log entries may be gone, which life of the name it is), so one that goes on behind the newest takes its place.
+pub async fn load_to_write(
+    store: &DynStore,
+    env: &Env,
+    name: &CollectionName,
+) -> Result<Option<Loaded<Manifest>>> {
+    let Some(loaded) = load(store, name).await? else { return Ok(None) };
+    if !cas::is_followed(&**store, &loaded).await? {
+        return Ok(Some(loaded));
+    }
+    let version = loaded.value.stamp.version;
+    update(store, env, name, |current| {
+        Ok(match current {
+            Some(current) if current.stamp.version == version => Change::Write(current.clone()),
+            _ => Change::Keep,
+        })
+    })
+    .await
+}
+
+/// Has the manifest in force kept among the earlier ones, before what only it allows is done and cannot be undone.
+/// Whether it is still the one of this version.
+pub async fn keep_in_force(
+    store: &DynStore,
+    env: &Env,
+    name: &CollectionName,
+    version: u64,
+) -> Result<bool> {
+    match load(store, name).await? {
+        Some(loaded) if loaded.value.stamp.version == version => {
+            cas::keep_in_force(&**store, env, &loaded).await?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Parses a manifest that was read by other means.

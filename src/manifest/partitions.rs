@@ -1,12 +1,12 @@
 //! The partitions of a collection, and what is in them.
 
-use super::{HashRange, Manifest, Seq, Timestamp, Ulid};
+use super::{Extra, HashRange, Manifest, Seq, Timestamp, Ulid};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A segment that is part of the collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct SegmentMeta {
     /// Its name.
     pub id: Ulid,
@@ -20,6 +20,9 @@ pub struct SegmentMeta {
     pub crc32c: u32,
     /// The log positions of its oldest and its newest row.
     pub written: (Seq, Seq),
+    /// What newer builds have written.
+    #[serde(flatten)]
+    pub extra: Extra,
 }
 
 impl SegmentMeta {
@@ -31,7 +34,7 @@ impl SegmentMeta {
 
 /// An object that names dead rows of segments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct DeletionsMeta {
     /// Its name.
     pub id: Ulid,
@@ -39,11 +42,14 @@ pub struct DeletionsMeta {
     pub rows: u64,
     /// Bytes of its file.
     pub bytes: u64,
+    /// What newer builds have written.
+    #[serde(flatten)]
+    pub extra: Extra,
 }
 
 /// A range of the hashes of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Partition {
     /// Its number, which names its folder.
     pub number: u32,
@@ -54,12 +60,15 @@ pub struct Partition {
     pub hashes: HashRange,
     /// Its segments, oldest first.
     pub segments: Vec<SegmentMeta>,
+    /// What newer builds have written.
+    #[serde(flatten)]
+    pub extra: Extra,
 }
 
 impl Partition {
     /// One without segments.
     pub fn new(number: u32, group: impl Into<String>, hashes: HashRange) -> Partition {
-        Partition { number, group: group.into(), hashes, segments: Vec::new() }
+        Partition { number, group: group.into(), hashes, segments: Vec::new(), extra: Extra::new() }
     }
 
     /// Rows that are not dead.
@@ -194,7 +203,7 @@ mod tests {
         for bad in [gap, overlap, twice] {
             assert!(fault(&bad, &[]).is_some());
         }
-        let deletions = DeletionsMeta { id: Ulid(1), rows: 1, bytes: 1 };
+        let deletions = DeletionsMeta { id: Ulid(1), rows: 1, bytes: 1, extra: Extra::new() };
         assert!(fault(&good, &[deletions.clone(), deletions]).is_some());
     }
 }

@@ -1,12 +1,12 @@
-//! Which partition does a record belong to?
+//! Which records belong together?
 //!
-//! A [`Partitioner`] gives every id a *group*; within a group, ranges of the 64-bit hash of the id
+//! A [`Partitioner`] gives every id a *group*. Within a group, ranges of the 64-bit hash of the id
 //! ([`HashRange`]) divide the records into partitions, which split in two as they grow. The built-in
-//! kinds are data ([`Kind`]) and stand in the collection's manifest; a program that embeds Brainy may
-//! bring its own, of which the manifest has the name: an instance that does not have it, or has
-//! another, is refused rather than let records go where nobody looks for them.
+//! kinds are data ([`Kind`]) and stand in the collection's manifest. A program that embeds Brainy may
+//! bring its own, and then the manifest has its name. An instance that does not have that partitioner, or has
+//! another, is refused: otherwise records would go where nobody looks for them.
 //!
-//! Errors: `settings_conflict` where a collection's partitioner is not here, `invalid_request` where
+//! Errors: `settings_conflict` if a collection's partitioner is not here, `invalid_request` if
 //! rules are out of range.
 
 use crate::base::{Code, Error, Result};

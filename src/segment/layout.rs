@@ -7,12 +7,16 @@
 //! | | the footer: JSON, see [`Footer`] |
 //! | the last 24 | the trailer: length of the footer (`u32`), its CRC-32C (`u32`), format version (`u32`), 0 (`u32`), magic |
 //!
+//! A newer build may add sections: of other names, or of a name that is known for another field of the records. One that
+//! is `optional` is passed by where it is not known; with any other the segment is of a newer format. Merging makes
+//! segments of the sections that the build knows: an optional one holds nothing that cannot be made anew.
+//!
 //! The sections that a reader of the bucket wants first come last, so that one GET of the file's
 //! last bytes brings the footer and most of them.
 
 use crate::base::codec::Cursor;
 use crate::base::ids::Seq;
-use crate::base::{Error, Result};
+use crate::base::{Code, Error, Result};
 use crate::index::Metric;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -86,7 +90,7 @@ impl Name {
 
 /// What a segment holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Contents {
     /// Rows.
     pub rows: u32,
@@ -100,12 +104,28 @@ pub struct Contents {
     pub hashes: (u64, u64),
 }
 
+/// What a section is, as far as this build knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Kind {
+    /// One of these.
+    Known(Name),
+    /// Something else.
+    Other(String),
+}
+
 /// Where a section lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Section {
     /// Which one it is.
-    pub name: Name,
+    pub name: Kind,
+    /// The field of the records that it is about, where that is not the only vector of today's collections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Whether a reader that does not know it may go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
     /// Its first byte, from the beginning of the file.
     pub offset: u64,
     /// Bytes.
@@ -114,14 +134,38 @@ pub struct Section {
     pub crc32c: u32,
 }
 
+impl Section {
+    /// Which bytes of the file it is.
+    fn bytes(&self) -> Range<usize> {
+        self.offset as usize..(self.offset + self.length) as usize
+    }
+
+    fn verify(&self, bytes: &[u8]) -> Result<()> {
+        let right = bytes.len() as u64 == self.length && crc32c::crc32c(bytes) == self.crc32c;
+        let wrong = || fault(&format!("the checksum of {:?} is wrong", self.name));
+        right.then_some(()).ok_or_else(wrong)
+    }
+
+    /// Which of those it is that this build knows.
+    fn known(&self) -> Option<Name> {
+        match (&self.name, &self.field) {
+            (Kind::Known(name), None) => Some(*name),
+            _ => None,
+        }
+    }
+}
+
 /// What lies where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Footer {
     /// What the segment holds.
     pub contents: Contents,
-    /// Every section once, in the order of [`Name::ALL`].
+    /// Every section, in the order of the file. Those of [`Name::ALL`] are there once.
     pub sections: Vec<Section>,
+    /// Where in the list each of [`Name::ALL`] is.
+    #[serde(skip)]
+    places: [usize; Name::ALL.len()],
 }
 
 impl Footer {
@@ -145,17 +189,46 @@ impl Footer {
         if crc32c::crc32c(json) != trailer.crc {
             return Err(fault("the checksum of its footer is wrong"));
         }
-        let footer: Footer = serde_json::from_slice(json)
+        let mut footer: Footer = serde_json::from_slice(json)
             .map_err(|error| fault(&format!("its footer cannot be read: {error}")))?;
+        footer.find_sections()?;
         footer.check(end)?;
         Ok(footer)
     }
 
-    /// Sections lie one after the other in front of the footer, and none is missing.
-    fn check(&self, end: u64) -> Result<()> {
-        if !self.sections.iter().map(|section| section.name).eq(Name::ALL) {
-            return Err(fault("its sections are not those of this version"));
+    /// Notes where each of the known sections is; fails where one is missing or twice there, or where there is one that
+    /// has to be known.
+    fn find_sections(&mut self) -> Result<()> {
+        const MISSING: usize = usize::MAX;
+        let mut places = [MISSING; Name::ALL.len()];
+        for (at, section) in self.sections.iter().enumerate() {
+            match section.known() {
+                Some(name) if places[name as usize] != MISSING => {
+                    return Err(fault(&format!("it has {name:?} twice")));
+                }
+                Some(name) => places[name as usize] = at,
+                None if section.optional => {}
+                None => {
+                    let (name, field) = (&section.name, &section.field);
+                    return Err(Error::new(
+                        Code::NewerFormat,
+                        format!(
+                            "a segment has a section {name:?} of {field:?}, without which it cannot be read and \
+                             which this build does not know; upgrade it"
+                        ),
+                    ));
+                }
+            }
         }
+        if places.contains(&MISSING) {
+            return Err(fault("one of its sections is missing"));
+        }
+        self.places = places;
+        Ok(())
+    }
+
+    /// Sections lie one after the other in front of the footer.
+    fn check(&self, end: u64) -> Result<()> {
         let mut free = MAGIC.len() as u64;
         for section in &self.sections {
             let aligned = section.offset.is_multiple_of(ALIGNMENT as u64);
@@ -185,13 +258,12 @@ impl Footer {
 
     /// One of the sections.
     pub fn section(&self, name: Name) -> &Section {
-        &self.sections[name as usize]
+        &self.sections[self.places[name as usize]]
     }
 
     /// Which bytes of the file a section is.
     pub fn range(&self, name: Name) -> Range<usize> {
-        let section = self.section(name);
-        section.offset as usize..(section.offset + section.length) as usize
+        self.section(name).bytes()
     }
 
     /// Whether what lies between the sections of a whole file is what it is to be.
@@ -206,11 +278,17 @@ impl Footer {
         clean.then_some(()).ok_or_else(|| fault("there is something between its sections"))
     }
 
+    /// Whether all sections of a whole file are what was written, also those that are not known.
+    pub fn verify_sections(&self, file: &[u8]) -> Result<()> {
+        self.sections.iter().try_for_each(|section| {
+            let bytes = file.get(section.bytes()).unwrap_or_default();
+            section.verify(bytes)
+        })
+    }
+
     /// Whether `bytes` are those of a section.
     pub fn verify(&self, name: Name, bytes: &[u8]) -> Result<()> {
-        let section = self.section(name);
-        let right = bytes.len() as u64 == section.length && crc32c::crc32c(bytes) == section.crc32c;
-        right.then_some(()).ok_or_else(|| fault(&format!("the checksum of {name:?} is wrong")))
+        self.section(name).verify(bytes)
     }
 }
 
@@ -228,7 +306,7 @@ impl Trailer {
         if cursor.array::<8>()? != *MAGIC || zero != 0 {
             return Err(fault("it does not end with BRNYSEG1"));
         }
-        if version != FORMAT_VERSION {
+        if version > FORMAT_VERSION {
             return Err(Error::newer_format("a segment", version, FORMAT_VERSION));
         }
         Ok(Trailer { footer, crc })
@@ -258,7 +336,9 @@ impl FileBuilder {
         write(&mut self.bytes);
         let section = &self.bytes[start..];
         self.sections.push(Section {
-            name,
+            name: Kind::Known(name),
+            field: None,
+            optional: false,
             offset: start as u64,
             length: section.len() as u64,
             crc32c: crc32c::crc32c(section),
@@ -268,7 +348,8 @@ impl FileBuilder {
     /// The file.
     pub fn finish(self, contents: Contents) -> Result<Vec<u8>> {
         let FileBuilder { mut bytes, sections } = self;
-        let footer = serde_json::to_vec(&Footer { contents, sections })
+        let places = Default::default();
+        let footer = serde_json::to_vec(&Footer { contents, sections, places })
             .map_err(|error| Error::internal(format!("a segment's footer: {error}")))?;
         bytes.extend_from_slice(&footer);
         for number in [footer.len() as u32, crc32c::crc32c(&footer), FORMAT_VERSION, 0] {

@@ -9,7 +9,7 @@
 //! object is still the one that was opened, and that a block is where the list says.
 
 use super::ids::{self, IdDirectory};
-use super::layout::{Contents, Footer, Name, fault};
+use super::layout::{Contents, Footer, Name, Section, fault};
 use crate::base::Result;
 use crate::base::codec::u64_at;
 use crate::base::ids::{Seq, record_hash};
@@ -81,7 +81,8 @@ impl RangedSegment {
         }
         let footer = Footer::read(&end.bytes, bytes)?;
         let (list, filter) = (footer.section(Name::IdBlocks), footer.section(Name::IdFilter));
-        let wanted = list.offset..filter.offset + filter.length;
+        let end_of = |section: &Section| section.offset + section.length;
+        let wanted = list.offset.min(filter.offset)..end_of(list).max(end_of(filter));
         let (start, part) = match bytes - end.bytes.len() as u64 {
             start if start <= wanted.start => (start, end.bytes),
             _ => {

@@ -100,6 +100,59 @@ proptest! {
     }
 }
 
+/// The file with one more section, as a newer build might write it; `change` is made to what the footer says of it.
+fn with_section(file: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+    let (footer, magic) = (Footer::length(file).unwrap(), &file[..8]);
+    let (body, end) = file.split_at(file.len() - footer);
+    let json = &end[..footer - layout::TRAILER_BYTES];
+    let mut json: serde_json::Value = serde_json::from_slice(json).unwrap();
+    let mut newer = body.to_vec();
+    newer.resize(body.len().next_multiple_of(layout::ALIGNMENT), 0);
+    let (offset, data) = (newer.len(), b"what a newer build knows");
+    newer.extend_from_slice(data);
+    let mut section = serde_json::json!({
+        "name": "terms", "offset": offset, "length": data.len(), "crc32c": crc32c::crc32c(data), "codec": 7,
+    });
+    change(&mut section);
+    json["sections"].as_array_mut().unwrap().push(section);
+    json["contents"]["fields"] = serde_json::json!({"title": {"kind": "text"}});
+    json["writer"] = "2.0".into();
+    let json = serde_json::to_vec(&json).unwrap();
+    newer.extend_from_slice(&json);
+    for number in [json.len() as u32, crc32c::crc32c(&json), 1, 0] {
+        newer.extend_from_slice(&number.to_le_bytes());
+    }
+    newer.extend_from_slice(magic);
+    newer
+}
+
+#[test]
+fn a_section_of_a_newer_build_is_passed_by_where_it_is_optional() {
+    let records = numbered(40);
+    let file = build(&records);
+    for more in [r#"{"optional":true}"#, r#"{"optional":true,"name":"vectors","field":"title"}"#] {
+        let more: serde_json::Value = serde_json::from_str(more).unwrap();
+        let newer = with_section(&file, |section| {
+            section.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        });
+        assert_holds(&load(&newer).unwrap(), &records);
+        let mut damaged = newer.clone();
+        let at = damaged.windows(6).position(|bytes| bytes == b"a newe").unwrap();
+        damaged[at] ^= 1;
+        assert!(load(&damaged).is_err(), "its bytes count, too");
+    }
+    for (needed, code) in [
+        (serde_json::json!({}), Code::NewerFormat),
+        (serde_json::json!({"name": "vectors", "field": "title"}), Code::NewerFormat),
+        (serde_json::json!({"name": "vectors", "optional": true}), Code::Corrupt),
+    ] {
+        let newer = with_section(&file, |section| {
+            section.as_object_mut().unwrap().extend(needed.as_object().unwrap().clone());
+        });
+        assert_eq!(load(&newer).unwrap_err().code(), code, "{needed}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

@@ -1,19 +1,17 @@
-//! The doctor's look at the bucket itself, through `aws-sdk-s3`: what its owner should know.
+//! The doctor's look at the bucket itself: what its owner should know.
 //!
 //! Nothing here is needed for operation: a server that lacks a call, or credentials that may not
 //! make it, give a line that says so.
 
 use crate::base::clock::{Clock, Timestamp};
-use crate::store::aws::{Aws, REGION_DEFAULT};
+use crate::store::aws::{Aws, Credentials, REGION_DEFAULT, innermost};
 use crate::store::probe::{Check, Status};
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{BehaviorVersion, ConfigBag, Intercept, Region, RuntimeComponents};
-use aws_sdk_s3::error::{BoxError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule};
-use std::fmt::Debug;
+use crate::store::s3::{element, time_of};
+use object_store::CredentialProvider;
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::client::{HttpRequest, HttpRequestBody, HttpService};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,218 +22,348 @@ const SKEW_MAX_MS: u64 = 900_000;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Looks at `bucket`, of which the store uses what is behind `prefix`.
-pub async fn inspect(bucket: &str, prefix: &str, aws: &Aws, clock: &dyn Clock) -> Vec<Check> {
-    let date = ReadDate::default();
-    let client = client(aws, date.clone());
-    let region = region(&client, bucket, aws).await;
-    let skew = skew(&date, clock);
+pub async fn inspect(bucket: &str, prefix: &str, aws: &Aws, clock: &Arc<dyn Clock>) -> Vec<Check> {
+    let bucket = Bucket::new(bucket, aws, clock).await;
+    let region = region(&bucket).await;
+    let skew = skew(bucket.date(), &**clock);
     let rest = tokio::join!(
-        versioning(&client, bucket),
-        public_access(&client, bucket),
-        encryption(&client, bucket),
-        lifecycle(&client, bucket, prefix),
+        versioning(&bucket),
+        public_access(&bucket),
+        encryption(&bucket),
+        lifecycle(&bucket, prefix),
     );
     vec![region, skew, rest.0, rest.1, rest.2, rest.3]
 }
 
-fn client(aws: &Aws, date: ReadDate) -> Client {
-    let region = aws.region.clone();
-    let region = region.unwrap_or_else(|| REGION_DEFAULT.to_owned());
-    let timeouts = TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).build();
-    let config = aws_sdk_s3::config::Builder::from(&aws.sdk)
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(region))
-        .force_path_style(aws.endpoint.is_some())
-        .retry_config(RetryConfig::standard().with_max_attempts(2))
-        .timeout_config(timeouts)
-        .interceptor(date);
-    // As it was checked, not as the SDK has read it.
-    let config = match &aws.endpoint {
-        Some(endpoint) => config.endpoint_url(endpoint),
-        None => config,
-    };
-    Client::from_conf(config.build())
+/// A bucket that is asked about itself.
+struct Bucket {
+    /// Without a slash at its end.
+    url: String,
+    region: String,
+    /// A client and what signs its requests, or why there is none.
+    access: Result<(reqwest::Client, Arc<AwsCredential>), String>,
+    /// The `Date` of the last answer.
+    date: Mutex<Option<Timestamp>>,
+}
+
+/// What an answer that is no success says.
+#[derive(Debug)]
+enum Refusal {
+    /// Nothing: there was none, or the server has trouble of its own.
+    NoAnswer(String),
+    /// S3's code, which is empty where the answer has no body, and the region that it names.
+    Refused { status: u16, code: String, region: Option<String> },
+}
+
+/// An answer, and the region that it names.
+struct Answer {
+    body: String,
+    region: Option<String>,
+}
+
+impl Bucket {
+    async fn new(name: &str, aws: &Aws, clock: &Arc<dyn Clock>) -> Bucket {
+        let region = aws.region.as_deref().unwrap_or(REGION_DEFAULT).to_owned();
+        let url = match &aws.endpoint {
+            Some(endpoint) => format!("{endpoint}/{name}"),
+            // The certificate of AWS covers one label in front of the domain.
+            None if name.contains('.') => format!("https://s3.{region}.amazonaws.com/{name}"),
+            None => format!("https://{name}.s3.{region}.amazonaws.com"),
+        };
+        let access = async {
+            let credential = Credentials::new(aws, clock.clone()).get_credential().await;
+            let credential = credential.map_err(|error| innermost(&error))?;
+            let configured = || {
+                let redirects = reqwest::redirect::Policy::none();
+                reqwest::Client::builder().redirect(redirects).timeout(CALL_TIMEOUT)
+            };
+            let client = crate::base::http::client(configured);
+            Ok((client.map_err(|error| innermost(&error))?, credential))
+        };
+        Bucket { url, region, access: access.await, date: Mutex::default() }
+    }
+
+    fn date(&self) -> Option<Timestamp> {
+        *self.date.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the bucket says of `what`, such as `versioning`.
+    async fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, Refusal> {
+        let answer = self.ask("GET", &format!("/?{what}")).await?;
+        quick_xml::de::from_str(&answer.body)
+            .map_err(|error| Refusal::NoAnswer(format!("not what S3 answers: {error}")))
+    }
+
+    async fn ask(&self, method: &str, rest: &str) -> Result<Answer, Refusal> {
+        let no_answer = |error: &dyn std::error::Error| Refusal::NoAnswer(innermost(error));
+        let (client, credential) =
+            self.access.as_ref().map_err(|e| Refusal::NoAnswer(e.clone()))?;
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = method.parse().map_err(|e| no_answer(&e))?;
+        let url = format!("{}{rest}", self.url);
+        *request.uri_mut() = url.parse().map_err(|e| no_answer(&e))?;
+        AwsAuthorizer::new(credential, "s3", &self.region)
+            .try_authorize(&mut request, None)
+            .map_err(|e| no_answer(&e))?;
+        let response = client.call(request).await.map_err(|e| no_answer(&e))?;
+        let header = |name| response.headers().get(name)?.to_str().ok();
+        if let Some(date) = header("date").and_then(time_of) {
+            *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some(date);
+        }
+        let status = response.status();
+        let region = header("x-amz-bucket-region").map(str::to_owned);
+        let body = response.into_body().bytes().await.map_err(|e| no_answer(&e))?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        match status.as_u16() {
+            _ if status.is_success() => Ok(Answer { body, region }),
+            // A server that lacks a call says 501.
+            status @ (429 | 500 | 502..) => {
+                Err(Refusal::NoAnswer(format!("the store answered {status}")))
+            }
+            status => {
+                let code = element(&body, "Code").unwrap_or_default().to_owned();
+                Err(Refusal::Refused { status, code, region })
+            }
+        }
+    }
+}
+
+impl Refusal {
+    fn code(&self) -> &str {
+        match self {
+            Refusal::NoAnswer(_) => "",
+            Refusal::Refused { code, .. } => code,
+        }
+    }
+
+    /// The line for a call that failed.
+    fn check(&self, name: &'static str) -> Check {
+        match self {
+            Refusal::NoAnswer(reason) => {
+                check(name, Status::Warning, format!("no answer ({reason}); try again"))
+            }
+            Refusal::Refused { status: 401 | 403, .. } => check(
+                name,
+                Status::Unsupported,
+                "these credentials may not ask; nothing depends on it",
+            ),
+            Refusal::Refused { .. } => {
+                check(name, Status::Unsupported, "not supported by this server")
+            }
+        }
+    }
 }
 
 fn check(name: &'static str, status: Status, detail: impl Into<String>) -> Check {
     Check { name, status, detail: detail.into() }
 }
 
-/// The line for a call that failed. `absent` are the codes by which S3 says "none is set".
-fn refused<E, R>(name: &'static str, error: &SdkError<E, R>) -> Check
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: Debug,
-{
-    match code(error) {
-        "AccessDenied" | "AllAccessDisabled" | "Forbidden" => {
-            check(name, Status::Unsupported, "these credentials may not ask; nothing depends on it")
-        }
-        "" if error.as_service_error().is_none() => check(
+async fn region(bucket: &Bucket) -> Check {
+    let name = "region";
+    let configured = &bucket.region;
+    match bucket.ask("HEAD", "/").await {
+        Ok(Answer { region: Some(actual), .. }) if actual != *configured => check(
             name,
             Status::Warning,
-            format!("no answer ({}); try again", DisplayErrorContext(error)),
+            format!("the bucket is in {actual}, requests go to {configured}; set AWS_REGION"),
         ),
-        _ => check(name, Status::Unsupported, "not supported by this server"),
-    }
-}
-
-fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
-    error.code().unwrap_or("")
-}
-
-async fn region(client: &Client, bucket: &str, aws: &Aws) -> Check {
-    let name = "region";
-    let configured = aws.region.as_deref().unwrap_or(REGION_DEFAULT);
-    match client.head_bucket().bucket(bucket).send().await {
-        Ok(head) => match head.bucket_region() {
-            Some(actual) if actual != configured => check(
-                name,
-                Status::Warning,
-                format!("the bucket is in {actual}, requests go to {configured}; set AWS_REGION"),
-            ),
-            Some(actual) => check(name, Status::Ok, actual),
-            None => check(name, Status::Unsupported, "not told by this server"),
-        },
-        Err(error) => {
-            let told = error.raw_response().and_then(|response| {
-                let told = response.headers().get("x-amz-bucket-region")?;
-                (told != configured).then(|| told.to_owned())
-            });
-            match told {
-                Some(actual) => check(
-                    name,
-                    Status::Failed,
-                    format!("the bucket is in {actual}; set AWS_REGION={actual}"),
-                ),
-                None => refused(name, &error),
-            }
+        Ok(Answer { region: Some(actual), .. }) => check(name, Status::Ok, actual),
+        Ok(Answer { region: None, .. }) => {
+            check(name, Status::Unsupported, "not told by this server")
         }
+        Err(Refusal::Refused { region: Some(actual), .. }) if actual != *configured => check(
+            name,
+            Status::Failed,
+            format!("the bucket is in {actual}; set AWS_REGION={actual}"),
+        ),
+        Err(refusal) => refusal.check(name),
     }
 }
 
-async fn versioning(client: &Client, bucket: &str) -> Check {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Versioning {
+    status: Option<String>,
+}
+
+async fn versioning(bucket: &Bucket) -> Check {
     let name = "versioning";
-    match client.get_bucket_versioning().bucket(bucket).send().await {
-        Ok(found) => match found.status() {
-            Some(BucketVersioningStatus::Enabled) => check(
-                name,
-                Status::Ok,
-                "on: deleted objects can be restored; \
-                 add a lifecycle rule that expires noncurrent versions, or they are kept for ever",
-            ),
-            _ => check(
-                name,
-                Status::Ok,
-                "off: what is deleted by mistake is gone; turn it on if that matters",
-            ),
-        },
-        Err(error) => refused(name, &error),
+    match bucket.get::<Versioning>("versioning").await {
+        Ok(Versioning { status: Some(status) }) if status == "Enabled" => check(
+            name,
+            Status::Ok,
+            "on: deleted objects can be restored; \
+             add a lifecycle rule that expires noncurrent versions, or they are kept for ever",
+        ),
+        Ok(_) => check(
+            name,
+            Status::Ok,
+            "off: what is deleted by mistake is gone; turn it on if that matters",
+        ),
+        Err(refusal) => refusal.check(name),
     }
 }
 
-async fn public_access(client: &Client, bucket: &str) -> Check {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct PublicAccess {
+    block_public_acls: bool,
+    block_public_policy: bool,
+    ignore_public_acls: bool,
+    restrict_public_buckets: bool,
+}
+
+async fn public_access(bucket: &Bucket) -> Check {
     let name = "public access";
     let warn = |detail: &str| check(name, Status::Warning, detail);
-    match client.get_public_access_block().bucket(bucket).send().await {
-        Ok(found) => {
-            let blocks = found.public_access_block_configuration().is_some_and(|c| {
-                let parts = [
-                    c.block_public_acls(),
-                    c.ignore_public_acls(),
-                    c.block_public_policy(),
-                    c.restrict_public_buckets(),
-                ];
-                parts.iter().all(|part| *part == Some(true))
-            });
-            if blocks {
-                check(name, Status::Ok, "blocked")
-            } else {
-                warn("partly allowed; turn on all four settings of Block Public Access")
-            }
-        }
-        Err(error) if code(&error) == "NoSuchPublicAccessBlockConfiguration" => {
+    match bucket.get::<PublicAccess>("publicAccessBlock").await {
+        Ok(PublicAccess {
+            block_public_acls: true,
+            block_public_policy: true,
+            ignore_public_acls: true,
+            restrict_public_buckets: true,
+        }) => check(name, Status::Ok, "blocked"),
+        Ok(_) => warn("partly allowed; turn on all four settings of Block Public Access"),
+        Err(refusal) if refusal.code() == "NoSuchPublicAccessBlockConfiguration" => {
             warn("not blocked; turn on Block Public Access")
         }
-        Err(error) => refused(name, &error),
+        Err(refusal) => refusal.check(name),
     }
 }
 
-async fn encryption(client: &Client, bucket: &str) -> Check {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Encryption {
+    rule: Vec<EncryptionRule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct EncryptionRule {
+    apply_server_side_encryption_by_default: EncryptionDefault,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct EncryptionDefault {
+    #[serde(rename = "SSEAlgorithm")]
+    algorithm: Option<String>,
+}
+
+async fn encryption(bucket: &Bucket) -> Check {
     let name = "encryption";
-    match client.get_bucket_encryption().bucket(bucket).send().await {
-        Ok(found) => {
-            let rules = found.server_side_encryption_configuration();
-            let algorithm = rules.and_then(|rules| {
-                let default = rules.rules().first()?;
-                Some(default.apply_server_side_encryption_by_default()?.sse_algorithm())
-            });
-            match algorithm {
-                Some(algorithm) => check(name, Status::Ok, algorithm.as_str()),
-                None => check(name, Status::Ok, "on"),
-            }
+    match bucket.get::<Encryption>("encryption").await {
+        Ok(Encryption { rule }) => {
+            let first = rule.into_iter().next().unwrap_or_default();
+            let algorithm = first.apply_server_side_encryption_by_default.algorithm;
+            check(name, Status::Ok, algorithm.unwrap_or_else(|| "on".to_owned()))
         }
-        Err(error) if code(&error) == "ServerSideEncryptionConfigurationNotFoundError" => check(
-            name,
-            Status::Warning,
-            "no default encryption; turn it on in the bucket's properties",
-        ),
-        Err(error) => refused(name, &error),
+        Err(refusal) if refusal.code() == "ServerSideEncryptionConfigurationNotFoundError" => {
+            check(
+                name,
+                Status::Warning,
+                "no default encryption; turn it on in the bucket's properties",
+            )
+        }
+        Err(refusal) => refusal.check(name),
     }
 }
 
-async fn lifecycle(client: &Client, bucket: &str, prefix: &str) -> Check {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Lifecycle {
+    rule: Vec<LifecycleRule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct LifecycleRule {
+    #[serde(rename = "ID")]
+    id: Option<String>,
+    status: String,
+    /// Where old rules have it.
+    prefix: Option<String>,
+    filter: Filter,
+    expiration: Expiration,
+    transition: Vec<Transition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Filter {
+    prefix: Option<String>,
+    tag: Option<Tag>,
+    and: And,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct And {
+    prefix: Option<String>,
+    tag: Vec<Tag>,
+}
+
+/// Its name and value do not matter.
+#[derive(Debug, Default, Deserialize)]
+struct Tag {}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Expiration {
+    days: Option<String>,
+    date: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Transition {
+    storage_class: String,
+}
+
+async fn lifecycle(bucket: &Bucket, prefix: &str) -> Check {
     let name = "lifecycle";
-    let call = client.get_bucket_lifecycle_configuration().bucket(bucket);
-    match call.send().await {
-        Ok(found) => match found.rules().iter().find(|rule| deletes_ours(rule, prefix)) {
+    match bucket.get::<Lifecycle>("lifecycle").await {
+        Ok(found) => match found.rule.iter().find(|rule| rule.deletes_ours(prefix)) {
             Some(rule) => check(
                 name,
                 Status::Failed,
                 format!(
                     "the rule {:?} deletes or moves objects of the store by their age: \
                      remove it, or restrict it to another prefix",
-                    rule.id().unwrap_or("without a name")
+                    rule.id.as_deref().unwrap_or("without a name")
                 ),
             ),
             None => check(name, Status::Ok, "no rule deletes the store's objects"),
         },
-        Err(error) if code(&error) == "NoSuchLifecycleConfiguration" => {
+        Err(refusal) if refusal.code() == "NoSuchLifecycleConfiguration" => {
             check(name, Status::Ok, "no rules")
         }
-        Err(error) => refused(name, &error),
+        Err(refusal) => refusal.check(name),
     }
 }
 
-/// Whether a rule expires current objects behind `prefix`, or moves them where they cannot be
-/// read at once. Aborting uploads and expiring old versions is fine.
-fn deletes_ours(rule: &LifecycleRule, prefix: &str) -> bool {
-    use aws_sdk_s3::types::TransitionStorageClass as Class;
-    let expires = rule
-        .expiration()
-        .is_some_and(|expiration| expiration.days().is_some() || expiration.date().is_some());
-    let archives = rule.transitions().iter().any(|transition| {
-        matches!(transition.storage_class(), Some(Class::Glacier | Class::DeepArchive))
-    });
-    let filter = rule.filter();
-    // Our objects have no tags.
-    let tagged = filter.is_some_and(|filter| {
-        let and = filter.and().is_some_and(|and| !and.tags().is_empty());
-        filter.tag().is_some() || and
-    });
-    let and = filter.and_then(|filter| filter.and()?.prefix());
-    #[expect(deprecated, reason = "old rules still have it here")]
-    let old = rule.prefix();
-    let theirs = filter.and_then(|filter| filter.prefix());
-    let theirs = theirs.or(and).or(old).unwrap_or("");
-    let overlap = theirs.starts_with(prefix) || prefix.starts_with(theirs);
-    *rule.status() == ExpirationStatus::Enabled && (expires || archives) && !tagged && overlap
+impl LifecycleRule {
+    /// Whether it expires current objects behind `ours`, or moves them where they cannot be read
+    /// at once. Aborting uploads and expiring old versions is fine.
+    fn deletes_ours(&self, ours: &str) -> bool {
+        let expires = self.expiration.days.is_some() || self.expiration.date.is_some();
+        let archives = self
+            .transition
+            .iter()
+            .any(|moved| matches!(moved.storage_class.as_str(), "GLACIER" | "DEEP_ARCHIVE"));
+        let filter = &self.filter;
+        // Our objects have no tags.
+        let tagged = filter.tag.is_some() || !filter.and.tag.is_empty();
+        let theirs = filter.prefix.as_deref().or(filter.and.prefix.as_deref());
+        let theirs = theirs.or(self.prefix.as_deref()).unwrap_or_default();
+        let overlap = theirs.starts_with(ours) || ours.starts_with(theirs);
+        self.status == "Enabled" && (expires || archives) && !tagged && overlap
+    }
 }
 
-fn skew(date: &ReadDate, clock: &dyn Clock) -> Check {
+fn skew(date: Option<Timestamp>, clock: &dyn Clock) -> Check {
     let name = "clock skew";
-    let seen = date.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(theirs) = seen else {
+    let Some(theirs) = date else {
         return check(name, Status::Unsupported, "the server sends no date");
     };
     // The header has whole seconds, and has been on its way.
@@ -256,52 +384,30 @@ fn skew(date: &ReadDate, clock: &dyn Clock) -> Check {
     }
 }
 
-/// Keeps the `Date` of the last answer.
-#[derive(Debug, Clone, Default)]
-struct ReadDate(Arc<Mutex<Option<Timestamp>>>);
-
-impl Intercept for ReadDate {
-    fn name(&self) -> &'static str {
-        "read the date header"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date").and_then(parse_date);
-        if date.is_some() {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
-        }
-        Ok(())
-    }
-}
-
-fn parse_date(text: &str) -> Option<Timestamp> {
-    let time = jiff::fmt::rfc2822::parse(text).ok()?;
-    let ms = time.timestamp().as_millisecond();
-    u64::try_from(ms).ok().map(Timestamp)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::clock::VirtualClock;
-    use aws_sdk_s3::types::{LifecycleExpiration, LifecycleRuleFilter};
 
-    fn rule(prefix: &str, status: ExpirationStatus) -> LifecycleRule {
-        LifecycleRule::builder()
-            .status(status)
-            .filter(LifecycleRuleFilter::builder().prefix(prefix).build())
-            .expiration(LifecycleExpiration::builder().days(30).build())
-            .build()
-            .unwrap()
+    /// A rule as S3 sends it.
+    fn rule(scope: &str, status: &str, action: &str) -> LifecycleRule {
+        let document = format!(
+            r#"<?xml version="1.0" encoding="UTF-8"?>
+            <LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
+              <Rule><ID>first</ID>{scope}<Status>{status}</Status>{action}</Rule>
+              <Rule><ID>other</ID><Filter/><Status>Enabled</Status></Rule>
+            </LifecycleConfiguration>"#
+        );
+        let found: Lifecycle = quick_xml::de::from_str(&document).unwrap();
+        assert_eq!(found.rule.len(), 2);
+        assert_eq!(found.rule[1].id.as_deref(), Some("other"));
+        found.rule.into_iter().next().unwrap()
     }
 
     #[test]
     fn rules_that_reach_the_store_are_found() {
+        let expires = "<Expiration><Days>30</Days></Expiration>";
+        let behind = |prefix: &str| format!("<Filter><Prefix>{prefix}</Prefix></Filter>");
         for (theirs, ours, reaches) in [
             ("", "", true),
             ("", "brainy", true),
@@ -310,16 +416,61 @@ mod tests {
             ("logs/", "brainy", false),
             ("logs/", "", true),
         ] {
-            let found = deletes_ours(&rule(theirs, ExpirationStatus::Enabled), ours);
+            let found = rule(&behind(theirs), "Enabled", expires).deletes_ours(ours);
             assert_eq!(found, reaches, "{theirs:?} {ours:?}");
+            let old = format!("<Prefix>{theirs}</Prefix>");
+            assert_eq!(rule(&old, "Enabled", expires).deletes_ours(ours), reaches);
         }
-        assert!(!deletes_ours(&rule("", ExpirationStatus::Disabled), ""));
+        assert!(!rule(&behind(""), "Disabled", expires).deletes_ours(""));
+        let tag = "<Tag><Key>a</Key><Value>b</Value></Tag>";
+        let tagged = format!("<Filter>{tag}</Filter>");
+        assert!(!rule(&tagged, "Enabled", expires).deletes_ours(""));
+        let both = format!("<Filter><And><Prefix>x</Prefix>{tag}{tag}</And></Filter>");
+        assert!(!rule(&both, "Enabled", expires).deletes_ours(""));
+        for (action, reaches) in [
+            ("<Expiration><Date>2027-01-01T00:00:00Z</Date></Expiration>", true),
+            (
+                "<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>",
+                false,
+            ),
+            (
+                "<Transition><Days>9</Days><StorageClass>DEEP_ARCHIVE</StorageClass></Transition>",
+                true,
+            ),
+            (
+                "<Transition><Days>9</Days><StorageClass>STANDARD_IA</StorageClass></Transition>",
+                false,
+            ),
+            (
+                "<NoncurrentVersionExpiration><NoncurrentDays>3</NoncurrentDays></NoncurrentVersionExpiration>",
+                false,
+            ),
+        ] {
+            assert_eq!(rule("<Filter/>", "Enabled", action).deletes_ours(""), reaches, "{action}");
+        }
+    }
+
+    #[test]
+    fn what_s3_says_of_a_bucket_is_read() {
+        let versioning =
+            r#"<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"/>"#;
+        let found: Versioning = quick_xml::de::from_str(versioning).unwrap();
+        assert_eq!(found.status, None);
+        let encryption = "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>\
+            <SSEAlgorithm>aws:kms</SSEAlgorithm></ApplyServerSideEncryptionByDefault>\
+            <BucketKeyEnabled>true</BucketKeyEnabled></Rule></ServerSideEncryptionConfiguration>";
+        let found: Encryption = quick_xml::de::from_str(encryption).unwrap();
+        let default = &found.rule[0].apply_server_side_encryption_by_default;
+        assert_eq!(default.algorithm.as_deref(), Some("aws:kms"));
+        let access = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>\
+            <IgnorePublicAcls>false</IgnorePublicAcls></PublicAccessBlockConfiguration>";
+        let found: PublicAccess = quick_xml::de::from_str(access).unwrap();
+        assert!(found.block_public_acls && !found.ignore_public_acls);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_skew_is_judged_by_its_size() {
-        let server = parse_date("Thu, 15 Jan 2026 10:30:00 GMT").unwrap();
-        assert_eq!(server, Timestamp(1_768_473_000_000));
+        let server = Timestamp(1_768_473_000_000);
         for (off_ms, status) in [
             (0, Status::Ok),
             (59_000, Status::Ok),
@@ -327,11 +478,9 @@ mod tests {
             (1_000_000, Status::Failed),
         ] {
             for now in [server.0 - off_ms, server.0 + off_ms] {
-                let date = ReadDate(Arc::new(Mutex::new(Some(server))));
                 let clock = VirtualClock::starting_at(Timestamp(now));
-                assert_eq!(skew(&date, &clock).status, status, "{off_ms}");
+                assert_eq!(skew(Some(server), &clock).status, status, "{off_ms}");
             }
         }
-        assert_eq!(parse_date("yesterday"), None);
     }
 }

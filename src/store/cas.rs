@@ -19,12 +19,14 @@ mod history;
 #[cfg(test)]
 mod tests;
 
+pub use history::{is_followed, keep_in_force};
+
 use crate::base::clock::Timestamp;
 use crate::base::defect::Defect;
 use crate::base::ids::WriteId;
 use crate::base::{Code, Env, Error, Result};
 use crate::store::{
-    ByteRange, Etag, Fetched, GetOptions, Key, Precondition, Prefix, PutOutcome, Store, get,
+    ByteRange, Etag, Fetched, GetOptions, Key, Precondition, Prefix, PutOutcome, Store, get_up_to,
 };
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -132,9 +134,15 @@ pub struct Stamp {
 }
 
 /// A JSON object that is changed by compare-and-swap.
+///
+/// Newer builds add fields to it. So every struct of it keeps what it does not know (a flattened map) and writes it
+/// again. Where that is not enough, a newer format says in `minReader` and `minWriter` which builds may read
+/// and change it all the same; without these, builds that know only older ones leave it alone.
 pub trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
     /// The newest `formatVersion` that this build understands.
     const FORMAT_VERSION: u64;
+    /// Most bytes of it that are read.
+    const BYTES_MAX: u64 = u64::MAX;
 
     /// The document's stamp.
     fn stamp(&self) -> &Stamp;
@@ -142,7 +150,7 @@ pub trait Document: Serialize + DeserializeOwned + Clone + Send + Sync {
     /// The document's stamp, to be advanced.
     fn stamp_mut(&mut self) -> &mut Stamp;
 
-    /// Brings what an older build wrote into the form of this one.
+    /// Brings what an older build wrote into the form of this one, and leaves a newer one as it is.
     fn upgrade(&mut self) {}
 
     /// Where earlier versions are kept, for documents with a history: each before the next one replaces it.
@@ -175,46 +183,82 @@ pub struct Loaded<T> {
     pub etag: Etag,
     /// The bytes as they were read.
     pub bytes: Bytes,
+    format: Format,
 }
 
-/// Parses a document, telling a newer format from a broken one.
-pub fn parse<T: Document>(key: &Key, bytes: &[u8]) -> Result<T> {
-    #[derive(Deserialize)]
-    struct Format {
-        #[serde(rename = "formatVersion")]
-        format_version: u64,
+/// What a document says about who may do what with it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Format {
+    format_version: u64,
+    /// The oldest format version whose builds may read it, if that is not its own.
+    min_reader: Option<u64>,
+    /// The same of those that may change it; they keep what they do not know.
+    min_writer: Option<u64>,
+}
+
+impl Format {
+    fn of(key: &Key, bytes: &[u8]) -> Result<Format> {
+        serde_json::from_slice(bytes).map_err(|error| broken(key, &error))
     }
-    let broken = |error: serde_json::Error| {
-        Error::corrupt(format!(
-            "{key} is not valid: {error}; restore it from its history or a backup"
-        ))
-        .with("line", error.line())
-        .with("column", error.column())
-    };
-    let format: Format = serde_json::from_slice(bytes).map_err(broken)?;
-    if format.format_version > T::FORMAT_VERSION {
-        return Err(Error::new(
+
+    /// Fails where builds that know `known` may not read it.
+    fn check_reader(self, key: &Key, known: u64) -> Result<()> {
+        self.check(key, known, self.min_reader, "reads")
+    }
+
+    /// Fails where they may not change it.
+    fn check_writer(self, key: &Key, known: u64) -> Result<()> {
+        self.check(key, known, self.min_writer, "changes")
+    }
+
+    fn check(self, key: &Key, known: u64, oldest: Option<u64>, does: &str) -> Result<()> {
+        let Format { format_version, .. } = self;
+        if format_version <= known || oldest.is_some_and(|oldest| oldest <= known) {
+            return Ok(());
+        }
+        Err(Error::new(
             Code::NewerFormat,
             format!(
-                "{key} has format version {}, and this build knows up to {}; upgrade this instance",
-                format.format_version,
-                T::FORMAT_VERSION
+                "{key} has format version {format_version}, and this build {does} up to {known}; upgrade \
+                 this instance"
             ),
-        ));
+        ))
     }
-    let mut document: T = serde_json::from_slice(bytes).map_err(broken)?;
+}
+
+fn broken(key: &Key, error: &serde_json::Error) -> Error {
+    Error::corrupt(format!("{key} is not valid: {error}; restore it from its history or a backup"))
+        .with("line", error.line())
+        .with("column", error.column())
+}
+
+/// Parses a document, telling a newer format from a broken one. One of a newer format is read where it says that this
+/// build may.
+pub fn parse<T: Document>(key: &Key, bytes: &[u8]) -> Result<T> {
+    Ok(parse_with_format(key, bytes)?.0)
+}
+
+fn parse_with_format<T: Document>(key: &Key, bytes: &[u8]) -> Result<(T, Format)> {
+    let format = Format::of(key, bytes)?;
+    format.check_reader(key, T::FORMAT_VERSION)?;
+    let mut document: T = serde_json::from_slice(bytes).map_err(|error| broken(key, &error))?;
     document.upgrade();
-    Ok(document)
+    Ok((document, format))
 }
 
 /// Reads a document.
 pub async fn load<T: Document>(store: &dyn Store, key: &Key) -> Result<Option<Loaded<T>>> {
-    match get(store, key).await? {
-        Fetched::Found(object) => Ok(Some(Loaded {
-            value: parse(key, &object.bytes)?,
-            etag: object.etag,
-            bytes: object.bytes,
-        })),
+    match get_up_to(store, key, None, T::BYTES_MAX).await? {
+        Fetched::Found(object) if object.size > T::BYTES_MAX => Err(Error::corrupt(format!(
+            "{key} has {} bytes, and no more than {} are read; restore it from a backup, or delete it",
+            object.size,
+            T::BYTES_MAX
+        ))),
+        Fetched::Found(object) => {
+            let (value, format) = parse_with_format(key, &object.bytes)?;
+            Ok(Some(Loaded { value, etag: object.etag, bytes: object.bytes, format }))
+        }
         _ => Ok(None),
     }
 }
@@ -249,6 +293,9 @@ pub async fn update<T: Document>(
         let Change::Write(next) = change(current.as_ref())? else {
             return Ok(current);
         };
+        if let Some(before) = &current {
+            before.format.check_writer(key, T::FORMAT_VERSION)?;
+        }
         if let Some(before) = &current
             && let Some(next) = history::keep(store, env, before).await?
         {
@@ -311,12 +358,16 @@ async fn replace<T: Document>(
         Some(loaded) => Precondition::Matches(loaded.etag.clone()),
         None => Precondition::Absent,
     };
+    let own = Format { format_version: T::FORMAT_VERSION, min_reader: None, min_writer: None };
+    let format = current.map_or(own, |before| before.format);
     let Next { value, id } = next;
     let bytes = Bytes::from(encode(&value)?);
     let (mut last, mut troubles) = (None, 0);
     for attempt in round..=round + UPDATE_ATTEMPTS_MAX {
         match store.put_if(key, bytes.clone(), condition.clone()).await {
-            PutOutcome::Won(etag) => return Ok(Attempt::Won(Loaded { value, etag, bytes })),
+            PutOutcome::Won(etag) => {
+                return Ok(Attempt::Won(Loaded { value, etag, bytes, format }));
+            }
             PutOutcome::Failed(error) if error.is_transient() => {
                 (last, troubles) = (Some(error), troubles + 1);
             }

@@ -64,6 +64,7 @@ impl Store for MemoryStore {
             bytes: slice(bytes, options.range.as_ref()),
             etag: etag.clone(),
             size: bytes.len() as u64,
+            mapped: false,
         }))
     }
 

@@ -44,6 +44,13 @@ pub use paths::{Key, Prefix};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Etag(pub Arc<str>);
 
+impl Etag {
+    /// Whether it is good for noticing a change and no more: no conditional PUT takes it.
+    pub fn is_weak(&self) -> bool {
+        self.0.starts_with("W/")
+    }
+}
+
 /// Which bytes of an object to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ByteRange {
@@ -71,6 +78,8 @@ pub struct Object {
     pub etag: Etag,
     /// The size of the whole object in bytes.
     pub size: u64,
+    /// Whether the bytes are those of a mapped file: the machine takes their memory back where it is short of it.
+    pub mapped: bool,
 }
 
 /// The answer to a read.
@@ -179,4 +188,24 @@ pub type DynStore = Arc<dyn Store>;
 /// Reads a whole object.
 pub async fn get(store: &dyn Store, key: &Key) -> Result<Fetched> {
     store.get(key, GetOptions::default()).await
+}
+
+/// Reads an object that has to be small. Of one that has more than `bytes_max` bytes no more than those are
+/// read, and its `size` tells.
+pub async fn get_up_to(
+    store: &dyn Store,
+    key: &Key,
+    if_none_match: Option<Etag>,
+    bytes_max: u64,
+) -> Result<Fetched> {
+    let range = (bytes_max < u64::MAX).then_some(ByteRange::Bounded(0..bytes_max));
+    let fetched =
+        store.get(key, GetOptions { range, if_none_match: if_none_match.clone() }).await?;
+    match fetched {
+        // What a range of a large file is called in a folder guards no write.
+        Fetched::Found(object) if object.size <= bytes_max && object.etag.is_weak() => {
+            store.get(key, GetOptions { range: None, if_none_match }).await
+        }
+        fetched => Ok(fetched),
+    }
 }

@@ -2,8 +2,10 @@
 //! still let two writers win: then data would be lost without anybody noticing.
 //!
 //! A writer runs [`probe`] before it serves and refuses to start where [`require_safe`] fails;
-//! `brainy doctor` runs the thorough one. A reader only needs [`readable`]. The probe writes below
-//! `_brainy/probe/` and removes what it wrote.
+//! `brainy doctor` runs the thorough one. A reader only needs [`readable`], and [`reading`] tries all of what
+//! it does. The probe writes below `_brainy/probe/` and removes what it wrote.
+
+pub mod reading;
 
 use crate::base::ids::Ulid;
 use crate::base::{Code, Env, Error, Result};
@@ -115,6 +117,26 @@ const RACES_TIME_MAX: Duration = Duration::from_secs(30);
 /// Sees whether the store answers reads.
 pub async fn readable(store: &dyn Store) -> Result<()> {
     store.list(&paths::everything(), None, 1).await.map(drop)
+}
+
+/// Proves that a store is fit for what an instance does with it: that it can be read, and for one that writes,
+/// that it honours conditions, without which writes are lost.
+pub async fn fit(writes: bool, store: &DynStore, env: &Env) -> Result<()> {
+    match writes {
+        true => require_safe(&probe(store, env, Effort::START).await.map_err(cannot_write)?),
+        false => readable(&**store).await,
+    }
+}
+
+/// Says of a store that refuses writes who needs them.
+pub fn cannot_write(error: Error) -> Error {
+    if error.code() != Code::StoreDenied {
+        return error;
+    }
+    error.context(
+        "a writer or hybrid has to write to the store, and may not; grant it the rights below, or start a reader \
+         (--role reader), which can do with the right to read",
+    )
 }
 
 /// Probes `store`. An error means that the store could not be probed; what it does wrong is in

@@ -1,13 +1,18 @@
 //! `brainy cluster`, with servers and without.
 
 use super::serving::Server;
-use super::{Store, fails, ok, ok_json};
+use super::{Ran, Store, fails, ok, ok_json, run};
 use brainy::base::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A server that tells soon what has become of it.
 fn serve(store: &Store, id: &str, role: &str) -> Server {
+    serve_for(store, id, role, 600_000)
+}
+
+/// The same, dead for the others after so long.
+fn serve_for(store: &Store, id: &str, role: &str, timeout_ms: u64) -> Server {
     Server::start(&[
         "serve",
         "--store",
@@ -21,8 +26,22 @@ fn serve(store: &Store, id: &str, role: &str) -> Server {
         "--set",
         "heartbeat_interval_ms=500",
         "--set",
-        "instance_timeout_ms=600000",
+        &format!("instance_timeout_ms={timeout_ms}"),
     ])
+}
+
+/// Asks how the cluster is until the exit code is as it should be; what was said then.
+#[track_caller]
+fn until_ended_with(code: i32, url: &str) -> Ran {
+    let started = SystemClock.mark();
+    loop {
+        let ran = run(&["cluster", "health", "--url", url]);
+        if ran.code == code {
+            return ran;
+        }
+        let waited = SystemClock.since(started);
+        assert!(waited < Duration::from_secs(60), "{code}: {}{}", ran.out, ran.err);
+    }
 }
 
 /// Asks until the answer is as it should be.
@@ -149,4 +168,38 @@ fn shared_state_is_the_same_from_a_server_and_from_its_store() {
     assert_eq!(said(&["delete", "other"], true), "there was no other\n");
     let err = failed(&["get", "other"], 1);
     assert!(err.contains("(state_not_found)"), "{err}");
+}
+
+#[test]
+fn the_exit_code_says_how_the_cluster_is() {
+    let store = Store::new();
+    let reader = serve_for(&store, "r", "reader", 2_000);
+    let word = |ran: Ran, status: &str, why: &str| {
+        assert!(ran.out.contains(status) && ran.out.contains(why), "{}{}", ran.out, ran.err);
+        assert_eq!(ran.err, "", "the table says it all");
+    };
+    word(until_ended_with(4, &reader.url), "unhealthy", "takes writes");
+    let writer = serve_for(&store, "w", "writer", 2_000);
+    until_ended_with(0, &reader.url);
+    // Killed, so that they do not say goodbye.
+    drop(serve_for(&store, "other", "reader", 2_000));
+    word(until_ended_with(3, &reader.url), "degraded", "instance other is not healthy");
+    drop(writer);
+    word(until_ended_with(4, &reader.url), "unhealthy", "takes writes");
+    let ran = run(&["cluster", "health", "--url", &reader.url, "--json"]);
+    let body: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &body["status"]), (4, &json!("unhealthy")));
+}
+
+#[test]
+fn a_cluster_whose_store_is_gone_is_not_healthy() {
+    let store = Store::new();
+    let server = serve(&store, "h", "hybrid");
+    until_ended_with(0, &server.url);
+    let (folder, away) = (store.dir.path().join("store"), store.dir.path().join("away"));
+    std::fs::rename(&folder, &away).unwrap();
+    let ran = until_ended_with(4, &server.url);
+    assert!(ran.out.contains("is gone; restore or mount it"), "{}", ran.out);
+    std::fs::rename(&away, &folder).unwrap();
+    until_ended_with(0, &server.url);
 }

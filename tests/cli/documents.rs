@@ -225,7 +225,8 @@ fn the_commands_of_the_readme_work_and_print_what_it_shows() {
 }
 
 fn is_name(word: &str) -> bool {
-    word.chars().all(|c| c.is_ascii_lowercase())
+    word.starts_with(|c: char| c.is_ascii_lowercase())
+        && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
 }
 
 #[test]

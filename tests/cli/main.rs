@@ -5,6 +5,8 @@ mod data;
 mod documents;
 mod exports;
 mod imports;
+#[cfg(unix)]
+mod rights;
 mod serving;
 mod settings;
 mod stores;

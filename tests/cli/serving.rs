@@ -2,7 +2,7 @@
 
 use super::{RECORDS, Ran, Store, brainy, fails, ok, ok_json, run, text};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -119,7 +119,7 @@ impl Server {
     }
 
     /// A process, once it listens.
-    fn ready(mut child: Child) -> Self {
+    pub fn ready(mut child: Child) -> Self {
         let out = BufReader::new(child.stdout.take().unwrap());
         // From here on it is ended whatever happens.
         let mut server = Server { child, url: String::new(), said: Vec::new() };
@@ -224,4 +224,56 @@ fn the_doctor_says_whether_a_store_is_safe() {
     let table = ok(&["doctor", &store.url]);
     assert!(table.contains("race to update") && table.contains("P99 MS"), "{table}");
     fails(&["doctor", "gs://bucket"], 2);
+}
+
+/// What a server says that cannot start.
+fn cannot_start(args: &[&str]) -> String {
+    let ran =
+        Ran::from(brainy(&[&["serve"], args].concat()).stdin(Stdio::null()).output().unwrap());
+    assert_ne!(ran.code, 0, "{}", ran.err);
+    ran.err
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_in_the_log_s_own_form_and_is_no_defect() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let text = cannot_start(&["--store", "memory:", "--listen", &address]);
+    assert!(text.contains("(address_unavailable)") && text.contains("--listen"), "{text}");
+    assert!(!text.contains("please report"), "{text}");
+    for (args, code) in [
+        (vec!["--store", "memory:", "--listen", &*address], "address_unavailable"),
+        (vec!["--store", "memory:", "--set", "log_level=deubg"], "invalid_settings"),
+    ] {
+        let log = cannot_start(&[&args[..], &["--set", "log_format=json"]].concat());
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+        let last = lines.collect::<Vec<_>>().pop().expect("something was said");
+        assert_eq!((&last["level"], &last["code"]), (&"ERROR".into(), &code.into()), "{log}");
+    }
+}
+
+#[test]
+fn a_machine_without_certificates_serves_a_folder_and_stops_at_once() {
+    let store = Store::new();
+    let mut command = brainy(&["serve", "--store", &store.url, "--listen", "127.0.0.1:0"]);
+    command.env("SSL_CERT_FILE", "/nowhere/at.all").env("SSL_CERT_DIR", "/nowhere/at/all");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = Server::ready(command.spawn().unwrap());
+    // A command without certificates reaches it, too.
+    let mut list = brainy(&["collections", "list", "--url", &server.url]);
+    list.env("SSL_CERT_FILE", "/nowhere/at.all").env("SSL_CERT_DIR", "/nowhere/at/all");
+    let listed = Ran::from(list.output().unwrap());
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    server.signal("-TERM");
+    let mut said = String::new();
+    server.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(server.child.wait().unwrap().code(), Some(0), "{said}");
+    assert!(said.contains("ca-certificates") && !said.contains("were dropped"), "{said}");
+}
+
+#[test]
+fn a_server_that_is_not_there_has_nothing_to_do_with_a_store() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let err = fails(&["collections", "list", "--url", &format!("http://{free}")], 1);
+    assert!(err.contains("(server_unavailable)") && !err.contains("AWS"), "{err}");
 }

@@ -30,6 +30,9 @@ fn config_show_says_where_every_value_came_from_without_secrets() {
     assert_eq!(setting("fsync"), json!({"value": false, "source": "flag --set"}));
     assert_eq!(setting("store")["value"], "s3://key:***@bucket/p");
     assert_eq!(setting("listen")["source"], "default");
+    let limit = setting("memory_limit_bytes");
+    assert!(limit["value"].as_u64() > Some(1 << 24), "{limit}");
+    assert!(limit["source"].as_str().unwrap().contains("memory, "), "{limit}");
     assert_eq!(shown["effectiveRole"], json!({"value": "writer", "source": file_source}));
 
     let table = ok(&["config", "show"]);
@@ -61,6 +64,48 @@ fn names_from_elsewhere_are_taken_and_named() {
     let checked = ok(&["config", "check", &file]);
     assert!(checked.contains("peers in [cluster] of") && checked.contains("is not needed"));
     fails(&["config", "show", "--cluster-mode", "boss"], 2);
+}
+
+/// What Kubernetes sets in every container of a namespace with these Services.
+const SERVICE_LINKS: [(&str, &str); 11] = [
+    ("BRAINY_SERVICE_HOST", "10.0.0.1"),
+    ("BRAINY_SERVICE_PORT", "7700"),
+    ("BRAINY_SERVICE_PORT_HTTP", "7700"),
+    ("BRAINY_PORT", "tcp://10.0.0.1:7700"),
+    ("BRAINY_PORT_7700_TCP", "tcp://10.0.0.1:7700"),
+    ("BRAINY_PORT_7700_TCP_PROTO", "tcp"),
+    ("BRAINY_PORT_7700_TCP_PORT", "7700"),
+    ("BRAINY_PORT_7700_TCP_ADDR", "10.0.0.1"),
+    ("BRAINY_WRITER_SERVICE_HOST", "10.0.0.2"),
+    ("BRAINY_WRITER_PORT", "tcp://10.0.0.2:7700"),
+    ("CLUSTER_PORT", "tcp://10.0.0.3:80"),
+];
+
+#[test]
+fn variables_that_kubernetes_sets_are_left_alone_and_typos_are_not() {
+    let store = Store::new();
+    let in_a_pod = |args: &[&str], own: &[(&str, &str)]| {
+        let mut command = brainy(args);
+        Ran::from(command.envs(SERVICE_LINKS).envs(own.iter().copied()).output().unwrap())
+    };
+    let create = ["collections", "create", "c", "--dimensions", "2", "--store", &store.url];
+    let ran = in_a_pod(&create, &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let ran = in_a_pod(&["config", "show", "--json"], &[("BRAINY_LISTEN", "127.0.0.1:7")]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let shown: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(shown["settings"]["listen"]["value"], "127.0.0.1:7");
+    let notices = shown["notices"].as_array().unwrap();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    let notice = notices[0].as_str().unwrap();
+    for word in ["left 11 variables", "brainy, brainy-writer", "BRAINY_PORT_7700_TCP_ADDR"] {
+        assert!(notice.contains(word), "{word}: {notice}");
+    }
+    for typo in [("BRAINY_PORT", "8080"), ("BRAINY_LISTEM", "127.0.0.1:7")] {
+        let ran = in_a_pod(&["config", "show"], &[typo]);
+        assert_eq!(ran.code, 2, "{typo:?}: {}", ran.out);
+        assert!(ran.err.contains(typo.0), "{}", ran.err);
+    }
 }
 
 #[test]
@@ -119,7 +164,7 @@ fn wrong_usage_ends_with_2_and_failures_with_1() {
     let err = fails(&["stats", "--url", "localhost:1"], 2);
     assert!(err.contains("http://127.0.0.1:3000"), "{err}");
     let err = fails(&["stats", "--url", "http://127.0.0.1:1"], 1);
-    assert!(err.contains("could not connect") && err.contains("(store_unavailable)"), "{err}");
+    assert!(err.contains("could not connect") && err.contains("(server_unavailable)"), "{err}");
     let err = fails(&["search", "--store", "memory:", "--vector", "[1,"], 2);
     assert!(err.contains("--vector is not valid JSON"), "{err}");
     let err = fails(&["import", "--store", "memory:", "no/such.jsonl"], 1);

@@ -181,9 +181,13 @@ impl Node {
 
     /// Asks `id` to take a role.
     pub async fn order(&self, id: &str, role: &str) {
-        let path = format!("/cluster/nodes/{id}/role");
-        let (code, answer) = self.post(&path, &json!({ "role": role })).await;
+        let (code, answer) = self.ask_for_role(id, &json!({ "role": role })).await;
         assert_eq!((code, &answer["wantedRole"]), (200, &json!(role)), "{answer}");
+    }
+
+    /// Asks `id` to take a role, with the body as it is given; the status and the answer.
+    pub async fn ask_for_role(&self, id: &str, body: &Value) -> (u16, Value) {
+        self.post(&format!("/cluster/nodes/{id}/role"), body).await
     }
 
     /// Writes one record; the status and the answer.

@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, PATIENCE, code, until};
 use crate::load::Load;
 use crate::support::say;
+use serde_json::json;
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -29,8 +30,18 @@ async fn a_reader_is_promoted_while_the_only_writer_is_dead_and_demoted_again() 
     let status = chosen.status().await;
     assert_eq!(status["node"]["role"], "writer", "{status}");
 
+    // It is the last one that takes writes as soon as the other counts as dead.
+    until("the killed writer counts as dead", PATIENCE, async || {
+        reader.status_of("writer-1").await.is_none_or(|status| status == "dead").then_some(())
+    })
+    .await;
+    let (status, refused) = reader.ask_for_role("reader-1", &json!({ "role": "reader" })).await;
+    assert_eq!((status, code(&refused)), (409, "last_writer"), "{refused}");
+
     // Back to a reader under the same load: what is in flight is finished, the next is refused.
-    reader.order("reader-1", "reader").await;
+    let forced = json!({ "role": "reader", "force": true });
+    let (status, answer) = reader.ask_for_role("reader-1", &forced).await;
+    assert_eq!(status, 200, "{answer}");
     let refused = until("it takes no more writes", PATIENCE, async || {
         let (status, answer) = chosen.write("late").await;
         assert!(status == 200 || status == 403, "{status}: {answer}");
@@ -60,7 +71,7 @@ async fn a_standby_steps_in_for_a_writer_that_leaves_and_does_not_before() {
     standby.sees(2).await;
     let (status, refused) = standby.write("early").await;
     assert_eq!((status, code(&refused)), (403, "read_only_instance"), "{refused}");
-    assert_eq!(refused["error"]["details"]["writers"], serde_json::json!([writer.url]));
+    assert_eq!(refused["error"]["details"]["writers"], json!([writer.url]));
     assert_eq!(writer.write("first").await.0, 200);
 
     writer.terminate();

@@ -182,7 +182,7 @@ async fn an_entry_that_cannot_be_read_stops_the_writers_who_know_of_it() {
     flip(&store, &key).await;
     // It reads the log because it finds that nobody indexes it.
     let indexer = instance(&store, Role::Writer, Settings::default(), 2).await;
-    indexer.collection(&things()).await.unwrap();
+    indexer.describe(&things()).await.unwrap();
     sleep(Duration::from_secs(120)).await;
     let error = indexer.upsert(&things(), vec![record("new")]).await.unwrap_err();
     assert_eq!((error.code(), &error.details()["key"]), (Code::LogDamaged, &json!(key.as_str())));

@@ -234,11 +234,14 @@ async fn content_that_is_not_json() {
             .header(header::CONTENT_TYPE, kind)
             .header(header::ORIGIN, "https://elsewhere.example");
         let answer = api.send(request.body(body.clone().into()).unwrap()).await;
-        answer.refused(415, "unsupported_media_type");
+        answer.refused(403, "origin_not_allowed");
     }
+    let text = Request::post(VECTORS).header(header::CONTENT_TYPE, "text/plain");
+    let answer = api.send(text.body(body.clone().into()).unwrap()).await;
+    answer.refused(415, "unsupported_media_type");
     let untyped = Request::post(VECTORS).header(header::ORIGIN, "https://elsewhere.example");
     let answer = api.send(untyped.body(body.clone().into()).unwrap()).await;
-    answer.refused(415, "unsupported_media_type");
+    answer.refused(403, "origin_not_allowed");
     // `curl -d` says that JSON is a form, and is no web page.
     for kind in
         ["application/json", "Application/JSON; charset=utf-8", "application/x-www-form-urlencoded"]

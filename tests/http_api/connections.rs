@@ -72,14 +72,14 @@ impl Client {
     }
 
     async fn get(&mut self, path: &str) -> String {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: brainy\r\n\r\n")).await;
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
         self.answer().await
     }
 
     /// Begins an import and sends none of it; `false` where it is turned away.
     async fn begin_import(&mut self) -> bool {
         self.send(
-            "POST /v1/collections/things/import HTTP/1.1\r\nhost: brainy\r\nexpect: 100-continue\r\n\
+            "POST /v1/collections/things/import HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
              content-length: 1000\r\n\r\n",
         )
         .await;
@@ -156,7 +156,7 @@ async fn headers_that_never_end_and_idle_connections_are_closed() {
     let server = Server::start(|settings| settings.idle_timeout_ms = 100).await;
     let (mut slow, mut silent, mut idle) =
         (server.connect().await, server.connect().await, server.connect().await);
-    slow.send("GET /health/live HTTP/1.1\r\nhost: bra").await;
+    slow.send("GET /health/live HTTP/1.1\r\nhost: loca").await;
     assert!(is_ok(&idle.get("/health/live").await));
     for client in [&mut slow, &mut silent, &mut idle] {
         client.closed().await;
@@ -174,7 +174,7 @@ async fn an_answer_that_nobody_takes_is_given_up() {
         server.api.post("/v1/collections/things/vectors", body).await.ok();
     }
     let mut client = server.connect().await;
-    client.send("GET /v1/collections/things/export HTTP/1.1\r\nhost: brainy\r\n\r\n").await;
+    client.send("GET /v1/collections/things/export HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let metrics = server.api.brainy.env().metrics.clone();
     let given_up = async {
         while metrics.http_connections.get() > 0 {
@@ -205,4 +205,43 @@ async fn a_server_that_stops_says_so_first_and_resets_nobody() {
     let answer = import.closed().await;
     assert!(is_ok(&answer) && answer.contains("\"imported\":1"), "{answer}");
     server.ended().await;
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_answered_as_json() {
+    let server = Server::start(|_| {}).await;
+    let long = "x".repeat(70_000);
+    for (request, status) in [
+        ("no http at all\r\n\r\n".to_owned(), "400"),
+        (format!("GET /{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"), "414"),
+        (format!("GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "a: b\r\n".repeat(200)), "431"),
+    ] {
+        let mut client = server.connect().await;
+        client.send(&request).await;
+        let answer = client.closed().await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").expect(&answer);
+        assert!(head.contains("content-type: application/json"), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).expect(body);
+        assert_eq!(body["error"]["code"], "invalid_request");
+        assert!(!body["error"]["message"].as_str().unwrap().is_empty());
+    }
+    // An answer of a route passes as it is.
+    let mut client = server.connect().await;
+    assert!(is_ok(&client.get("/health/live").await));
+    server.stop.cancel();
+}
+
+#[tokio::test]
+async fn on_loopback_a_name_from_elsewhere_is_not_answered() {
+    let server = Server::start(|_| {}).await;
+    for (host, status) in [("evil.example", "403"), ("127.0.0.1", "200"), ("localhost:3000", "200")]
+    {
+        let mut client = server.connect().await;
+        client.send(&format!("GET /health/live HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+        let answer = client.answer().await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+        assert_eq!(answer.contains("host_not_allowed"), status == "403");
+    }
+    server.stop.cancel();
 }

@@ -31,7 +31,7 @@ fn told(address: SocketAddr, head: &str, bytes: usize) -> std::io::Result<String
 
 fn post(path: &str, more: &str) -> String {
     format!(
-        "POST {path} HTTP/1.1\r\nhost: brainy\r\ncontent-type: application/json\r\n{more}\
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{more}\
          content-length: {BODY_BYTES}\r\n\r\n"
     )
 }
@@ -62,7 +62,7 @@ async fn an_answer_that_comes_before_the_body_has_arrives_all_the_same() {
     let served = api.brainy.env().tasks.spawn("server", serving);
     let vectors = "/v1/collections/things/vectors";
     let chunked = format!(
-        "POST {vectors} HTTP/1.1\r\nhost: brainy\r\ntransfer-encoding: chunked\r\n\r\n{BODY_BYTES:x}\r\n"
+        "POST {vectors} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n{BODY_BYTES:x}\r\n"
     );
     let typed = post(vectors, "").replace("application/json", "image/png");
     let mut cases = vec![

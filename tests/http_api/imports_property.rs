@@ -110,7 +110,11 @@ impl Form {
 
     fn packed(&self, text: &[u8]) -> Vec<u8> {
         let each = |size: usize, pack: &dyn Fn(&[u8]) -> Vec<u8>| {
-            text.chunks(text.len().div_ceil(size).max(1)).flat_map(pack).collect()
+            match text.is_empty() {
+                // No member at all is no gzip.
+                true => pack(text),
+                false => text.chunks(text.len().div_ceil(size)).flat_map(pack).collect(),
+            }
         };
         let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
         match self.packed {

@@ -55,7 +55,8 @@ async fn health_has_the_documented_shape() {
     assert_eq!((&metrics["errorRate"], &metrics["cpuUsagePercent"]), (&json!(0.0), &json!(0.0)));
 
     let text = String::from_utf8(api.get("/metrics").await.bytes).unwrap();
-    assert!(text.contains("brainy_http_request_seconds_count"), "{text}");
+    let line = r#"brainy_http_request_seconds_count{route="/v1/collections/{collection}/search",method="POST"} 3"#;
+    assert!(text.contains(line), "{text}");
     let line = r#"brainy_http_requests_total{route="/v1/collections/{collection}/search",method="POST",status="200"} 3"#;
     assert!(text.contains(line), "{text}");
 }

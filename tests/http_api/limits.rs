@@ -253,7 +253,7 @@ async fn a_client_that_leaves_frees_its_place_and_ends_the_work() {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let body = body.to_string();
         let head = format!(
-            "POST {SEARCH} HTTP/1.1\r\nhost: brainy\r\ncontent-type: application/json\r\n\
+            "POST {SEARCH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         );

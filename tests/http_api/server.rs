@@ -24,7 +24,7 @@ async fn a_stopping_server_finishes_what_is_in_flight_and_takes_no_more() {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let line = "{\"id\": \"d\", \"vector\": [1, 1]}\n";
         let head = format!(
-            "POST /v1/collections/things/import HTTP/1.1\r\nhost: brainy\r\n\
+            "POST /v1/collections/things/import HTTP/1.1\r\nhost: localhost\r\n\
              content-type: application/x-ndjson\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
             2 * line.len()
         );
@@ -59,7 +59,7 @@ async fn a_request_that_never_ends_does_not_hold_a_stopping_server() {
     let serving = brainy::api::serve(api.brainy.clone(), listener, stop.clone());
     let client = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let head = "POST /v1/collections/things/import HTTP/1.1\r\nhost: brainy\r\n\
+        let head = "POST /v1/collections/things/import HTTP/1.1\r\nhost: localhost\r\n\
                     expect: 100-continue\r\ncontent-length: 1000\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut go_on = [0; 25];
@@ -81,7 +81,7 @@ async fn a_connection_that_is_cut_stores_the_lines_that_arrived() {
     let serving = brainy::api::serve(api.brainy.clone(), listener, stop.clone());
     let client = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let upload = "POST /v1/collections/things/import HTTP/1.1\r\nhost: brainy\r\n\
+        let upload = "POST /v1/collections/things/import HTTP/1.1\r\nhost: localhost\r\n\
                       content-length: 1000\r\n\r\n{\"id\": \"d\", \"vector\": [1, 1]}\n{\"id\": ";
         stream.write_all(upload.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();

@@ -133,5 +133,5 @@ async fn forms_of_web_pages_are_not_imports() {
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(header::ORIGIN, "https://elsewhere.example");
     let answer = api.send(request.body(line(0).into()).unwrap()).await;
-    answer.refused(415, "unsupported_media_type");
+    answer.refused(403, "origin_not_allowed");
 }

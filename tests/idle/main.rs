@@ -37,15 +37,7 @@ fn record(id: &str) -> Vec<NewRecord> {
 }
 
 fn search() -> SearchRequest {
-    SearchRequest {
-        query: Query::Vector(vec![1.0, 0.0]),
-        k: 10,
-        offset: 0,
-        filter: None,
-        include_metadata: true,
-        include_vector: false,
-        consistency: Consistency::Eventual,
-    }
+    SearchRequest::nearest(vec![1.0, 0.0], 10)
 }
 
 fn settings() -> Settings {

@@ -10,3 +10,4 @@ mod scale;
 mod scenarios;
 mod support;
 mod takeover;
+mod unlisted;

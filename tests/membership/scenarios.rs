@@ -79,7 +79,7 @@ async fn a_broken_edit_is_reported_and_nothing_stops() {
     until("reported", secs(11), || nodes.iter().all(|node| node.view().fault.is_some())).await;
     let fault = nodes[0].view().fault.clone().unwrap();
     assert_eq!((fault.line, fault.column), (3, 32), "{}", fault.message);
-    let refused = nodes[0].member.set_role("reader-1", Role::Writer).await.unwrap_err();
+    let refused = nodes[0].member.set_role("reader-1", Role::Writer, false).await.unwrap_err();
     assert_eq!(refused.code(), Code::SharedConfigInvalid);
     // An instance that starts meanwhile is not turned away.
     nodes.push(world.start("late", Role::Reader).await);
@@ -161,7 +161,7 @@ async fn a_wanted_role_arrives_and_outlives_a_restart() {
     let world = World::new();
     let nodes = world.readers(2).await;
     let mut orders = nodes[1].member.orders();
-    nodes[0].member.set_role("reader-1", Role::Writer).await.unwrap();
+    nodes[0].member.set_role("reader-1", Role::Writer, false).await.unwrap();
     let arrival = orders.wait_for(|orders| orders.role == Some(Role::Writer));
     tokio::time::timeout(secs(30), arrival).await.expect("within a heartbeat").unwrap();
     nodes[1].member.update_self(Role::Writer, Status::Active).await.unwrap();
@@ -171,7 +171,7 @@ async fn a_wanted_role_arrives_and_outlives_a_restart() {
     nodes[1].member.leave().await.unwrap();
     let again = world.start("reader-1", Role::Reader).await;
     assert_eq!(again.member.orders().borrow().role, Some(Role::Writer));
-    let unknown = nodes[0].member.set_role("nobody", Role::Writer).await.unwrap_err();
+    let unknown = nodes[0].member.set_role("nobody", Role::Writer, false).await.unwrap_err();
     assert_eq!(unknown.code(), Code::InstanceNotFound);
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use brainy::base::clock::VirtualClock;
 use brainy::base::settings::Role;
-use brainy::base::{Env, Error, Result, Timestamp};
+use brainy::base::{Code, Env, Error, Result, Timestamp};
 use brainy::cluster::{
     ClusterSettings, ClusterView, MemberOptions, Membership, NoVitals, ParsedConfigs, Peer,
     PeerProbe, Presence, SharedConfig, Timing, Vitals,
@@ -57,12 +57,18 @@ impl Requests {
 pub struct Bucket {
     pub memory: MemoryStore,
     requests: Mutex<Requests>,
+    refused: Mutex<u64>,
     last_cas: Mutex<BTreeMap<Key, Instant>>,
 }
 
 impl Bucket {
     pub fn requests(&self) -> Requests {
         *self.requests.lock().unwrap()
+    }
+
+    /// Writes that were refused for want of rights.
+    pub fn refused(&self) -> u64 {
+        *self.refused.lock().unwrap()
     }
 
     fn count(&self, add: impl FnOnce(&mut Requests)) {
@@ -97,6 +103,8 @@ pub enum Line {
     Up,
     /// Every request fails.
     Cut,
+    /// Whatever writes is refused.
+    ReadOnly,
     /// The process stands still: requests neither begin nor return.
     Frozen,
 }
@@ -119,6 +127,16 @@ impl Wire {
         Ok(())
     }
 
+    /// Refuses a write where the line does not allow it.
+    async fn may_write(&self) -> Result<()> {
+        self.way().await?;
+        if *self.line.borrow() == Line::ReadOnly {
+            *self.bucket.refused.lock().unwrap() += 1;
+            return Err(Error::new(Code::StoreDenied, "the store answered with 403"));
+        }
+        Ok(())
+    }
+
     async fn thaw(&self) {
         let mut line = self.line.subscribe();
         line.wait_for(|line| *line != Line::Frozen).await.unwrap();
@@ -136,7 +154,7 @@ impl Store for Wire {
     }
 
     async fn put(&self, key: &Key, body: Bytes) -> Result<Etag> {
-        self.way().await?;
+        self.may_write().await?;
         self.bucket.count(|requests| requests.puts += 1);
         let answer = self.bucket.memory.put(key, body).await;
         self.way().await?;
@@ -144,7 +162,7 @@ impl Store for Wire {
     }
 
     async fn put_if(&self, key: &Key, body: Bytes, condition: Precondition) -> PutOutcome {
-        if let Err(error) = self.way().await {
+        if let Err(error) = self.may_write().await {
             return PutOutcome::Failed(error);
         }
         self.bucket.count(|requests| requests.puts += 1);
@@ -168,7 +186,7 @@ impl Store for Wire {
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        self.way().await?;
+        self.may_write().await?;
         self.bucket.count(|requests| requests.deletes += 1);
         let answer = self.bucket.memory.delete(key).await;
         self.way().await?;
@@ -271,6 +289,17 @@ impl World {
     ) -> Result<Node> {
         let (mut options, line) = self.options(id, role);
         change(&mut options);
+        World::join(id, options, line).await
+    }
+
+    /// Starts one whose line is not up.
+    pub async fn start_on(&self, id: &str, role: Role, at: Line) -> Result<Node> {
+        let (options, line) = self.options(id, role);
+        line.send_replace(at);
+        World::join(id, options, line).await
+    }
+
+    async fn join(id: &str, options: MemberOptions, line: watch::Sender<Line>) -> Result<Node> {
         let env = options.env.clone();
         let member = Membership::join(options).await?;
         Ok(Node { id: id.to_owned(), member, env, line })

@@ -23,6 +23,6 @@ pub const WRITERS_ARE_FAIR: bool = true;
 /// Metadata come back as the same value on one line, however they were sent.
 pub const METADATA_ARE_COMPACT: bool = true;
 /// Ties are broken by id, at the end of an answer too.
-pub const TIES_GO_BY_ID: bool = false;
+pub const TIES_GO_BY_ID: bool = true;
 /// An instance that nobody uses asks for next to nothing.
 pub const IDLE_IS_CHEAP: bool = true;

@@ -29,7 +29,7 @@ async fn half_deleted(store: &Arc<Hooked>) {
     assert!(error.is_ambiguous(), "{error}");
     assert!(error.message().contains("delete it again"), "{error}");
     // For this instance, too, it is gone.
-    let gone = one.collection(&things()).await.unwrap_err();
+    let gone = one.describe(&things()).await.unwrap_err();
     assert_eq!(gone.code(), Code::CollectionNotFound);
     store.allow();
     one.env().tasks.kill();
@@ -84,7 +84,7 @@ async fn whoever_creates_a_half_deleted_collection_gets_a_new_one() {
             let (info, created) = next.create_collection(spec(3, Metric::Dot)).await.unwrap();
             assert_eq!((info.dimensions, info.metric, created), (3, Metric::Dot, true));
             next.upsert(&things(), vec![record("y", &[1.0, 0.0, 0.0], 1)]).await.unwrap();
-            assert_eq!(next.collection(&things()).await.unwrap().metric, Metric::Dot);
+            assert_eq!(next.describe(&things()).await.unwrap().metric, Metric::Dot);
             let reader = instance(&store, Role::Reader, 3).await;
             assert_eq!(found(&reader, &[1.0, 0.0, 0.0]).await.unwrap(), ["y"]);
         }

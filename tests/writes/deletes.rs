@@ -44,12 +44,12 @@ async fn a_delete_by_filter_leaves_later_writes_alone() {
             brainy.get(&things(), "x").await.unwrap().record.metadata.as_ref(),
             "{\"year\":2011}"
         );
-        assert_eq!(brainy.collection(&things()).await.unwrap().vector_count, Some(1));
+        assert_eq!(brainy.describe(&things()).await.unwrap().vector_count, Some(1));
     }
     two.index(&things()).await.unwrap();
     for brainy in [&one, &two, &instance(&store, Role::Reader, 3).await] {
         assert_eq!(found(brainy, &[1.0, 0.0]).await.unwrap(), ["x"]);
-        assert_eq!(brainy.collection(&things()).await.unwrap().vector_count, Some(1));
+        assert_eq!(brainy.describe(&things()).await.unwrap().vector_count, Some(1));
     }
     let nothing = one.delete(&things(), before(1_000)).await.unwrap();
     assert_eq!((nothing.deleted, nothing.as_of), (0, Some(nothing.version)));
@@ -176,7 +176,7 @@ impl World {
             .map(|record| (record.id, (record.version, record.vector.unwrap()[0])))
             .collect();
         assert_eq!(shown, self.model);
-        let info = brainy.collection(&things()).await.unwrap();
+        let info = brainy.describe(&things()).await.unwrap();
         assert_eq!(info.vector_count, Some(self.model.len() as u64));
         let wanted: Vec<String> = (0..40).map(|n| format!("id-{n:02}")).collect();
         let fetched = brainy.fetch(&things(), &wanted, false).await.unwrap();

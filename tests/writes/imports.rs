@@ -29,5 +29,5 @@ async fn of_several_lines_with_one_id_the_last_stays_though_an_earlier_write_is_
     assert_eq!((report.imported, store.is_done()), (4_000, true));
     let found = one.get(&things(), "x").await.unwrap();
     assert_eq!(&*found.record.metadata, "{\"n\":3}");
-    assert_eq!(one.collection(&things()).await.unwrap().vector_count, Some(3_999));
+    assert_eq!(one.describe(&things()).await.unwrap().vector_count, Some(3_999));
 }

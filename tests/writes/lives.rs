@@ -86,7 +86,7 @@ async fn a_collection_that_was_made_again_elsewhere_is_found_and_written_at_once
             let fetched = other.fetch(&things(), &["old".to_owned()], false).await.unwrap();
             assert_eq!(fetched.missing, ["old"]);
         }
-        assert_eq!(other.collection(&things()).await.unwrap().dimensions, 3);
+        assert_eq!(other.describe(&things()).await.unwrap().dimensions, 3);
         if other.role().writes() {
             other.upsert(&things(), vec![record("newer", &zeros, 1)]).await.unwrap();
         }
@@ -95,7 +95,7 @@ async fn a_collection_that_was_made_again_elsewhere_is_found_and_written_at_once
     // What is shown may be so old, but not older.
     tokio::time::sleep(Duration::from_secs(3)).await;
     for other in &others {
-        let gone = other.collection(&things()).await.unwrap_err();
+        let gone = other.describe(&things()).await.unwrap_err();
         assert_eq!(gone.code(), Code::CollectionNotFound);
     }
 }

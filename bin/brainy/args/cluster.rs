@@ -22,7 +22,7 @@ pub enum ClusterCommand {
         /// The node
         id: String,
     },
-    /// Show how the cluster is
+    /// Show how the cluster is; ends with 0 for healthy, 3 for degraded, 4 for unhealthy
     Health(ServerArgs),
     /// Show the shared config
     Config {
@@ -53,6 +53,20 @@ pub enum ClusterCommand {
         /// What it becomes
         #[arg(long, default_value = "reader")]
         role: ReadingRole,
+        /// Also if no node will take writes any more
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take back what was asked of a node: it takes the role that its settings say
+    ClearRole {
+        /// A server of the cluster
+        #[command(flatten)]
+        server: ServerArgs,
+        /// The node
+        id: String,
+        /// Also if no node will take writes any more
+        #[arg(long)]
+        force: bool,
     },
     /// Remove a dead node from the list
     Remove {

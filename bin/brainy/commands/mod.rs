@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod export;
 mod import;
+mod recall;
 mod reshard;
 mod search;
 mod segments;
@@ -29,6 +30,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Search(args) => search::run(&args, json).await,
         Command::Collections(command) => collections::run(&command, json).await,
         Command::Stats(args) => stats::run(&args, json).await,
+        Command::Recall(args) => recall::run(&args, json).await,
         Command::Segments(args) => segments::run(&args, json).await,
         Command::Compact(args) => compact::run(&args, json).await,
         Command::Reshard(args) => reshard::run(&args, json).await,

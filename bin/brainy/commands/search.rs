@@ -40,6 +40,7 @@ fn body(args: &SearchArgs) -> Result<Value> {
     if let Some(filter) = &args.filter {
         body["filter"] = parsed("--filter", filter)?;
     }
+    args.effort.put_into(&mut body);
     if args.strong {
         body["consistency"] = "strong".into();
     }

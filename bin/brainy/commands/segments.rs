@@ -97,7 +97,10 @@ struct Segment {
 
 fn parsed(answer: Value) -> Result<Stats> {
     serde_json::from_value(answer).map_err(|error| {
-        Failure::new(Code::Internal, format!("the server does not describe partitions: {error}"))
+        Failure::new(
+            Code::UnexpectedAnswer,
+            format!("the server does not describe partitions: {error}"),
+        )
     })
 }
 

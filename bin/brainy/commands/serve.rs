@@ -9,6 +9,7 @@ use brainy::base::metrics::Metrics;
 use brainy::base::settings::{Effective, Source, resolve_role};
 use brainy::engine::Brainy;
 use brainy::engine::cluster::Invitation;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,17 +37,17 @@ pub async fn run(args: &InstanceArgs) -> Result<()> {
         () = signals.next() => return Ok(()),
         started = instance::start(&effective.settings, role) => started?,
     };
-    let watch = count_dropped(brainy.env().metrics.clone());
-    drop(brainy.env().tasks.spawn("log watch", watch));
+    let env = brainy.env();
+    let watch = count_dropped(env.metrics.clone(), env.tasks.stopping().clone());
+    drop(env.tasks.spawn("log watch", watch));
     let listener = bind(&effective.settings.listen).await?;
     until_stopped(brainy, listener, signals).await
 }
 
-/// Says how many log lines nobody took in time.
-async fn count_dropped(metrics: Arc<Metrics>) {
+/// Says how many log lines nobody took in time, until `stop`: a shutdown waits for it as for everything else.
+async fn count_dropped(metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut before = 0;
-    loop {
-        tokio::time::sleep(DROPPED_EVERY).await;
+    while stop.run_until_cancelled(tokio::time::sleep(DROPPED_EVERY)).await.is_some() {
         let lines = instance::log_lines_dropped();
         if lines > before {
             metrics.log_lines_dropped.inc_by((lines - before) as u64);
@@ -73,9 +74,22 @@ fn changed(effective: &Effective) -> String {
 /// Takes a port.
 pub async fn bind(listen: &str) -> Result<TcpListener> {
     TcpListener::bind(listen).await.map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "another process listens there: stop it, or set --listen to another port (port 0 picks a \
+                 free one)"
+            }
+            ErrorKind::PermissionDenied => {
+                "ports below 1024 need rights of their own: set --listen to a higher port"
+            }
+            ErrorKind::AddrNotAvailable => {
+                "this machine does not have the address: set --listen to one of its own, or to 0.0.0.0:PORT"
+            }
+            _ => "set --listen to an address and a port of this machine, for example 127.0.0.1:3000",
+        };
         Failure::new(
-            Code::Internal,
-            format!("could not listen on {listen}: {error}; set --listen to a free address"),
+            Code::AddressUnavailable,
+            format!("could not listen on {listen}: {error}; {advice}"),
         )
     })
 }

@@ -16,9 +16,29 @@ use axum::http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Views up to so old are shown as they are: a few clients that ask all the time cost no more than this.
+const VIEW_AGE_MAX_MS: u64 = 1_000;
+/// How long whoever asks waits for a newer one.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+
 impl App {
-    fn cluster_view(&self) -> Result<Arc<ClusterView>> {
-        Ok(self.brainy.cluster().membership()?.view())
+    /// The cluster as it is now, or, where the store does not answer, as it was read last.
+    async fn cluster_view(&self) -> Result<Arc<ClusterView>> {
+        let membership = self.brainy.cluster().membership()?;
+        let view = membership.view();
+        let now = self.brainy.env().clock.now();
+        let fresh = view.read_at.is_some_and(|read| now.0.saturating_sub(read.0) < VIEW_AGE_MAX_MS);
+        if fresh {
+            return Ok(view);
+        }
+        match tokio::time::timeout(LOOK_MAX, membership.refresh()).await {
+            Ok(Ok(view)) => Ok(view),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the cluster could not be looked at");
+                Ok(membership.view())
+            }
+            Err(_) => Ok(membership.view()),
+        }
     }
 }
 
@@ -27,10 +47,12 @@ impl App {
     operation_id = "getClusterStatus",
     responses((status = 200, body = StatusBody)))]
 pub async fn status(State(app): State<Shared>) -> Reply {
-    let view = app.brainy.cluster().view();
+    let view = app.cluster_view().await.ok();
     let vitals = app.brainy.cluster().vitals();
     let (start_time, uptime_seconds) = app.health.running();
     let own = view.as_ref().and_then(|view| view.node(&view.id));
+    let unlisted = app.brainy.cluster().is_unlisted();
+    let own = own.filter(|_| !unlisted);
     let vacant = LeaderBody { id: None, epoch: 0, state: "vacant" };
     let condition = app.brainy.condition();
     let (total, healthy) = match &view {
@@ -46,9 +68,14 @@ pub async fn status(State(app): State<Shared>) -> Reply {
         node: SelfBody {
             id: app.brainy.instance_id(),
             role: app.brainy.role().name(),
+            wanted_role: own.and_then(|own| own.entry.wanted_role).map(Role::name),
+            configured_role: app.brainy.cluster().configured_role().name(),
             standby: app.brainy.cluster().is_standby(),
             endpoint: own.and_then(|own| own.entry.endpoint.as_deref()),
-            status: own.as_ref().map_or("left", Node::status),
+            status: match (own.as_ref(), unlisted) {
+                (_, true) => "unlisted",
+                (own, false) => own.map_or("left", Node::status),
+            },
             start_time,
             uptime_seconds,
             version: env!("CARGO_PKG_VERSION"),
@@ -72,7 +99,7 @@ pub async fn status(State(app): State<Shared>) -> Reply {
     operation_id = "listNodes",
     responses((status = 200, body = NodesBody)))]
 pub async fn nodes(State(app): State<Shared>) -> Reply {
-    let view = app.cluster_view()?;
+    let view = app.cluster_view().await?;
     let nodes = view.nodes().map(|node| NodeBody::of(&view, node)).collect();
     json(StatusCode::OK, &NodesBody { nodes })
 }
@@ -83,27 +110,44 @@ pub async fn nodes(State(app): State<Shared>) -> Reply {
     params(NodeId),
     responses((status = 200, body = NodeBody)))]
 pub async fn node(State(app): State<Shared>, NodeId(id): NodeId) -> Reply {
-    let view = app.cluster_view()?;
+    let view = app.cluster_view().await?;
     let node = view.node(&id).ok_or_else(|| no_such_node(&id))?;
     json(StatusCode::OK, &NodeBody::of(&view, node))
 }
 
 /// How the cluster is
+///
+/// As the instance that is asked can tell: `unhealthy` also where it does not reach the store.
 #[utoipa::path(get, path = "/cluster/health", tag = "cluster",
     operation_id = "getClusterHealth",
     responses((status = 200, body = ClusterHealthBody)))]
 pub async fn health(State(app): State<Shared>) -> Reply {
-    let view = app.cluster_view()?;
+    let view = app.cluster_view().await?;
+    // Of itself an instance knows more than its last heartbeat says, which may not have got through.
+    let own = app.brainy.condition();
+    let fit = own.fatal.is_empty() && own.degraded.is_empty();
+    let is_healthy = |node: &Node<'_>| node.is_healthy() && (fit || *node.id != *view.id);
     let unhealthy: Vec<&str> =
-        view.nodes().filter(|node| !node.is_healthy()).map(|node| node.id).collect();
+        view.nodes().filter(|node| !is_healthy(node)).map(|node| node.id).collect();
     let total = view.nodes().count();
-    let (writers, readers) = (view.serving(true).count(), view.serving(false).count());
+    // One that is not listed knows of itself at least.
+    let own = usize::from(app.brainy.cluster().is_unlisted());
+    let (writers, readers) = (view.serving(true).count(), view.serving(false).count() + own);
     let mut warnings = Vec::new();
+    if let Some(fault) = app.store_fault().await {
+        warnings.push(format!(
+            "{fault}; what is said here of the others is what this instance read last, and nothing that goes \
+             through it can be written"
+        ));
+    }
     if writers == 0 {
         warnings.push("no live instance takes writes; start a writer, or promote one".to_owned());
     }
     if readers == 0 {
-        warnings.push("no live instance answers reads; start a reader".to_owned());
+        warnings.push(
+            "no live instance that is listed answers reads; start a reader, or let it write its heartbeats"
+                .to_owned(),
+        );
     }
     let idle = !warnings.is_empty();
     if view.leader.id.is_none() {
@@ -173,13 +217,16 @@ pub async fn applied(State(app): State<Shared>, Query(query): Query<AppliedQuery
 }
 
 /// This instance joins the cluster again
+///
+/// `member` is false where it may only read the store: then it serves, and nobody knows of it.
 #[utoipa::path(post, path = "/cluster/join", tag = "cluster",
     operation_id = "joinCluster",
     responses((status = 200, body = MembershipBody)))]
 pub async fn join(State(app): State<Shared>, headers: HeaderMap) -> Reply {
     check_type(&headers, &["application/json"])?;
     app.brainy.cluster().rejoin().await?;
-    json(StatusCode::OK, &MembershipBody { id: app.brainy.instance_id(), member: true })
+    let member = !app.brainy.cluster().is_unlisted();
+    json(StatusCode::OK, &MembershipBody { id: app.brainy.instance_id(), member })
 }
 
 /// This instance leaves the cluster
@@ -196,7 +243,9 @@ pub async fn leave(State(app): State<Shared>, headers: HeaderMap) -> Reply {
 
 /// Promote or demote an instance
 ///
-/// It takes the role at its next heartbeat, without a restart, and keeps it after one.
+/// It takes the role at its next heartbeat, without a restart, and keeps it after one, whatever its settings say,
+/// until the order is taken back or the settings change. 409 `last_writer` where nobody would take writes any more,
+/// unless `force` is true.
 #[utoipa::path(post, path = "/cluster/nodes/{id}/role", tag = "cluster",
     operation_id = "setNodeRole",
     params(NodeId),
@@ -205,11 +254,28 @@ pub async fn leave(State(app): State<Shared>, headers: HeaderMap) -> Reply {
 pub async fn set_role(
     State(app): State<Shared>,
     NodeId(id): NodeId,
-    Input(role, ..): Input<Role>,
+    Input(RoleBody { role, force }, ..): Input<RoleBody>,
 ) -> Reply {
-    app.brainy.cluster().membership()?.set_role(&id, role).await?;
+    app.brainy.cluster().membership()?.set_role(&id, role, force).await?;
     tracing::info!(target: "brainy::role", %id, role = role.name(), "a role was asked for");
-    json(StatusCode::OK, &OrderedBody { id: &id, wanted_role: role.name() })
+    json(StatusCode::OK, &OrderedBody { id: &id, wanted_role: Some(role.name()) })
+}
+
+/// Take back what was asked of an instance
+///
+/// At its next heartbeat it takes the role that its settings say.
+#[utoipa::path(delete, path = "/cluster/nodes/{id}/role", tag = "cluster",
+    operation_id = "clearNodeRole",
+    params(NodeId, ClearQuery),
+    responses((status = 200, body = OrderedBody)))]
+pub async fn clear_role(
+    State(app): State<Shared>,
+    NodeId(id): NodeId,
+    Query(query): Query<ClearQuery>,
+) -> Reply {
+    app.brainy.cluster().membership()?.clear_role(&id, query.force).await?;
+    tracing::info!(target: "brainy::role", %id, "what was asked of it was taken back");
+    json(StatusCode::OK, &OrderedBody { id: &id, wanted_role: None })
 }
 
 /// Remove a dead instance

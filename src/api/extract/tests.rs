@@ -1,11 +1,11 @@
 //! Bodies that are wrong, and what the client is told about them.
 
 use super::*;
+use crate::api::types::cluster::RoleBody;
 use crate::api::types::records::{Fetch, Records};
 use crate::api::types::search::{Search, Searches};
 use crate::base::memory::Budget;
 use crate::base::metrics::Gauge;
-use crate::base::settings::Role;
 use crate::engine::model::{CollectionSpec, Consistency, DeleteTarget, Query as Target};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -79,7 +79,7 @@ fn faults_of_the_form_name_their_path() {
         invalid,
         json!({}),
     );
-    refused::<Role>(r#"["writer"]"#, invalid, json!({"path": "."}));
+    refused::<RoleBody>(r#"["writer"]"#, invalid, json!({"path": "."}));
     refused::<Records>(
         r#"{"vectors": [["a", [1], null, null]]}"#,
         invalid,

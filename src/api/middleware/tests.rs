@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::clock::{SystemClock, VirtualClock};
+use crate::base::metrics::TextFormat;
 use crate::base::{Clock, Timestamp};
 use axum::body::{Body, to_bytes};
 use axum::http::HeaderMap;
@@ -54,7 +55,8 @@ fn request(method: &str, path: &str) -> axum::http::request::Builder {
 
 fn observed(router: Router) -> (Router, Env) {
     let env = env();
-    (outer(router, Observer::new(env.clone(), 1_000)), env)
+    let door = Door::new(&crate::base::settings::Settings::default(), None);
+    (outer(router, Observer::new(env.clone(), 1_000), door), env)
 }
 
 #[tokio::test]
@@ -68,10 +70,14 @@ async fn errors_of_the_router_have_our_form() {
 
     assert_eq!(ask(&router, request("GET", "/v1/x/1"), "").await.status, 200);
     assert_eq!(env.metrics.traffic.summary().requests, 2, "only calls of /v1 count");
-    let text = env.metrics.encode();
+    let text = env.metrics.encode(TextFormat::Prometheus);
     let line = r#"brainy_http_requests_total{route="/v1/x/{id}",method="GET",status="200"} 1"#;
     assert!(text.contains(line), "{text}");
     assert!(text.contains(r#"route="unmatched",method="GET",status="404""#), "{text}");
+    let line = r#"brainy_http_request_seconds_count{route="/v1/x/{id}",method="GET"} 1"#;
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("/v1/x/1") && !text.contains("nowhere"), "never the path itself");
+    assert_eq!(env.metrics.http_in_flight.get(), 0);
 }
 
 #[tokio::test]

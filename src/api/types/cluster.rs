@@ -46,11 +46,16 @@ pub struct SelfBody<'a> {
     pub id: &'a str,
     /// `writer`, `reader` or `hybrid`.
     pub role: &'a str,
+    /// The role that an operator wants it to have.
+    pub wanted_role: Option<&'static str>,
+    /// The role that its settings say.
+    pub configured_role: &'static str,
     /// Whether it waits to write until nobody else does.
     pub standby: bool,
     /// The URL under which others reach it.
     pub endpoint: Option<&'a str>,
-    /// `starting`, `active`, `degraded`, `draining` or `left`.
+    /// `starting`, `active`, `degraded`, `draining`, `left`, or `unlisted` for a reader that may only read the
+    /// store: it serves, and the other instances do not know of it.
     pub status: &'a str,
     /// When it started.
     #[schema(value_type = String, format = DateTime)]
@@ -119,8 +124,11 @@ pub struct NodeBody<'a> {
     pub id: &'a str,
     /// `writer`, `reader` or `hybrid`.
     pub role: &'a str,
-    /// The role that an operator wants it to have.
+    /// The role that an operator wants it to have: an order that stands, also over restarts, until
+    /// `DELETE /cluster/nodes/{id}/role`.
     pub wanted_role: Option<&'static str>,
+    /// The role that its settings say.
+    pub configured_role: Option<&'static str>,
     /// Whether it waits to write until nobody else does.
     pub standby: bool,
     /// `starting`, `active`, `degraded`, `draining` or `dead`.
@@ -149,6 +157,7 @@ impl<'a> NodeBody<'a> {
             id: node.id,
             role: node.entry.role.name(),
             wanted_role: node.entry.wanted_role.map(Role::name),
+            configured_role: node.entry.configured_role.map(Role::name),
             standby: node.entry.standby,
             status: node.status(),
             leader: view.leader.id.as_deref() == Some(node.id),
@@ -166,7 +175,7 @@ impl<'a> NodeBody<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct ClusterHealthBody<'a> {
     /// `healthy`; `degraded` where an instance is dead or degraded, or there is no leader; `unhealthy`
-    /// where nobody takes writes or nobody answers reads.
+    /// where nobody takes writes or nobody answers reads, or the instance that is asked does not reach the store.
     pub status: &'static str,
     /// Instances.
     pub total_nodes: u64,
@@ -313,14 +322,27 @@ pub struct RoleBody {
     /// `writer`, `reader` or `hybrid`.
     #[schema(value_type = String, pattern = "^(writer|reader|hybrid)$", example = "writer")]
     pub role: Role,
+    /// Do it although nobody will take writes any more.
+    #[serde(default)]
+    pub force: bool,
 }
 
-impl Decode for Role {
+impl Decode for RoleBody {
     type Wire<'a> = RoleBody;
 
     fn decode(wire: RoleBody, _: &Limits) -> Result<Self> {
-        Ok(wire.role)
+        Ok(wire)
     }
+}
+
+/// How an order is taken back.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ClearQuery {
+    /// Do it although nobody will take writes any more.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// What was asked of an instance.
@@ -329,8 +351,8 @@ impl Decode for Role {
 pub struct OrderedBody<'a> {
     /// The instance.
     pub id: &'a str,
-    /// The role that it takes at its next heartbeat.
-    pub wanted_role: &'static str,
+    /// The role that it takes at its next heartbeat; `null` for the one that its settings say.
+    pub wanted_role: Option<&'static str>,
 }
 
 /// Whether this instance is in the cluster.

@@ -225,6 +225,9 @@ pub struct StatsBody<'a> {
     pub deletion_files: u64,
     /// Writes in the log that do not fit the collection and are skipped, as far as this instance has read it.
     pub skipped_writes: u64,
+    /// The recall of 10 results that the indexes of the segments in memory reach, measured when they were built: that of
+    /// the lowest. Null where all are too small to be measured.
+    pub recall_reached: Option<f64>,
     /// The partitions and their segments.
     pub partitions: Vec<PartitionBody<'a>>,
     /// What is missing or damaged in the bucket, as far as this instance knows.
@@ -273,6 +276,9 @@ impl<'a> From<&'a CollectionStats> for StatsBody<'a> {
             dead_rows: segments().map(|segment| u64::from(segment.dead)).sum(),
             deletion_files: stats.deletion_files as u64,
             skipped_writes: stats.skipped_writes,
+            recall_reached: stats
+                .recall_reached
+                .map(|recall| (f64::from(recall) * 1_000.0).round() / 1_000.0),
             partitions: stats.partitions.iter().map(PartitionBody::from).collect(),
             damaged: stats.damaged.iter().map(DamageBody::from).collect(),
             cache: CacheBody { bytes: stats.cache_bytes, segments: stats.cache_segments },

@@ -1,13 +1,14 @@
 //! Shapes on the wire, and how they become the engine's values.
 //!
-//! Every input type is strict: an unknown field is an error, for a misspelt option that is ignored
-//! is worse than one that is refused.
+//! Every input type is strict: an unknown field is an error, because ignoring a misspelt option is worse than
+//! refusing it.
 
 pub mod cluster;
 pub mod collections;
 pub mod damage;
 pub mod health;
 pub mod partitions;
+pub mod recall;
 pub mod records;
 pub mod search;
 pub mod vector;

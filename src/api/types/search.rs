@@ -7,7 +7,7 @@ use crate::base::ids::Seq;
 use crate::base::json::{Bounded, Object};
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{
-    Consistency, Hit, K_MAX, Query, SEARCHES_PER_BATCH_MAX, SearchRequest, SearchResponse,
+    Consistency, Effort, Hit, K_MAX, Query, SEARCHES_PER_BATCH_MAX, SearchRequest, SearchResponse,
     SearchStats,
 };
 use crate::engine::vector_json::VectorInput;
@@ -50,6 +50,13 @@ pub struct SearchBody<'a> {
     #[serde(default)]
     #[schema(default = false)]
     pub include_vector: bool,
+    /// About this share of the true results is found, as was measured when the index was built; 1: all of them, by
+    /// measuring every record. Not together with `ef`.
+    #[schema(minimum = 0.5, maximum = 1.0, default = 0.98)]
+    pub target_recall: Option<f64>,
+    /// How many rows a walk of an index keeps (`efSearch`), at least `offset + k`. Not together with `targetRecall`.
+    #[schema(minimum = 1, maximum = 10000)]
+    pub ef: Option<u64>,
     /// Which writes the search must see.
     #[serde(default)]
     pub consistency: ConsistencyInput,
@@ -72,12 +79,22 @@ pub enum ConsistencyInput {
     Strong,
 }
 
-fn k_default() -> u64 {
+pub(super) fn k_default() -> u64 {
     10
 }
 
 fn yes() -> bool {
     true
+}
+
+/// How hard to look. The ranges are those that the engine checks, too.
+pub fn effort(target_recall: Option<f64>, ef: Option<u64>) -> Result<Effort> {
+    match (target_recall, ef) {
+        (None, None) => Ok(Effort::Default),
+        (Some(recall), None) => Ok(Effort::Recall(recall as f32)),
+        (None, Some(ef)) => Ok(Effort::Ef(usize::try_from(ef).unwrap_or(usize::MAX))),
+        (Some(_), Some(_)) => Err(Error::invalid("send targetRecall or ef, not both")),
+    }
 }
 
 /// A search for the engine.
@@ -148,6 +165,7 @@ impl Decode for Search {
                 (Consistency::AtLeast { version, wait: Duration::from_millis(wait_ms) }, None)
             }
         };
+        let effort = effort(wire.target_recall, wire.ef)?;
         let filter = wire.filter.map(|filter| Filter::from_json_str(filter.get()));
         let request = SearchRequest {
             query,
@@ -157,6 +175,7 @@ impl Decode for Search {
             include_metadata: wire.include_metadata,
             include_vector: wire.include_vector,
             consistency,
+            effort,
         };
         Ok(Search { request, floor: Floor(floor) })
     }
@@ -210,10 +229,15 @@ pub struct SearchStatsBody {
     pub rows_scanned: u64,
     /// Segments whose index was searched.
     pub segments: u64,
-    /// Requests to the store that the search waited for.
+    /// Requests to the store that the search caused. What the searches of a batch share is counted for the first.
     pub store_requests: u64,
     /// Bytes of those.
     pub store_bytes: u64,
+    /// How many of those were one after another: requests that are sent side by side are one round.
+    pub rounds: u64,
+    /// What S3 asks for them, in dollars (list price).
+    #[schema(example = 0.0000008)]
+    pub cost_dollars: f64,
 }
 
 impl From<SearchStats> for SearchStatsBody {
@@ -225,6 +249,8 @@ impl From<SearchStats> for SearchStatsBody {
             segments: stats.segments,
             store_requests: stats.store_requests,
             store_bytes: stats.store_bytes,
+            rounds: stats.rounds,
+            cost_dollars: stats.cost_dollars,
         }
     }
 }
@@ -321,6 +347,8 @@ impl<'a> BatchBody<'a> {
             total.segments += response.stats.segments;
             total.store_requests += response.stats.store_requests;
             total.store_bytes += response.stats.store_bytes;
+            total.rounds += response.stats.rounds;
+            total.cost_dollars += response.stats.cost_dollars;
         }
         let items = responses.iter().map(|response| BatchItemBody {
             results: response.hits.iter().map(HitBody::from).collect(),

@@ -83,11 +83,19 @@ pub const NOT_NEEDED: &[NotNeeded] = not_needed! {
 /// Something that a person should know about a name that he used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// The name as it was written: `CLUSTER_NODE_ID`, `node_id in [cluster] of a.toml`, `--node-id`.
+    /// The name as it was written: `CLUSTER_NODE_ID`, `node_id in [cluster] of a.toml`, `--node-id`; empty
+    /// where it is about several.
     pub name: String,
     /// The setting that it stands for; `None` where it is not needed.
     pub key: Option<&'static str>,
     message: String,
+}
+
+impl Notice {
+    /// About several names at once.
+    pub(super) fn plain(message: String) -> Notice {
+        Notice { name: String::new(), key: None, message }
+    }
 }
 
 impl fmt::Display for Notice {

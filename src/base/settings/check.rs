@@ -11,6 +11,9 @@ const HOUR_MS: u64 = 3_600_000;
 /// Larger than any store; keeps sums of sizes far from overflow.
 const BYTES_MAX: u64 = 1 << 50;
 
+/// The levels of log lines, the fewest lines first.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 struct Limit {
     key: &'static str,
     min: u64,
@@ -47,12 +50,15 @@ const LIMITS: &[Limit] = limits! {
     upload_concurrency: 1, 1_024;
     write_queue_max_bytes: 1, BYTES_MAX;
     tail_max_bytes: 1, BYTES_MAX;
+    tail_total_max_bytes: 1, BYTES_MAX;
+    compaction_max_bytes: 1, BYTES_MAX;
     gc_grace_ms: 10_000, 30 * 24 * HOUR_MS;
     manifest_history_ms: 60_000, 3_650 * 24 * HOUR_MS;
     index_interval_ms: 10, HOUR_MS;
     index_after_bytes: 1, BYTES_MAX;
     index_after_ms: 0, 24 * HOUR_MS;
     index_scan_interval_ms: 1_000, 24 * HOUR_MS;
+    segment_max_bytes: 1 << 20, 5 << 30;
     segment_max_rows: 1_000, 10_000_000;
     index_m: 4, 64;
     index_ef_construction: 16, 2_000;
@@ -87,6 +93,7 @@ const LIMITS: &[Limit] = limits! {
     [optional]
     partition_count: 1, 4_096;
     dimensions: 1, 4_096;
+    memory_limit_bytes: 16 << 20, BYTES_MAX;
 };
 
 /// Least and greatest value of a setting that is a number.
@@ -142,7 +149,7 @@ fn faults(settings: &Settings) -> Faults {
     check("store", store_fault(&settings.store));
     check("listen", listen_fault(&settings.listen));
     let endpoint = settings.service_endpoint.as_deref();
-    check("service_endpoint", endpoint.and_then(endpoint_fault));
+    check("service_endpoint", endpoint.and_then(public_endpoint_fault));
     let instance = settings.instance_id.as_deref();
     check("instance_id", instance.and_then(instance_fault));
     check("log_level", log_level_fault(&settings.log_level));
@@ -151,10 +158,25 @@ fn faults(settings: &Settings) -> Faults {
     check("instance_timeout_ms", instance_timeout_fault(settings));
     check("embedding_model", settings.embedding_model.as_deref().and_then(model_fault));
     check("otlp_endpoint", settings.otlp_endpoint.as_deref().and_then(endpoint_fault));
+    check("cors_allowed_origins", origins_fault(settings));
     check("batch_max_bytes", batch_fault(settings));
     check("request_memory_bytes", request_memory_fault(settings));
     check("store_cas_timeout_ms", cas_timeout_fault(settings));
     faults
+}
+
+fn origins_fault(settings: &Settings) -> Option<String> {
+    let is_origin = |origin: &String| {
+        origin == "*"
+            || Url::parse(origin).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https")
+                    && url.origin().ascii_serialization() == *origin
+            })
+    };
+    let wrong = settings.allowed_origins().into_iter().find(|origin| !is_origin(origin))?;
+    Some(format!(
+        "has {wrong:?}: use origins as browsers write them, such as https://app.example.com"
+    ))
 }
 
 fn batch_fault(settings: &Settings) -> Option<String> {
@@ -260,6 +282,47 @@ fn endpoint_fault(endpoint: &str) -> Option<String> {
     (!valid).then(|| "must be a URL such as http://host:3000".to_owned())
 }
 
+/// What others are told stands in the store, and every node shows it.
+fn public_endpoint_fault(endpoint: &str) -> Option<String> {
+    endpoint_fault(endpoint).or_else(|| {
+        let url = Url::parse(endpoint).ok()?;
+        let secret = !url.username().is_empty() || url.password().is_some();
+        let fault = if secret {
+            "holds a user or a password"
+        } else if url.query().is_some() || url.fragment().is_some() {
+            "has something behind its path"
+        } else {
+            return None;
+        };
+        Some(format!(
+            "{fault}, and all nodes of the cluster can read it: use the bare address, such as \
+             http://host:3000"
+        ))
+    })
+}
+
+/// Checks the URL under which others are told to reach this instance.
+pub fn check_service_endpoint(endpoint: &str) -> Result<()> {
+    match public_endpoint_fault(endpoint) {
+        Some(fault) => Err(invalid("service_endpoint", &Source::Default, &fault)),
+        None => Ok(()),
+    }
+}
+
+/// The URL without what must not be shown, where somebody has written that into the store all the same.
+pub fn bare_endpoint(endpoint: &str) -> String {
+    match (public_endpoint_fault(endpoint), Url::parse(endpoint)) {
+        (Some(_), Ok(mut url)) => {
+            // Only a URL without a host has no place for a user, and then there is none.
+            let _ = (url.set_username(""), url.set_password(None));
+            url.set_query(None);
+            url.set_fragment(None);
+            url.to_string().trim_end_matches('/').to_owned()
+        }
+        _ => endpoint.to_owned(),
+    }
+}
+
 fn instance_fault(id: &str) -> Option<String> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let valid = (1..=128).contains(&id.len())
@@ -282,7 +345,54 @@ pub fn check_instance_id(id: &str) -> Result<()> {
 }
 
 fn log_level_fault(level: &str) -> Option<String> {
-    EnvFilter::try_new(level)
-        .err()
-        .map(|error| format!("is {level:?}: use for example info or brainy=debug ({error})"))
+    if let Err(error) = EnvFilter::try_new(level) {
+        return Some(format!("is {level:?}: use for example info or brainy=debug ({error})"));
+    }
+    // A word alone would be a target from which everything is written, and nothing from all others.
+    let word = level.split(',').map(str::trim).find(|part| {
+        let target = part.contains(['=', '[', ':']) || part.is_empty();
+        !target && !LEVELS.contains(&part.to_ascii_lowercase().as_str())
+    })?;
+    Some(format!(
+        "has {word:?}, which is no level: use {}, or {word}=debug where it is a target",
+        LEVELS.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_with_a_slip_is_no_target() {
+        for good in
+            ["info", "WARN", "off", "info,brainy=debug", "brainy::role=trace", "a::b", "[x]=info"]
+        {
+            assert_eq!(log_level_fault(good), None, "{good}");
+        }
+        for bad in ["deubg", "info,warning", "brainy=loud", "verbose"] {
+            assert!(log_level_fault(bad).is_some(), "{bad}");
+        }
+        assert!(log_level_fault("deubg").unwrap().contains("debug"));
+    }
+
+    #[test]
+    fn an_endpoint_that_all_can_read_holds_no_secret() {
+        for good in ["http://writer:3000", "https://writer.example.com/brainy", "http://[::1]:3000"]
+        {
+            assert_eq!(public_endpoint_fault(good), None, "{good}");
+            assert_eq!(bare_endpoint(good), good);
+        }
+        for bad in [
+            "http://ada:hunter2@writer:3000",
+            "http://hunter2@writer:3000",
+            "http://writer:3000?token=hunter2",
+            "http://writer:3000#hunter2",
+        ] {
+            let error = check_service_endpoint(bad).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidSettings);
+            assert!(!error.message().contains("hunter2"), "{error}");
+            assert_eq!(bare_endpoint(bad), "http://writer:3000");
+        }
+    }
 }

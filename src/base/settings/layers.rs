@@ -2,10 +2,10 @@
 
 use super::aliases::{self, Meaning, Notice, SECTION};
 use super::value::{Entry, Fault, Raw};
-use super::{Settings, check, keys, redact, value};
+use super::{Settings, check, keys, redact, service_links, value};
 use crate::base::{Code, Error, Result};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -33,6 +33,8 @@ pub enum Source {
     Env(String),
     /// A command-line flag, by its name with the dashes.
     Flag(String),
+    /// The memory that there is, and how.
+    Derived(String),
 }
 
 impl fmt::Display for Source {
@@ -42,6 +44,7 @@ impl fmt::Display for Source {
             Source::File(path) => write!(f, "file {path}"),
             Source::Env(name) => write!(f, "variable {name}"),
             Source::Flag(name) => write!(f, "flag {name}"),
+            Source::Derived(how) => f.write_str(how),
         }
     }
 }
@@ -75,6 +78,10 @@ impl Effective {
     /// Where the value of a setting came from.
     pub fn source(&self, key: &str) -> &Source {
         self.sources.get(key).unwrap_or(&Source::Default)
+    }
+
+    pub(super) fn derive(&mut self, key: &'static str, how: String) {
+        self.sources.insert(key, Source::Derived(how));
     }
 
     /// Every setting in the order of the struct: name, value as it may be shown, source.
@@ -180,7 +187,31 @@ impl Layers {
         Ok(())
     }
 
+    /// Takes out what Kubernetes has set, and says so once.
+    fn without_service_links(
+        &mut self,
+        environment: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        let (mut names, mut services) = (Vec::new(), BTreeSet::new());
+        let mut kept = BTreeMap::new();
+        for (name, value) in environment {
+            let ours = name.starts_with(PREFIX) || Meaning::of_variable(name).is_some();
+            match service_links::service(name, value).filter(|_| ours) {
+                Some(service) => {
+                    names.push(name.as_str());
+                    services.insert(service);
+                }
+                None => drop(kept.insert(name.clone(), value.clone())),
+            }
+        }
+        if !names.is_empty() {
+            self.notices.push(Notice::plain(service_links::notice(&names, &services)));
+        }
+        kept
+    }
+
     fn add_environment(&mut self, environment: &BTreeMap<String, String>) -> Result<()> {
+        let environment = &self.without_service_links(environment);
         let foreign = |(name, value): (&String, &String)| {
             let (raw, source) = (Raw::Text(value.clone()), Source::Env(name.clone()));
             Some(Foreign { meaning: Meaning::of_variable(name)?, name: name.clone(), raw, source })

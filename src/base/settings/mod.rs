@@ -10,13 +10,16 @@
 
 mod aliases;
 mod check;
+mod fit;
 mod layers;
 mod redact;
 mod role;
+mod service_links;
 mod value;
 
 pub use aliases::{ALIASES, Alias, NOT_NEEDED, NotNeeded, Notice};
-pub use check::{check_instance_id, range};
+pub use check::{bare_endpoint, check_instance_id, check_service_endpoint, range};
+pub use fit::{Bound, Memory};
 pub use layers::{Effective, FlagValue, Source, load};
 pub use redact::{is_secret, redact};
 pub use role::{RoleSource, resolve_role};
@@ -84,6 +87,7 @@ pub enum IndexBuilder {
     /// Brainy's own.
     Brainy,
     /// The crate `hnsw_rs`, to compare with.
+    #[cfg(feature = "hnsw_rs")]
     HnswRs,
 }
 
@@ -206,6 +210,10 @@ settings! {
         /// Bytes of log that a reader may lag behind before its health is degraded; 0 means that it does not
         /// matter.
         pub lag_max_bytes: u64 = 0,
+        /// Memory, in bytes, that this process may use, at least 16 MiB; what its container or machine gives it
+        /// where that is less or nothing is set. Budgets that nobody sets are shares of it, and close to it
+        /// writes get `backpressure`.
+        pub memory_limit_bytes: Option<u64> = None,
         /// Resident memory, in bytes, from which health is degraded; 0 means that it does not matter.
         pub memory_max_bytes: u64 = 0,
         /// Whom a write waits for: nobody (`eventual`), or every live reader (`sync`).
@@ -246,12 +254,15 @@ settings! {
         pub wal_inline_max_bytes: u64 = 1 << 20,
         /// How many data objects one collection uploads at a time (1..=1,024).
         pub upload_concurrency: usize = 8,
-        /// Writes that wait in memory, in bytes per collection, before clients get `backpressure`;
+        /// Writes that wait in memory, in bytes over all collections, before clients get `backpressure`;
         /// at least 1.
         pub write_queue_max_bytes: u64 = 256 << 20,
         /// Bytes of log that may be unindexed, per collection, before clients get `backpressure`;
         /// at least 1.
         pub tail_max_bytes: u64 = 1 << 30,
+        /// Bytes of log that the tails of all collections together may hold in memory before clients get
+        /// `backpressure`; at least 1.
+        pub tail_total_max_bytes: u64 = 2 << 30,
         /// How long a collected log entry stays before it is deleted, in milliseconds; also bounds how
         /// stale a writer's view of the manifest may be (10,000..=2,592,000,000). For new collections: each
         /// keeps its own in its manifest.
@@ -276,22 +287,31 @@ settings! {
         /// Most rows of a segment that is made from the log (1,000..=10,000,000): bounds the memory of an
         /// indexing pass.
         pub segment_max_rows: usize = 250_000,
+        /// Most bytes of a segment (1,048,576..=5,368,709,120): S3 takes no more in one PUT. A partition that has more
+        /// splits in two.
+        pub segment_max_bytes: u64 = 4 << 30,
         /// Half the number of neighbours of a row in a segment's graph (4..=64): `m` of HNSW.
         pub index_m: usize = 16,
         /// How hard a row's neighbours are looked for (16..=2,000): `efConstruction` of HNSW.
         pub index_ef_construction: usize = 200,
-        /// Who builds the graphs of segments: `brainy`, or `hnsw_rs` to compare with.
+        /// Who builds the graphs of segments: `brainy`, or `hnsw_rs` to compare with, which only builds with that
+        /// feature know.
         pub index_builder: IndexBuilder = IndexBuilder::Brainy,
         /// How many segments of about the same size are merged into one (2..=64).
         pub compaction_fanout: usize = 8,
+        /// Bytes of segments that are merged, or split, at a time; at least 1. A partition that has more splits in two,
+        /// and one that has more than twice as many stays as it is.
+        pub compaction_max_bytes: u64 = 64 << 30,
         /// Percentage of dead rows from which a segment is written anew (1..=100).
         pub compaction_dead_percent: u64 = 25,
-        /// Live vectors from which a partition splits in two (1,000..=1,000,000,000).
+        /// Live vectors from which a partition splits in two (1,000..=1,000,000,000), if it has not split for its bytes
+        /// before.
         pub partition_max_vectors: u64 = 2_000_000,
         /// How long a lease lasts when its holder does not renew it, in milliseconds
         /// (1,000..=3,600,000).
         pub lease_ttl_ms: u64 = 30_000,
-        /// Memory for segments, in bytes; those in use may take more; at least 1.
+        /// Memory for segments, in bytes; those in use may take more, and mapped files count only for what is made of
+        /// them; at least 1.
         pub cache_max_bytes: u64 = 8 << 30,
 
         /// Requests to the store in flight at a time (1..=65,536).
@@ -316,6 +336,9 @@ settings! {
         /// each; at least four times `max_body_bytes` and `max_answer_bytes`. Those that find no room get
         /// `overloaded`.
         pub request_memory_bytes: u64 = 1 << 30,
+        /// Origins of web pages that may ask this server from a browser, such as `https://app.example.com`,
+        /// separated by commas; `*` for all.
+        pub cors_allowed_origins: Option<String> = None,
         /// Requests in flight at a time before clients get `overloaded` (1..=1,000,000).
         pub max_concurrent_requests: usize = 512,
         /// Time limit of one HTTP request, in milliseconds (1..=86,400,000); import and export have none.
@@ -359,6 +382,13 @@ impl Settings {
             // A struct of numbers, strings and flags always becomes an object.
             _ => Map::new(),
         }
+    }
+
+    /// The origins in `cors_allowed_origins`, one by one.
+    pub fn allowed_origins(&self) -> Vec<String> {
+        let list = self.cors_allowed_origins.as_deref().unwrap_or_default().split(',');
+        let origins = list.map(|origin| origin.trim().trim_end_matches('/').to_owned());
+        origins.filter(|origin| !origin.is_empty()).collect()
     }
 
     /// Which log lines are written where `log_level` says `level`: more of them with `verbose`.

@@ -158,3 +158,17 @@ fn an_order_outlives_a_restart_but_not_another_role_in_the_settings() {
         assert!(left.absent_roles.is_empty());
     }
 }
+
+#[test]
+fn an_endpoint_in_the_store_is_shown_without_what_is_secret() {
+    for (written, shown) in [
+        ("http://writer:3000", "http://writer:3000"),
+        ("http://ada:hunter2@writer:3000", "http://writer:3000"),
+        ("http://writer:3000/base?token=hunter2#x", "http://writer:3000/base"),
+        ("not a url", "not a url"),
+    ] {
+        let entry = serde_json::json!({ "role": "reader", "endpoint": written });
+        let entry: Instance = serde_json::from_value(entry).unwrap();
+        assert_eq!(entry.endpoint.as_deref(), Some(shown));
+    }
+}

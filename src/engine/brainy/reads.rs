@@ -1,6 +1,8 @@
 //! What is read on behalf of a request: it ends when nobody waits for it any more, and what it may answer
 //! is bounded.
 
+mod recall;
+
 use super::Brainy;
 use crate::base::ids::CollectionName;
 use crate::base::request::{RequestContext, Work};
@@ -87,6 +89,15 @@ impl Brainy {
         requests: Vec<SearchRequest>,
     ) -> Result<Vec<SearchResponse>> {
         self.within(&self.call()).search_batch(name, requests).await
+    }
+
+    /// Measures how much of the true results searches find.
+    pub async fn recall(
+        &self,
+        name: &CollectionName,
+        request: RecallRequest,
+    ) -> Result<RecallReport> {
+        self.within(&self.call()).recall(name, request).await
     }
 
     /// All records at one version, ordered by id, as NDJSON.
@@ -220,6 +231,9 @@ impl Reads<'_> {
         let (took, age) = (started.elapsed(), env.clock.since(as_of));
         for response in &mut responses {
             (response.stats.took, response.stats.age) = (took, age);
+        }
+        if let Some(first) = responses.first_mut() {
+            first.stats.asked(asked.so_far());
         }
         env.metrics.searches.inc_by(responses.len() as u64);
         env.metrics.search_seconds.observe(took.as_secs_f64());

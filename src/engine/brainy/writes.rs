@@ -132,8 +132,9 @@ impl Brainy {
     async fn prepared(&self, target: &Target, records: &Arc<Vec<NewRecord>>) -> Result<Prepared> {
         let (env, batch, settings) =
             (self.0.context.env.clone(), records.clone(), target.settings());
+        let bytes = records.iter().map(NewRecord::bytes).sum();
         let prepare = move || validate::prepare(&batch, &settings, &env);
-        self.0.context.env.compute.run(prepare).await?
+        self.0.context.env.compute.run_over(bytes, prepare).await?
     }
 
     /// Stores NDJSON, one record a line, in constant memory. Lines that are not valid are counted

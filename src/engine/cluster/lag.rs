@@ -7,7 +7,7 @@
 use crate::base::Result;
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::metrics::{Metrics, NodeLabels};
-use crate::cluster::{ClusterView, InstanceMetrics, Node};
+use crate::cluster::{ClusterView, InstanceMetrics, Node, Standing};
 use crate::log::read::header_at;
 use crate::store::DynStore;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -139,8 +139,11 @@ pub(super) fn measure(metrics: &Metrics, view: &ClusterView, own: &InstanceMetri
     metrics.cluster_nodes.set(nodes as i64);
     metrics.cluster_healthy_nodes.set(healthy as i64);
     metrics.replication_lag_seconds.clear();
-    for (node, told) in living(view, own).filter(|(node, _)| node.entry.role.reads()) {
-        let labels = NodeLabels { node: node.id.to_owned() };
+    let listed = living(view, own).filter(|(node, _)| node.entry.role.reads());
+    let unlisted = (view.standing == Standing::Unlisted).then_some((&*view.id, own));
+    metrics.cluster_unlisted.set(unlisted.is_some().into());
+    for (id, told) in listed.map(|(node, told)| (node.id, told)).chain(unlisted) {
+        let labels = NodeLabels { node: id.to_owned() };
         metrics.replication_lag_seconds.get_or_create(&labels).set(told.lag_seconds);
     }
 }

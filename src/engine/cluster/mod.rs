@@ -1,10 +1,10 @@
 //! How does this instance work together with the others?
 //!
-//! [`Cluster`] is its seat among them: it joins and leaves the membership that [`crate::cluster`] keeps,
-//! does what is asked of it ([`orders`]), tells how it is doing ([`vitals`]), makes synchronous writes
-//! wait for the readers ([`replicate`]), and says how far everybody has come ([`lag`]).
+//! [`Cluster`] is its seat among them. It joins and leaves the membership that [`crate::cluster`] keeps,
+//! carries out what is asked of it ([`orders`]), reports how it is doing ([`vitals`]), makes synchronous writes
+//! wait for the readers ([`replicate`]), and says how far every instance has come ([`lag`]).
 //!
-//! An instance that has not joined works all the same: nothing of a collection depends on the cluster.
+//! An instance that has not joined works all the same: nothing about a collection depends on the cluster.
 
 mod lag;
 mod orders;
@@ -15,7 +15,9 @@ pub use lag::{CollectionLag, NodeLag, Replication};
 pub use replicate::Peers;
 
 use crate::base::ids::{CollectionName, Seq, record_hash};
-use crate::base::settings::{DistanceMetric, ReplicationMode, Role, Settings};
+use crate::base::settings::{
+    DistanceMetric, ReplicationMode, Role, Settings, check_service_endpoint,
+};
 use crate::base::{Code, Error, Result};
 use crate::cluster::{
     ClusterSettings, ClusterView, ConfigFault, InstanceMetrics, MemberOptions, Membership,
@@ -93,6 +95,7 @@ impl Cluster {
     /// Joins, as others can reach it by `invitation`. Refuses with `settings_conflict` where the cluster
     /// has other settings, and with `instance_id_in_use` where another process has this instance's id.
     pub async fn join(&self, invitation: Invitation) -> Result<()> {
+        invitation.endpoint.as_deref().map_or(Ok(()), check_service_endpoint)?;
         *lock(&self.0.invitation) = Some(invitation);
         self.rejoin().await
     }
@@ -112,7 +115,10 @@ impl Cluster {
         self.0.context.duty.refer_to(Arc::new(Directory(membership.clone())));
         let orders = orders::Orders::new(self.clone(), membership.clone());
         self.0.context.env.tasks.spawn("orders", orders.run());
-        tracing::info!(target: "brainy::cluster", id = %membership.id(), "joined the cluster");
+        // One that is not listed has said so.
+        if membership.view().standing != Standing::Unlisted {
+            tracing::info!(target: "brainy::cluster", id = %membership.id(), "joined the cluster");
+        }
         Ok(())
     }
 
@@ -147,9 +153,19 @@ impl Cluster {
         &self.0.state
     }
 
+    /// Whether this instance serves without being listed in the cluster, because it may only read the store.
+    pub fn is_unlisted(&self) -> bool {
+        self.view().is_some_and(|view| view.standing == Standing::Unlisted)
+    }
+
     /// Whether this instance waits to write until nobody else does.
     pub fn is_standby(&self) -> bool {
         self.0.context.duty.station().standby
+    }
+
+    /// The role that this instance's settings say.
+    pub fn configured_role(&self) -> Role {
+        self.0.configured
     }
 
     /// Cancelled once another process has taken over this instance's id: it has to stop.

@@ -14,7 +14,7 @@ use crate::cluster::{self, ClusterView, Membership, Standing, Status};
 use crate::engine::condition;
 use crate::engine::context::Context;
 use crate::engine::duty::Station;
-use crate::store::probe::{Effort, probe, require_safe};
+use crate::store::probe;
 use futures::stream::{self, StreamExt};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
@@ -72,7 +72,7 @@ impl Orders {
             match view.standing {
                 Standing::Left => return,
                 Standing::Superseded => return self.cluster.0.ousted.cancel(),
-                Standing::Joining | Standing::Member => {}
+                Standing::Joining | Standing::Member | Standing::Unlisted => {}
             }
             let before = std::mem::replace(&mut writers, other_writers(&view));
             if !before.is_subset(&writers) {
@@ -138,7 +138,7 @@ impl Orders {
         }
         if role.writes() && !*trusted {
             let Context { store, env, .. } = self.context();
-            require_safe(&probe(store, env, Effort::START).await?)?;
+            probe::fit(role.writes(), store, env).await?;
             *trusted = true;
         }
         if role.reads() && !before.role.reads() {
@@ -153,12 +153,25 @@ impl Orders {
                 tracing::warn!(target: "brainy::role", "writes are still in flight after the bound");
             }
         }
-        tracing::info!(
-            target: "brainy::role", role = role.name(), standby = station.standby,
-            before = before.role.name(), "the role has changed"
-        );
+        self.say_why(wanted.role, before, station);
         self.tell(role, Status::Active).await;
         Ok(())
+    }
+
+    fn say_why(&self, wanted: Option<Role>, before: Station, now: Station) {
+        let configured = self.cluster.0.configured.name();
+        let reason = match wanted {
+            Some(_) => {
+                "an operator has asked for it, and that stands until it is taken back: brainy cluster \
+                 clear-role"
+            }
+            None if before.role == now.role => "the others have come or gone",
+            None => "nothing is asked of it any more, so it is what its settings say",
+        };
+        tracing::info!(
+            target: "brainy::role", role = now.role.name(), standby = now.standby,
+            before = before.role.name(), configured, reason, "the role has changed"
+        );
     }
 
     /// Others learn of it now, or else with the next heartbeat.

@@ -75,7 +75,7 @@ impl Visitor {
         let is_over = is_hasty || self.is_old(manifest, seen.since);
         if !seen.is_clean(self) && is_over {
             let looked = self.env.clock.mark();
-            visited = self.delete_below(&manifest.name, seen.floor).await?;
+            visited = self.delete_below(manifest, seen.floor).await?;
             seen.clean = (!visited.more).then_some(looked);
         }
         // Only a clean floor moves on: otherwise it might move faster than it is cleaned.
@@ -105,12 +105,13 @@ impl Visitor {
     }
 
     /// Deletes entries below `floor`, page by page, up to so many pages.
-    async fn delete_below(&self, name: &CollectionName, floor: Seq) -> Result<Visited> {
+    async fn delete_below(&self, manifest: &Manifest, floor: Seq) -> Result<Visited> {
+        let name = &manifest.name;
         // Of a collection that has no data objects no entry names any, and none has to be read.
         let bodies = self.store.list(&paths::wal_data_all(name), None, 1).await?;
         let has_bodies = !bodies.objects.is_empty();
         let (mut visited, mut after) = (Visited::default(), None);
-        for _ in 0..PAGES_MAX {
+        for page in 0..PAGES_MAX {
             let listing =
                 self.store.list(&paths::wal_entries(name), after.as_ref(), LIST_PAGE).await?;
             after = listing.objects.last().map(|object| object.key.clone());
@@ -118,6 +119,9 @@ impl Visitor {
                 listing.objects.iter().filter_map(|object| paths::parse_wal_entry(&object.key));
             let below: Vec<Seq> = seqs.take_while(|seq| *seq < floor).collect();
             let ended = !listing.more || below.len() < listing.objects.len();
+            if page == 0 && !below.is_empty() && !self.is_kept(manifest).await? {
+                return Ok(Visited { more: true, ..visited });
+            }
             visited.deleted += self.delete_entries(name, below, has_bodies).await?;
             if ended {
                 return Ok(visited);

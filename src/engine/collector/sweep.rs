@@ -89,6 +89,9 @@ impl Visitor {
             since.is_some_and(is_over)
         });
         let old: BTreeSet<Key> = old.map(|(key, _)| key.clone()).collect();
+        if !old.is_empty() && !self.is_kept(manifest).await? {
+            return Ok(Visited { more: true, ..Visited::default() });
+        }
         let deleted = self.delete_all(old.iter().cloned().collect()).await?;
         known.objects.retain(|key, _| !old.contains(key));
         known.looked = Some((manifest.stamp.version, now));

@@ -2,6 +2,7 @@ use super::*;
 use crate::base::clock::VirtualClock;
 use crate::base::defect::{Defect, Defects};
 use crate::base::ids::{Seq, Totals, Ulid, WriteId};
+use crate::base::metrics::TextFormat;
 use crate::base::settings::{Role, Settings};
 use crate::base::{Env, Timestamp};
 use crate::engine::view::ManifestView;
@@ -31,6 +32,7 @@ pub(super) fn first_manifest(name: &CollectionName, now: Timestamp) -> Manifest 
         partition_count: 1,
         partitioner: Default::default(),
         description: None,
+        extra: Default::default(),
     };
     Manifest::create(name, settings, now, None)
 }
@@ -144,7 +146,15 @@ async fn an_entry_that_comes_late_below_the_floor_is_found_within_a_day() {
 }
 
 fn segment(id: Ulid) -> SegmentMeta {
-    SegmentMeta { id, rows: 1, dead: 0, bytes: 4, crc32c: 0, written: (Seq(1), Seq(1)) }
+    SegmentMeta {
+        id,
+        rows: 1,
+        dead: 0,
+        bytes: 4,
+        crc32c: 0,
+        written: (Seq(1), Seq(1)),
+        extra: Default::default(),
+    }
 }
 
 /// Passes put objects, name them after a while and replace them after another; several collectors visit, one of
@@ -337,14 +347,18 @@ async fn neither_a_broken_collection_nor_a_huge_one_keeps_the_others() {
         }
     }
     assert!(has_entries(&huge).await, "the huge one was first");
-    assert!(metrics.encode().contains("brainy_collector_failing{collection=\"broken\"} 1"));
+    assert!(
+        metrics
+            .encode(TextFormat::Prometheus)
+            .contains("brainy_collector_failing{collection=\"broken\"} 1")
+    );
     let failures = metrics.collector_failures.get();
     assert!((1..20).contains(&failures), "{failures}");
     // Once it is mended it is named no longer.
     let mended = serde_json::to_vec(&first_manifest(&name("broken"), env.clock.now())).unwrap();
     store.put(&broken, mended.into()).await.unwrap();
     sleep(2 * HOUR).await;
-    assert!(!metrics.encode().contains("brainy_collector_failing{"));
+    assert!(!metrics.encode(TextFormat::Prometheus).contains("brainy_collector_failing{"));
     assert_eq!(metrics.wal_entries_collected.get(), 30_060);
     assert!(watched.in_flight_max.load(Ordering::Relaxed) <= 32 + VISITS_MAX + 1);
     watched.check();

@@ -136,6 +136,13 @@ impl Visitor {
         self.grace / 2 + self.env.rng.jitter(self.grace / 4)
     }
 
+    /// Whether what a manifest says is kept for those who put an older one in force, so that what it allows to delete may
+    /// be deleted. Not where it has been replaced meanwhile.
+    pub(super) async fn is_kept(&self, manifest: &Manifest) -> Result<bool> {
+        let version = manifest.stamp.version;
+        manifest::keep_in_force(&self.store, &self.env, &manifest.name, version).await
+    }
+
     /// Whether `mark` is as long ago as the grace period of the collection of `manifest`.
     pub(super) fn is_old(&self, manifest: &Manifest, mark: Mark) -> bool {
         self.env.clock.steady_since(mark) >= manifest.grace_to_wait(self.grace)

@@ -5,6 +5,7 @@ use super::{Channels, Published, Reading, Skipped, Sync};
 use crate::base::backoff::{Backoff, Complaint};
 use crate::base::clock::Mark;
 use crate::base::defect::Defect;
+use crate::base::ids::Ulid;
 use crate::base::metrics::Metrics;
 use crate::base::{Code, Env, Error, Result};
 use crate::engine::damage::{Damage, Kind};
@@ -15,6 +16,7 @@ use crate::engine::view::ManifestView;
 use crate::log::append::gone;
 use crate::log::read::{Ahead, Batch, LogReader};
 use crate::store::layers::Usage;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -72,6 +74,8 @@ pub(super) struct FollowTask {
     pub(super) reading: Reading,
     pub(super) tail: Tail,
     set: Arc<SegmentSet>,
+    /// Segments that were shown before it and that it does not have.
+    replaced: Vec<Ulid>,
     /// When segments were last brought into memory.
     loaded: Mark,
     /// Newer segments on their way into memory.
@@ -115,6 +119,7 @@ impl FollowTask {
             reading,
             tail,
             set,
+            replaced: Vec::new(),
             loading,
             tidying,
             skipped,
@@ -174,8 +179,10 @@ impl FollowTask {
             if is_gone {
                 self.channels.requests.close();
             }
-            for Sync { reply, .. } in waiting {
-                let answer = result.as_ref().map(|()| asked.clone()).map_err(Error::replicate);
+            for (at, Sync { reply, .. }) in waiting.into_iter().enumerate() {
+                // Who asked first has caused the look.
+                let asked = if at == 0 { asked.clone() } else { Usage::default() };
+                let answer = result.as_ref().map(|()| asked).map_err(Error::replicate);
                 drop(reply.send(answer));
             }
             if is_gone {
@@ -215,6 +222,7 @@ impl FollowTask {
             let set = arrived(&mut self.loading).await?;
             self.change_over(set).await?;
             self.publish(None);
+            self.forget_replaced().await;
         }
         Ok(())
     }
@@ -249,6 +257,7 @@ impl FollowTask {
             }
         };
         self.publish(Some(current_as_of));
+        self.forget_replaced().await;
         self.load();
         self.tidy();
         Ok(())
@@ -301,7 +310,7 @@ impl FollowTask {
         while self.tail.is_slow()
             && let Some(untidy) = self.tail.untidy()
         {
-            let tidied = self.env.compute.run(|| untidy.run()).await?;
+            let tidied = self.env.compute.run_over(untidy.bytes(), || untidy.run()).await?;
             self.tail.replace(tidied);
         }
         self.env.metrics.wal_entries_applied.inc_by(count);
@@ -317,7 +326,7 @@ impl FollowTask {
         let (reply, tidying) = oneshot::channel();
         let compute = self.env.compute.clone();
         self.env.tasks.spawn("tail keeper", async move {
-            drop(reply.send(compute.run(|| untidy.run()).await));
+            drop(reply.send(compute.run_over(untidy.bytes(), || untidy.run()).await));
         });
         self.tidying = Some(tidying);
     }
@@ -378,6 +387,7 @@ impl FollowTask {
             Ok(()) => {
                 self.reload.succeeded();
                 self.publish(None);
+                self.forget_replaced().await;
             }
             Err(error) => {
                 let again_in_ms = self.reload.failed(&*self.env.rng).as_millis() as u64;
@@ -396,7 +406,7 @@ impl FollowTask {
         }
         let (before, base) = (self.set.base(), set.base());
         let below = self.below(&set).await?;
-        self.set = set;
+        self.show(set);
         if base > self.tail.version() || base < before {
             self.start_over();
             return Ok(());
@@ -406,6 +416,22 @@ impl FollowTask {
             return Err(error);
         }
         Ok(())
+    }
+
+    /// Shows another set from now on.
+    fn show(&mut self, set: Arc<SegmentSet>) {
+        let kept: BTreeSet<Ulid> = set.members().iter().map(|member| member.meta.id).collect();
+        let before = self.set.members().iter().map(|member| member.meta.id);
+        self.replaced.extend(before.filter(|id| !kept.contains(id)));
+        self.set = set;
+    }
+
+    /// Lets go of segments that were shown before and have been replaced: nobody asks for them any more, and they would
+    /// take the room of those that took their place.
+    async fn forget_replaced(&mut self) {
+        for id in std::mem::take(&mut self.replaced) {
+            self.reading.shelf.forget(id).await;
+        }
     }
 
     /// What is in the segments below the tail; only an instance that serves reads needs to know.
@@ -425,7 +451,8 @@ impl FollowTask {
     /// Starts over behind what is indexed: the positions in between are no longer in the log.
     async fn restart(&mut self) -> Result<()> {
         let Reading { shelf, partitioner, serves, .. } = &self.reading;
-        self.set = shelf.current(&self.view, partitioner, Some(&self.set), *serves).await?;
+        let set = shelf.current(&self.view, partitioner, Some(&self.set), *serves).await?;
+        self.show(set);
         self.start_over();
         Ok(())
     }

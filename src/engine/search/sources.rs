@@ -13,6 +13,7 @@ use crate::filter::Filter;
 use crate::index::{Flat, Part, RowSet, Rows};
 use roaring::RoaringBitmap;
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// With a larger share of dead rows the kernel is told of them.
@@ -20,6 +21,9 @@ const DEAD_SHARE_MAX: f64 = 0.1;
 
 /// Units of work that it takes to make a source ready, besides its filter.
 const UNITS_PER_SOURCE: u64 = 20;
+/// Values of the vectors of a source that are measured one by one: that takes no longer than to prepare a query
+/// for its codes.
+const SMALL_VALUES_MAX: usize = 1 << 15;
 
 /// Units of work that it takes to read the metadata of a record.
 const UNITS_PER_RECORD: u64 = 5;
@@ -56,8 +60,10 @@ pub(super) fn all<'a>(search: &Search<'a>) -> Result<Vec<Source<'a>>> {
     let work = search.work;
     let mut sources = Vec::new();
     for kind in segments.chain(blocks) {
-        work.spend(UNITS_PER_SOURCE)?;
-        sources.extend(Source::new(kind, filter, work)?);
+        if let Some(source) = Source::new(kind, filter, work)? {
+            work.spend(if source.is_measured() { 1 } else { UNITS_PER_SOURCE })?;
+            sources.push(source);
+        }
     }
     Ok(sources)
 }
@@ -89,11 +95,39 @@ impl<'a> Source<'a> {
 
     /// How many rows may be results.
     pub(super) fn rows(&self) -> usize {
-        match (self.allowed(), self.kind) {
-            (Some(allowed), _) => allowed.len(),
-            (None, Kind::Segment(member, _)) => member.meta.rows as usize,
-            (None, Kind::Block(block, ..)) => block.rows(),
+        self.allowed().map_or_else(|| self.all_rows(), RowSet::len)
+    }
+
+    fn all_rows(&self) -> usize {
+        match self.kind {
+            Kind::Segment(member, _) => member.meta.rows as usize,
+            Kind::Block(block, ..) => block.rows(),
         }
+    }
+
+    /// Whether its rows are measured one by one: they are few, or an index over them finds too little.
+    pub(super) fn is_measured(&self) -> bool {
+        let blind = match self.kind {
+            Kind::Segment(_, resident) => !resident.segment().index().finds_enough(),
+            Kind::Block(..) => false,
+        };
+        blind || self.vectors().len() <= SMALL_VALUES_MAX
+    }
+
+    /// Whether any of `rows` may be a result.
+    pub(super) fn may_hold(&self, mut rows: Range<u32>) -> bool {
+        self.allowed().is_none_or(|allowed| rows.any(|row| allowed.contains(row)))
+    }
+
+    /// Whether a row may be a result.
+    pub(super) fn allows(&self, row: u32) -> bool {
+        self.allowed().is_none_or(|allowed| allowed.contains(row))
+    }
+
+    /// How many rows have to be decided by their metadata, as far as they may be results.
+    pub(super) fn undecided(&self) -> usize {
+        let unsure = self.filtered.as_ref().map_or(0, |filtered| filtered.unsure.len() as usize);
+        unsure.saturating_sub((self.passed.len() + self.rejected.len()) as usize)
     }
 
     /// The share of dead rows among those, as far as is known without a look at each.
@@ -149,21 +183,74 @@ impl<'a> Source<'a> {
             && !self.rejected.contains(row)
     }
 
-    /// The id of a row and where it is, where it is shown.
-    fn shown(&self, search: &Search<'a>, row: u32) -> Result<Option<Found<'a>>> {
-        let snapshot = search.snapshot;
-        match self.kind {
-            Kind::Segment(member, resident) => {
-                let id = snapshot.shown(member, resident, row)?;
-                Ok(id.map(|id| Found { id, place: Place::Segment { resident, row } }))
+    /// Whether a row passes the filter, as far as only its metadata tell.
+    pub(super) fn passes(
+        &mut self,
+        search: &Search<'a>,
+        row: u32,
+        payloads: &mut Payloads<'a>,
+    ) -> Result<bool> {
+        match &search.request.filter {
+            Some(filter) if self.is_open(row) => {
+                search.work.spend(record_units(filter))?;
+                self.judge(row, filter, payloads)
             }
-            Kind::Block(block, ..) => {
-                let row = row as usize;
-                let place = Place::Tail { block, row };
-                let shown = snapshot.tail.shows(block, row);
-                Ok(shown.then(|| Found { id: block.id(row), place }))
+            _ => Ok(!self.rejected.contains(row)),
+        }
+    }
+
+    /// Asks the metadata of a row whether it passes, and remembers it.
+    fn judge(&mut self, row: u32, filter: &Filter, payloads: &mut Payloads<'a>) -> Result<bool> {
+        let passes =
+            payloads.of(self.place(row))?.passes(filter) || defect::is_here(Defect::UnsureRowsPass);
+        let rows = if passes { &mut self.passed } else { &mut self.rejected };
+        rows.insert(row);
+        Ok(passes)
+    }
+
+    /// Decides for all rows by their metadata whether they pass, for the searches to come, too.
+    pub(super) fn decide_all(&mut self, search: &Search<'a>) -> Result<()> {
+        let (Some(filter), Some(filtered)) = (&search.request.filter, self.filtered.clone()) else {
+            return Ok(());
+        };
+        if filtered.unsure.is_empty() {
+            return Ok(());
+        }
+        let (mut payloads, units) = (Payloads::default(), record_units(filter));
+        let mut out = RoaringBitmap::new();
+        for row in &filtered.unsure {
+            search.work.spend(units)?;
+            if !self.judge(row, filter, &mut payloads)? {
+                out.insert(row);
             }
         }
+        let decided = Arc::new(filtered.without(self.all_rows() as u32, &out));
+        match self.kind {
+            Kind::Segment(member, _) => member.remember(filter, decided.clone()),
+            Kind::Block(block, ..) => block.remember(filter, decided.clone()),
+        }
+        (self.filtered, self.live) = (Some(decided), None);
+        Ok(())
+    }
+
+    fn place(&self, row: u32) -> Place<'a> {
+        match self.kind {
+            Kind::Segment(_, resident) => Place::Segment { resident, row },
+            Kind::Block(block, ..) => Place::Tail { block, row: row as usize },
+        }
+    }
+
+    /// The id of a row and where it is, where it is shown.
+    fn shown(&self, search: &Search<'a>, row: u32) -> Result<Option<Found<'a>>> {
+        let (snapshot, place) = (search.snapshot, self.place(row));
+        let id = match self.kind {
+            Kind::Segment(member, resident) => snapshot.shown(member, resident, row)?,
+            Kind::Block(block, ..) => {
+                let row = row as usize;
+                snapshot.tail.shows(block, row).then(|| block.id(row))
+            }
+        };
+        Ok(id.map(|id| Found { id, place }))
     }
 
     /// The record in a row that was [decided](decide), where it is shown and is to be found.
@@ -191,14 +278,10 @@ pub(super) fn decide<'a>(
     let (mut payloads, units) = (Payloads::default(), record_units(filter));
     for (part, row) in open {
         let source = &mut sources[part as usize];
-        let Some(found) = source.shown(search, row)? else { continue };
-        search.work.spend(units)?;
-        let passes =
-            payloads.of(found.place)?.passes(filter) || defect::is_here(Defect::UnsureRowsPass);
-        match passes {
-            true => source.passed.insert(row),
-            false => source.rejected.insert(row),
-        };
+        if source.shown(search, row)?.is_some() {
+            search.work.spend(units)?;
+            source.judge(row, filter, &mut payloads)?;
+        }
     }
     Ok(())
 }

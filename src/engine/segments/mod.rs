@@ -30,12 +30,14 @@ pub struct Resident {
     by_id: OnceLock<Vec<u32>>,
     /// By their first rows.
     records: Recent<u32, RecordBlock>,
+    /// Whether the machine can take back the memory of its file at any time.
+    mapped: bool,
 }
 
 impl Resident {
-    fn new(segment: Segment) -> Resident {
+    fn new(segment: Segment, mapped: bool) -> Resident {
         let records = Recent::new(segment.bytes() / RECORDS_SHARE);
-        Resident { segment, by_id: OnceLock::new(), records }
+        Resident { segment, by_id: OnceLock::new(), records, mapped }
     }
 
     /// The block that has the metadata and the text of a row, and of others near it.
@@ -68,7 +70,9 @@ impl Resident {
 }
 
 impl Weighed for Resident {
+    /// What only this process holds: a mapped file is in the machine's cache, which knows better what is used.
     fn bytes(&self) -> usize {
-        self.segment.bytes() + self.segment.bytes() / RECORDS_SHARE
+        let file = if self.mapped { 0 } else { self.segment.bytes() };
+        file + self.segment.bytes() / RECORDS_SHARE
     }
 }

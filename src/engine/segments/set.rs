@@ -50,6 +50,11 @@ impl Member {
     ) -> Result<Arc<Allowed>> {
         self.allowed.of(filter, resident.segment().filter_index(), &self.dead, work)
     }
+
+    /// The same, decided by the metadata where the index cannot tell.
+    pub fn remember(&self, filter: &Filter, allowed: Arc<Allowed>) {
+        self.allowed.remember(filter, allowed);
+    }
 }
 
 /// The segments of one version of the manifest.

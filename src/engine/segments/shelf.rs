@@ -13,7 +13,7 @@ use crate::segment::Deletions;
 use crate::segment::RangedSegment;
 use crate::segment::Segment;
 use crate::store::layers::Usage;
-use crate::store::{DynStore, Key, get, paths};
+use crate::store::{DynStore, Key, Object, get, paths};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -61,6 +61,12 @@ impl Shelf {
     /// Segments held, about.
     pub fn segments(&self) -> u64 {
         self.cache.count()
+    }
+
+    /// Lets go of a segment that no collection has any more.
+    pub async fn forget(&self, id: Ulid) {
+        self.cache.forget(id).await;
+        self.ranged.forget(id).await;
     }
 
     /// A segment, where it is in memory.
@@ -266,7 +272,7 @@ struct Load {
 impl Load {
     async fn run(self) -> Result<Resident> {
         let Load { store, env, damage, key, meta } = self;
-        let bytes = get(&*store, &key).await?.required(&key)?.bytes;
+        let Object { bytes, mapped, .. } = get(&*store, &key).await?.required(&key)?;
         let open = move || {
             if bytes.len() as u64 != meta.bytes || crc32c::crc32c(&bytes) != meta.crc32c {
                 return Err(Error::corrupt("it differs from what the manifest says"));
@@ -275,11 +281,16 @@ impl Load {
         };
         let segment = env.compute.run(open).await??;
         env.metrics.segments_loaded.inc();
+        if !segment.index().finds_enough() {
+            let recall = segment.index().recall_reached();
+            tracing::warn!(%key, recall, "the index finds too little: the rows are searched one by one");
+            env.metrics.segments_scanned.inc();
+        }
         for row in segment.filter_index().damaged()? {
             let (id, written) = (segment.id(row)?, segment.written(row));
             damage.report(Damage::new(Kind::Record, id, Some(written), UNREADABLE));
         }
-        Ok(Resident::new(segment))
+        Ok(Resident::new(segment, mapped))
     }
 }
 

@@ -1,5 +1,6 @@
 //! One immutable run of rows in columns; only the mark that ends a row is ever set.
 
+use super::hashes::first_at_least;
 use crate::base::Result;
 use crate::base::defect::{self, Defect};
 use crate::base::ids::Seq;
@@ -71,7 +72,7 @@ impl Tombstones {
     }
 
     fn of_id(&self, hash: u64, id: &str) -> Option<Delete> {
-        let first = self.hashes.partition_point(|other| *other < hash);
+        let first = first_at_least(&self.hashes, hash);
         let mut same = (first..self.hashes.len()).take_while(|at| self.hashes[*at] == hash);
         same.find(|at| self.ids.get(*at) == id).map(|at| self.deletes[at])
     }
@@ -125,6 +126,13 @@ impl Block {
     pub fn allowed(&self, filter: &Filter, work: &Work<'_>) -> Result<Arc<Allowed>> {
         let (index, allowed) = self.filter_index(work.context())?;
         allowed.of(filter, index, &RoaringBitmap::new(), work)
+    }
+
+    /// The same, decided by the metadata where the index cannot tell.
+    pub fn remember(&self, filter: &Filter, allowed: Arc<Allowed>) {
+        if let Some((_, known)) = self.filter.get() {
+            known.remember(filter, allowed);
+        }
     }
 
     /// What serves all that come later is not dear, but it ends with the request.
@@ -191,6 +199,11 @@ impl Block {
         written.chain(deleted.map(|(hash, id, delete)| (hash, id, delete.kills_until)))
     }
 
+    /// Hashes of the ids to which anything was done, some several times.
+    pub fn hashes(&self) -> impl Iterator<Item = u64> {
+        self.hashes.iter().chain(&self.tombstones.hashes).copied()
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         let strings = [&self.ids, &self.metadata, &self.text, &self.tombstones.ids];
@@ -245,7 +258,7 @@ impl Block {
 
     /// The rows with this id, dead ones included.
     pub fn rows_with<'a>(&'a self, hash: u64, id: &'a str) -> impl Iterator<Item = usize> + 'a {
-        let first = self.hashes.partition_point(|other| *other < hash);
+        let first = first_at_least(&self.hashes, hash);
         let same = self.hashes[first..].iter().take_while(move |other| **other == hash).count();
         let rows = self.hashed_rows[first..first + same].iter().map(|row| *row as usize);
         rows.filter(move |row| self.id(*row) == id)

@@ -3,17 +3,18 @@
 //! Every row knows the log position that wrote it and the one that ended it, so a [`View`] is two
 //! versions and a list of blocks: applying an entry never changes what an older view shows. Small
 //! blocks are merged into larger ones, which keeps their number logarithmic, and rows that no new
-//! view can show are dropped on the way. That takes up to a tenth of a second, so it goes on beside the
-//! log's entries ([`Tail::untidy`]): whoever has just written would wait for it otherwise.
+//! view can show are dropped on the way. A merge takes up to a tenth of a second, so it runs beside the
+//! application of the log's entries ([`Tail::untidy`]): otherwise whoever has just written would wait for it.
 //!
-//! The tail begins behind a *base*, the position up to which the log is in segments. A record may be
-//! in both, so the tail also knows which ids anything was done to, and up to which position that kills their
-//! rows in segments. An upsert or a delete kills what was written before it; a delete with a limit, which
-//! was decided on at an earlier version, only what was written up to there. A row is dead as soon as any
-//! operation kills up to its position or past it, so the greatest such position says all about an id, in
-//! whichever order operations and merges are looked at.
+//! The tail begins behind a *base*, the position up to which the log is in segments. A record may be in the tail and
+//! in a segment. So the tail also knows which ids were touched by any operation, and up to which position the
+//! operation kills rows of the id in segments. An upsert or a delete kills what was written before it. A delete with
+//! a limit, which was decided at an earlier version, kills only what was written up to that version. A row is dead as
+//! soon as any operation kills up to its position or past it. So the greatest such position says everything about an
+//! id, in whichever order operations and merges are looked at.
 
 mod block;
+mod hashes;
 mod tidy;
 
 use crate::base::compute::Compute;
@@ -22,11 +23,14 @@ use crate::base::{Error, Result};
 use crate::index::Metric;
 use crate::log::chunk::Operation;
 use crate::log::read::Batch;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use block::{Block, BlockBuilder, Delete};
 pub use tidy::Tidied;
+
+/// To look for the row that an operation replaces counts like so many bytes.
+const LOOKUP_BYTES: usize = 256;
 
 /// Tells which position wrote a record that is live in the segments below the tail.
 pub type Below = dyn Fn(u64, &str) -> Option<Seq> + Send + Sync;
@@ -54,6 +58,8 @@ pub struct View {
     /// Records that are live in the segments below and dead by what was done here.
     pub shadowed: u64,
     blocks: Arc<[Arc<Block>]>,
+    /// Bytes that the tail holds beside them.
+    beside: u64,
 }
 
 impl View {
@@ -102,7 +108,7 @@ impl View {
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        self.blocks.iter().map(|block| block.bytes() as u64).sum()
+        self.blocks.iter().map(|block| block.bytes() as u64).sum::<u64>() + self.beside
     }
 }
 
@@ -130,7 +136,13 @@ struct State {
     live: u64,
     shadowed: u64,
     blocks: Vec<Arc<Block>>,
+    /// Hashes of all ids to which anything was done in the blocks, and perhaps of others: most ids of a large import
+    /// are new, and need not be looked for in each block.
+    seen: HashSet<u64>,
 }
+
+/// What a hash in [`State::seen`] takes, about.
+const SEEN_BYTES: usize = 9;
 
 impl Tail {
     /// An empty tail of a log whose entries up to `base` (with `totals`) are elsewhere.
@@ -145,8 +157,9 @@ impl Tail {
 
     /// What is there now.
     pub fn view(&self) -> View {
-        let State { base, version, totals, live, shadowed, .. } = self.state;
-        View { version, base, totals, live, shadowed, blocks: self.state.blocks.as_slice().into() }
+        let State { base, version, totals, live, shadowed, ref blocks, ref seen } = self.state;
+        let beside = (seen.capacity() * SEEN_BYTES) as u64;
+        View { version, base, totals, live, shadowed, blocks: blocks.as_slice().into(), beside }
     }
 
     /// Applies entries that follow the last one; what of them does not fit is skipped.
@@ -156,12 +169,14 @@ impl Tail {
         below: Arc<Below>,
         compute: &Compute,
     ) -> Result<Vec<Misfit>> {
-        self.change(compute, move |work| work.apply(&batches, &*below)).await
+        let chunks = batches.iter().flat_map(|batch| &batch.chunks);
+        let bytes = chunks.map(|chunk| chunk.bytes() + chunk.operations() * LOOKUP_BYTES).sum();
+        self.change(compute, bytes, move |work| work.apply(&batches, &*below)).await
     }
 
     /// Lets go of everything up to `base`, which is in segments now.
     pub async fn rebase(&mut self, base: Seq, below: Arc<Below>, compute: &Compute) -> Result<()> {
-        self.change(compute, move |work| {
+        self.change(compute, usize::MAX, move |work| {
             work.rebase(base, &*below);
             Ok(())
         })
@@ -172,6 +187,7 @@ impl Tail {
     async fn change<T: Send + 'static>(
         &mut self,
         compute: &Compute,
+        bytes: usize,
         change: impl FnOnce(&mut Work) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let state = std::mem::take(&mut self.state);
@@ -180,7 +196,7 @@ impl Tail {
             let done = change(&mut work)?;
             Ok::<_, Error>((work.state, done))
         };
-        let (state, done) = compute.run(run).await??;
+        let (state, done) = compute.run_over(bytes, run).await??;
         self.state = state;
         Ok(done)
     }
@@ -230,11 +246,17 @@ impl Work {
         operation: Operation<'_>,
         below: &Below,
     ) {
-        let State { base, live, shadowed, blocks, .. } = &mut self.state;
+        let State { base, live, shadowed, blocks, seen, .. } = &mut self.state;
         let (id, kills_until) = (operation.id(), operation.kills_until(seq));
         let hash = record_hash(id);
-        let in_blocks = blocks.iter().map(|block| block.killed_until(hash, id, *base, seq)).max();
-        let known = builder.killed_until(hash, id).max(in_blocks.flatten());
+        let known = match seen.insert(hash) {
+            true => None,
+            false => {
+                let killed = |block: &Arc<Block>| block.killed_until(hash, id, *base, seq);
+                let in_blocks = blocks.iter().map(killed).max();
+                builder.killed_until(hash, id).max(in_blocks.flatten())
+            }
+        };
         let before = known.unwrap_or_default();
         // What is in segments was written at the base or before.
         if before < kills_until.min(*base) {
@@ -260,6 +282,7 @@ impl Work {
         self.state.base = base;
         self.state.blocks.retain(|block| !block.is_empty(base));
         let blocks = &self.state.blocks;
+        self.state.seen = blocks.iter().flat_map(|block| block.hashes()).collect();
         self.state.live = blocks.iter().map(|block| block.live_rows(base) as u64).sum();
         let mut touched: HashMap<(u64, &str), Seq> = HashMap::new();
         for (hash, id, kills_until) in blocks.iter().flat_map(|block| block.touched(base)) {

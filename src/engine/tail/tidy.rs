@@ -32,6 +32,11 @@ pub struct Tidied {
 }
 
 impl Tidying {
+    /// Bytes of what is copied.
+    pub fn bytes(&self) -> usize {
+        self.inputs.iter().map(|block| block.bytes()).sum()
+    }
+
     /// Copies the rows. CPU-heavy.
     pub fn run(self) -> Tidied {
         let Tidying { shape, base, inputs, examples } = self;

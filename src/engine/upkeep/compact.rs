@@ -9,13 +9,14 @@ use super::commit::{Commit, commit};
 use super::objects::{NewSegment, Objects};
 use super::plan::Job;
 use super::rewrite::{Input, Target, inputs, made};
+use super::runs::runs;
 use crate::base::defect::Defect;
 use crate::base::ids::Ulid;
 use crate::base::{Error, Result};
 use crate::engine::collection::Collection;
-use crate::engine::context::Context;
+use crate::engine::context::{Context, UpkeepLimits};
 use crate::engine::segments::{Member, Resident, SegmentSet};
-use crate::manifest::{Manifest, Partition};
+use crate::manifest::{Manifest, Partition, SegmentMeta};
 use crate::partition::HashRange;
 use crate::segment::Deletions;
 use crate::segment::Segment;
@@ -33,17 +34,17 @@ pub(super) async fn run(
     manifest: Arc<Manifest>,
     jobs: Vec<Job>,
 ) -> Result<Passed> {
+    let bytes = jobs.iter().map(|job| job.bytes(&manifest)).sum();
+    let _room = context.room.take(bytes).await;
     let started = Instant::now();
     let set = collection.segments_of(&manifest, None).await?;
     let mut rewrite = Rewrite::default();
     let mut files = Vec::new();
     let mut number = manifest.next_partition();
     for job in jobs {
-        let (inputs, targets) = match job {
+        let (batches, targets) = match job {
             Job::Merge { partition, segments } => {
-                let wanted = |member: &Member| segments.contains(&member.meta.id);
-                let all = Target { partition, hashes: HashRange::ALL };
-                (inputs(context, &set, wanted).await?, vec![all])
+                (vec![segments], vec![Target { partition, hashes: HashRange::ALL }])
             }
             Job::Split { partition, ranges } => {
                 let split = Split::new(&manifest, partition, ranges, number)?;
@@ -51,13 +52,17 @@ pub(super) async fn run(
                 let targets = split.targets.iter();
                 let target = |to: &Partition| Target { partition: to.number, hashes: to.hashes };
                 let targets = targets.map(target).collect();
+                let batches = batches(&split, &context.upkeep);
                 rewrite.splits.push(split);
-                let wanted = |member: &Member| member.partition == partition;
-                (inputs(context, &set, wanted).await?, targets)
+                (batches, targets)
             }
         };
-        files.extend(made(context, &manifest, &inputs, &targets).await?);
-        rewrite.take(inputs);
+        for batch in batches {
+            let wanted = |member: &Member| batch.contains(&member.meta.id);
+            let inputs = inputs(context, &set, wanted).await?;
+            files.extend(made(context, &manifest, &inputs, &targets).await?);
+            rewrite.take(inputs);
+        }
     }
     let mut objects = Objects::new(context, &manifest);
     // Put when all are made: the collector takes what nothing names for a grace period.
@@ -76,6 +81,19 @@ pub(super) async fn run(
         );
     }
     Ok(passed)
+}
+
+/// The segments of a partition that splits, in batches that are made into segments one after another: all at once where
+/// they fit into memory, and no more than what is made of them may hold.
+fn batches(split: &Split, limits: &UpkeepLimits) -> Vec<Vec<Ulid>> {
+    let segments = &split.from.segments;
+    let all: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let fit = if all > limits.compaction_bytes { 2 } else { 1 };
+    let outputs = limits.segment_max_bytes.saturating_mul(split.targets.len() as u64);
+    let most = (limits.compaction_bytes / fit).min(outputs);
+    let bytes = |segment: &&SegmentMeta| segment.bytes;
+    let runs = runs(segments, bytes, (most, usize::MAX)).into_iter();
+    runs.map(|run| run.iter().map(|segment| segment.id).collect()).collect()
 }
 
 /// A partition and those that take its place.

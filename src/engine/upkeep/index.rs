@@ -1,18 +1,19 @@
 //! The log becomes segments.
 //!
 //! A pass takes all that the tail holds at one version: the rows that are live in it become segments,
-//! those of [`UpkeepLimits::segment_max_rows`](crate::engine::context::UpkeepLimits) at a time, and
+//! as many at a time as [`UpkeepLimits`] let into one, and
 //! whatever it has done to an id kills that id's row in the segments below, if that was written early
 //! enough: a delete with a limit spares what is newer.
 
 use super::Passed;
 use super::commit::{Commit, commit};
 use super::objects::{NewSegment, Objects};
+use super::runs::runs;
 use crate::base::defect::Defect;
 use crate::base::ids::{Seq, record_hash};
 use crate::base::{Error, Result, json};
 use crate::engine::collection::Collection;
-use crate::engine::context::Context;
+use crate::engine::context::{Context, UpkeepLimits};
 use crate::engine::damage::{Damage, Kind, UNREADABLE};
 use crate::engine::segments::{SegmentSet, Sought};
 use crate::engine::snapshot::Snapshot;
@@ -44,10 +45,13 @@ pub(super) async fn pass(
     if manifest.wal_indexed != tail.base {
         return Ok(Passed::Lost);
     }
+    let held: usize = tail.blocks().iter().map(|block| block.bytes()).sum();
+    let _room = context.room.take(held as u64).await;
     let grouped = {
         let (tail, manifest) = (tail.clone(), manifest.clone());
         let partitioner = collection.partitioner().clone();
-        let group = move || Grouped::of(&tail, &manifest, &*partitioner);
+        let limits = context.upkeep;
+        let group = move || Grouped::of(&tail, &manifest, &*partitioner, &limits);
         context.env.background.run(group).await?
     };
     for (partition, rows) in &grouped.rows {
@@ -56,12 +60,10 @@ pub(super) async fn pass(
     }
     let mut works = Vec::new();
     for (partition, rows) in grouped.rows {
-        for rows in rows.chunks(context.upkeep.segment_max_rows) {
-            let (rows, manifest) = (rows.to_vec(), &manifest);
-            works.push(async move {
-                Ok::<_, Error>((partition, build(context, manifest, rows).await?.into()))
-            });
-        }
+        let manifest = &manifest;
+        works.push(async move {
+            Ok::<_, Error>((partition, build(context, manifest, rows).await?.into()))
+        });
     }
     let made = stream::iter(works).buffered(context.env.background.threads());
     let files: Vec<(u32, Bytes)> = made.try_collect().await?;
@@ -90,8 +92,8 @@ pub(super) async fn pass(
 
 /// What a tail holds, by partition.
 struct Grouped {
-    /// The live rows, by the number of the partition.
-    rows: BTreeMap<u32, Vec<Row>>,
+    /// The live rows of each segment that is to be made, with the number of its partition.
+    rows: Vec<(u32, Vec<Row>)>,
     /// Partitions for groups that had none.
     opened: Vec<Partition>,
     /// The ids to which something was done, each with the position up to which that kills its rows.
@@ -99,7 +101,12 @@ struct Grouped {
 }
 
 impl Grouped {
-    fn of(tail: &View, manifest: &Manifest, partitioner: &dyn Partitioner) -> Grouped {
+    fn of(
+        tail: &View,
+        manifest: &Manifest,
+        partitioner: &dyn Partitioner,
+        limits: &UpkeepLimits,
+    ) -> Grouped {
         let (mut rows, mut opened) = (BTreeMap::<u32, Vec<Row>>::new(), Vec::<Partition>::new());
         for block in tail.blocks() {
             for row in (0..block.rows()).filter(|row| tail.shows(block, *row)) {
@@ -126,8 +133,24 @@ impl Grouped {
             *until = kills_until.max(*until);
         }
         let touched = touched.into_iter().map(|(id, limit)| Sought { id: id.to_owned(), limit });
-        Grouped { rows, opened, touched: touched.collect() }
+        let most = (limits.segment_bytes(), limits.segment_max_rows);
+        let rows = rows.into_iter().flat_map(|(partition, rows)| {
+            runs(rows, file_bytes, most).into_iter().map(move |run| (partition, run))
+        });
+        Grouped { rows: rows.collect(), opened, touched: touched.collect() }
     }
+}
+
+/// The bytes that a row takes in a segment, rather more than less.
+fn file_bytes((block, row): &Row) -> u64 {
+    /// Of a value of the vector: the value and its codes.
+    const PER_VALUE: usize = 6;
+    /// Of a row: neighbours, the places of its id, its position, and what filters need to find it.
+    const PER_ROW: usize = 256;
+    let row = *row as usize;
+    let text = block.text(row).map_or(0, str::len);
+    let strings = block.id(row).len() + 2 * block.metadata(row).len() + text;
+    (PER_VALUE * block.vector(row).len() + PER_ROW + strings) as u64
 }
 
 async fn build(context: &Context, manifest: &Manifest, rows: Vec<Row>) -> Result<Vec<u8>> {

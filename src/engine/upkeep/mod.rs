@@ -1,16 +1,19 @@
 //! How does the log become segments, and how do segments stay few and clean?
 //!
-//! Two tasks of every instance that writes. One indexes: it takes what the tail holds, builds
-//! segments of it by partition, finds the older rows of the same ids and names both in the manifest
-//! (`index.rs`). The other merges segments and splits partitions (`compact.rs`, as
-//! `plan.rs` says). Guarantees:
+//! Every instance that writes has two tasks for it. One indexes: it takes what the tail holds, builds segments from
+//! it, partition by partition, finds the older rows of the same ids, and names both in the manifest (`index.rs`). The
+//! other merges segments and splits partitions: `plan.rs` says which, `compact.rs` does the pass, and `rewrite.rs`
+//! makes new segments of the live rows. A third task looks for logs that nobody indexes, on one instance for all
+//! (`scan.rs`). Guarantees:
 //!
 //! 1. Leases keep each to one instance at a time, for economy. What makes it safe is the manifest's
 //!    compare-and-swap: a pass is committed only to the segments and the log position that it started
-//!    from, and otherwise its outcome is thrown away or brought up to date.
-//! 2. Objects are put before they are named ([`objects`]), and what comes to nothing is deleted, or
-//!    found by the collector.
+//!    from; otherwise its outcome is brought up to date or thrown away.
+//! 2. Objects are put before they are named ([`objects`]). The objects of a pass that comes to nothing are deleted by
+//!    the pass, or found by the collector.
 //! 3. A row that dies while its segment is merged is dead in the outcome.
+//! 4. Passes of all collections together take no more memory than there is room for ([`room`]), unless a single pass
+//!    needs more than that.
 
 mod agenda;
 mod by_hand;
@@ -20,11 +23,14 @@ mod index;
 mod objects;
 mod plan;
 mod rewrite;
+mod room;
+mod runs;
 mod scan;
 mod turns;
 mod worker;
 
 pub use by_hand::{compact_all, index_all, reshard};
+pub use room::Room;
 pub use turns::Turns;
 
 use crate::base::Env;

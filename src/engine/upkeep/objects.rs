@@ -4,7 +4,7 @@ use crate::base::Result;
 use crate::base::defect::Defect;
 use crate::base::ids::{Ulid, ulid};
 use crate::engine::context::Context;
-use crate::manifest::{DeletionsMeta, Manifest, SegmentMeta};
+use crate::manifest::{DeletionsMeta, Extra, Manifest, SegmentMeta};
 use crate::segment::Deletions;
 use crate::segment::{Contents, Footer};
 use crate::store::{Key, paths};
@@ -71,7 +71,12 @@ impl<'a> Objects<'a> {
     /// Puts deletions.
     pub(super) async fn deletions(&mut self, deletions: &Deletions) -> Result<DeletionsMeta> {
         let (id, file) = (self.name(), Bytes::from(deletions.write()));
-        let meta = DeletionsMeta { id, rows: deletions.rows(), bytes: file.len() as u64 };
+        let meta = DeletionsMeta {
+            id,
+            rows: deletions.rows(),
+            bytes: file.len() as u64,
+            extra: Extra::new(),
+        };
         let key = paths::deletions(&self.manifest.name, id);
         self.put.push((id, key.clone()));
         if self.is_late() {
@@ -128,5 +133,5 @@ fn described(id: Ulid, file: &[u8]) -> Result<SegmentMeta> {
     let Contents { rows, written, .. } =
         footer.map_err(|error| error.context("a segment that was made"))?.contents;
     let (bytes, crc32c) = (file.len() as u64, crc32c::crc32c(file));
-    Ok(SegmentMeta { id, rows, dead: 0, bytes, crc32c, written })
+    Ok(SegmentMeta { id, rows, dead: 0, bytes, crc32c, written, extra: Extra::new() })
 }

@@ -48,6 +48,16 @@ impl Job {
             Job::Merge { partition, .. } | Job::Split { partition, .. } => *partition,
         }
     }
+
+    /// Bytes of the segments that it reads.
+    pub(super) fn bytes(&self, manifest: &Manifest) -> u64 {
+        let Some(at) = manifest.partition(self.partition()) else { return 0 };
+        let is_read = |segment: &&SegmentMeta| match self {
+            Job::Merge { segments, .. } => segments.contains(&segment.id),
+            Job::Split { .. } => true,
+        };
+        manifest.partitions[at].segments.iter().filter(is_read).map(|segment| segment.bytes).sum()
+    }
 }
 
 /// What is going on in a collection.
@@ -72,7 +82,11 @@ pub(super) fn job(manifest: &Manifest, limits: &UpkeepLimits, pace: Pace) -> Opt
 
 fn split(partition: &Partition, limits: &UpkeepLimits) -> Option<Job> {
     let (left, right) = partition.hashes.halves()?;
-    (partition.live() > limits.partition_max_vectors)
+    let bytes: u64 = partition.segments.iter().map(|segment| segment.bytes).sum();
+    let is_large =
+        partition.live() > limits.partition_max_vectors || bytes > limits.segment_bytes();
+    // Its segments are read a few at a time, but what is made of them waits until all is.
+    (is_large && bytes <= limits.compaction_bytes.saturating_mul(2))
         .then(|| Job::Split { partition: partition.number, ranges: vec![left, right] })
 }
 
@@ -89,9 +103,11 @@ fn merge(partition: &Partition, limits: &UpkeepLimits, pace: Pace) -> Option<Job
     let size = |segment: &SegmentMeta| segment.live().max(ROWS_MIN);
     let run = |start: usize| {
         let mut sum = size(segments[start]);
+        let mut bytes = segments[start].bytes;
         let rest = segments[start + 1..].iter();
         let taken = rest.take_while(|segment| {
-            let fits = size(segment) <= ratio * sum;
+            bytes = bytes.saturating_add(segment.bytes);
+            let fits = size(segment) <= ratio * sum && bytes <= limits.segment_bytes();
             sum += size(segment);
             fits
         });
@@ -109,7 +125,7 @@ fn merge(partition: &Partition, limits: &UpkeepLimits, pace: Pace) -> Option<Job
 fn clean(partition: &Partition, limits: &UpkeepLimits) -> Option<Job> {
     let share = |segment: &SegmentMeta| f64::from(segment.dead) / f64::from(segment.rows.max(1));
     let worst = partition.segments.iter().max_by(|a, b| share(a).total_cmp(&share(b)))?;
-    (share(worst) >= limits.compaction_dead_share)
+    (share(worst) >= limits.compaction_dead_share && worst.bytes <= limits.compaction_bytes)
         .then(|| Job::Merge { partition: partition.number, segments: vec![worst.id] })
 }
 
@@ -131,6 +147,7 @@ mod tests {
                 bytes: 1,
                 crc32c: 0,
                 written: (Seq(1), Seq(1)),
+                extra: Default::default(),
             })
             .collect();
         partition
@@ -143,6 +160,42 @@ mod tests {
             Some(other) => panic!("{other:?}"),
             None => Vec::new(),
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_not_merged() {
+        let ten = partition(&[(5_000, 3_000); 10]);
+        let limits = |bytes| UpkeepLimits {
+            compaction_bytes: bytes,
+            segment_max_bytes: bytes,
+            compaction_fanout: 4,
+            partition_max_vectors: 10,
+            ..UpkeepLimits::new(&Settings::default())
+        };
+        // A segment of these has one byte.
+        let Some(Job::Merge { segments, .. }) = merge(&ten, &limits(6), Pace::Steady) else {
+            panic!("six fit")
+        };
+        assert_eq!(segments.len(), 6);
+        assert_eq!(merge(&ten, &limits(3), Pace::Steady), None);
+        assert!(split(&ten, &limits(5)).is_some() && split(&ten, &limits(4)).is_none());
+        assert!(clean(&ten, &limits(1)).is_some() && clean(&ten, &limits(0)).is_none());
+    }
+
+    #[test]
+    fn a_partition_splits_before_a_segment_of_it_is_too_large_to_put() {
+        let mut large = partition(&[(5_000, 0), (4_000, 0)]);
+        large.segments[0].bytes = 3 << 30;
+        large.segments[1].bytes = 2 << 30;
+        let limits = UpkeepLimits::new(&Settings::default());
+        assert!(merge(&large, &limits, Pace::Quiet).is_none(), "five GiB in one segment");
+        let Some(Job::Split { partition: 3, ranges }) = split(&large, &limits) else {
+            panic!("more than segment_max_bytes")
+        };
+        assert_eq!(ranges.len(), 2);
+        large.segments[1].bytes = 1 << 30;
+        assert_eq!(split(&large, &limits), None);
+        assert!(merge(&large, &limits, Pace::Quiet).is_some());
     }
 
     #[test]

@@ -3,17 +3,17 @@
 //! A [`FilterIndexBuilder`] is given the metadata of row 0, 1, 2, … and writes one section of bytes
 //! (`build.rs`, `write.rs`; `docs/format.md` has every byte). A [`FilterIndex`] answers from that
 //! section where it lies (`read.rs`, `postings.rs`): opening it looks at 40 bytes, and a filter reads
-//! only the values that it names. [`Filter::select`] keeps two sets of rows through the tree
+//! only the values that it names. [`Filter::select`] carries two sets of rows through the tree
 //! (`select.rs`): those that surely pass, and those that the index cannot decide, which the caller
 //! checks with [`Filter::matches`]. Nothing else ever passes, so negations stay right.
 //!
-//! For every path that a filter can name, the index has the rows that have the field, and, apart for
-//! the field's own value and for the elements of arrays, the rows of each null, boolean, number and
-//! string. What would cost more than it is worth is left out, see [`Limits`]: of long strings, and of
-//! fields that are prose, only hashes are kept. They answer equality with hardly a row too many, but
-//! leave order, `$startsWith` and `$contains` to the caller.
+//! For every path that a filter can name, the index has the rows that have the field. It also has the rows of each
+//! null, boolean, number and string, separately for the field's own value and for the elements of arrays. What would
+//! cost more than it is worth is left out, see [`Limits`]: of long strings, and of fields that are prose, only hashes
+//! are kept. They answer equality with hardly a row too many, but leave order, `$startsWith` and `$contains` to the
+//! caller.
 //!
-//! Errors: `corrupt` where the bytes do not fit together, `newer_format` where a newer build wrote
+//! Errors: `corrupt` if the bytes do not fit together, `newer_format` if a newer build wrote
 //! them. Other damage gives wrong rows, but never a panic and never a row that does not exist;
 //! checksums are the business of the file that holds the section.
 

@@ -1,4 +1,4 @@
-//! Indexes against the rows that they stand for. `tests/filter_property.rs` does the same at random.
+//! Indexes against the rows that they stand for. `tests/filters` does the same at random.
 
 use super::*;
 use crate::base::Code;

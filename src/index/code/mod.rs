@@ -2,11 +2,10 @@
 //!
 //! Two formats, both read in whole cache lines with exact integer sums:
 //!
-//! - [`Scalar`] (`scalar.rs`): every dimension in 8 bits, for any data; what the best candidates are
-//!   measured by;
-//! - [`Short`] (`short.rs`): the leading principal components (`axes.rs`, `projection.rs`) in a line or
-//!   two, most of them in 4 bits; what a walk through the graph measures every row by, and what neighbours are
-//!   chosen by. How many lines, is chosen for each data set from a sample (`choose.rs`).
+//! - [`Scalar`] (`scalar.rs`): every dimension in 8 bits, for any data. The best candidates are measured by it.
+//! - [`Short`] (`short.rs`): the leading principal components (`axes.rs`, `projection.rs`) in one to three lines,
+//!   most of them in 4 bits. A walk through the graph measures every row by it, and neighbours are chosen by it. How
+//!   many lines there are is chosen for each data set from a sample (`choose.rs`).
 
 mod axes;
 mod choose;
@@ -24,7 +23,7 @@ use super::integer::Line;
 
 /// A code format.
 ///
-/// Scores estimate half the squared distance in the space of the graph; the smaller the closer.
+/// Scores estimate what [`Form`](crate::index::space::Form) says; the smaller the closer.
 pub(super) trait Code: Sync {
     /// A query, prepared for many scores.
     type Query: Clone + Send + Sync;
@@ -57,6 +56,8 @@ pub(super) struct Placed {
     pub(super) sum: i64,
     /// The sum of squares of the values.
     pub(super) square: f32,
+    /// Of a query, what is the same in all its scores. Half of that sum where nothing else is said.
+    pub(super) constant: f32,
 }
 
 impl Placed {
@@ -69,6 +70,7 @@ impl Placed {
             step: 0.0,
             sum: 0,
             square: 0.0,
+            constant: 0.0,
         }
     }
 
@@ -77,7 +79,7 @@ impl Placed {
         /// 127 * 128 + 63, what the two parts can hold.
         const LARGEST: f32 = 16_319.0;
         let (largest, square) = largest_and_square(&self.values);
-        self.square = square;
+        (self.square, self.constant) = (square, 0.5 * square);
         let scale = if largest > 0.0 { LARGEST / largest } else { 0.0 };
         // For a subnormal `largest` the quotient overflows; such a vector is 0 next to any other.
         let scale = if scale.is_finite() { scale } else { 0.0 };

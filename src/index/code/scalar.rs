@@ -8,6 +8,7 @@
 use super::{Code, Placed};
 use crate::index::integer::{Line, ROW_BYTES_MAX};
 use crate::index::isa::Isa;
+use crate::index::space::Form;
 
 /// Of the three numbers at the end of a row.
 const TAIL_BYTES: usize = 12;
@@ -20,6 +21,7 @@ const BLOCK: usize = 32;
 #[derive(Debug, Clone)]
 pub(in crate::index) struct Scalar {
     isa: Isa,
+    form: Form,
     dims: usize,
     /// Where the values are stored as they are: the centre to be added back.
     exact: Option<Box<[f32]>>,
@@ -67,7 +69,12 @@ impl Scalar {
     /// stretched rows of whole numbers in 0..=255.
     pub(in crate::index) fn new(isa: Isa, dims: usize, exact: Option<Box<[f32]>>) -> Scalar {
         assert!(dims <= DIMS_MAX, "checked at the door");
-        Scalar { isa, dims, exact }
+        Scalar { isa, form: Form::Distances, dims, exact }
+    }
+
+    /// The same for other scores.
+    pub(in crate::index) fn of_form(self, form: Form) -> Scalar {
+        Scalar { form, ..self }
     }
 
     /// Whether decoding gives back the very values.
@@ -128,7 +135,7 @@ impl Code for Scalar {
         query.fine.copy_from_slice(&placed.fine);
         query.step = placed.step;
         query.sum = placed.step * placed.sum as f32;
-        query.base = 0.5 * placed.square;
+        query.base = placed.constant;
         if let Some(centre) = &self.exact {
             // Rows are stored with the centre, which the query is without.
             query.base += super::sum_of_products(&placed.values, centre);
@@ -145,7 +152,8 @@ impl Code for Scalar {
                 let tail = Tail::of(&codes[row as usize * stride..][..stride]);
                 let dot = (128.0 * *coarse as f32 + *fine as f32) * query.step;
                 // The query times (low + step * byte), summed over the dimensions.
-                *out = tail.bias - (tail.step * dot + tail.low * query.sum) + query.base;
+                let product = tail.step * dot + tail.low * query.sum;
+                *out = self.form.score(tail.bias, product, query.base);
             }
         }
     }

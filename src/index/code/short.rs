@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `0..wide` | a component each, 0..=127 |
 //! | `wide..64 * lines - 4` | two components each, 0..=15, in the lower and the upper half |
-//! | the last 4 | the bias, `f32`: half the squared distance from the centre, all dimensions |
+//! | the last 4 | the bias, `f32`: half the squared distance from the centre, all dimensions; or the length |
 
 use super::projection::{Projected, Projection};
 use super::queries::RowQuery;
@@ -16,6 +16,7 @@ use super::{Code, Placed, rounded};
 use crate::index::integer::{Line, Nibbles};
 use crate::index::isa::Isa;
 use crate::index::parallel::Threads;
+use crate::index::space::Form;
 
 const BIAS_BYTES: usize = 4;
 const WIDE_MAX: f32 = 127.0;
@@ -65,6 +66,7 @@ impl Shape {
 #[derive(Debug, Clone)]
 pub(in crate::index) struct Short {
     isa: Isa,
+    form: Form,
     shape: Shape,
     projection: Projection,
     /// The value of level 0 of each component, and of one level.
@@ -116,7 +118,11 @@ impl Short {
     }
 
     /// The format that consists of these; `None` where they do not fit together.
-    pub(in crate::index) fn from_parts(isa: Isa, parts: ShortParts<'_>) -> Option<Short> {
+    pub(in crate::index) fn from_parts(
+        isa: Isa,
+        form: Form,
+        parts: ShortParts<'_>,
+    ) -> Option<Short> {
         let components = parts.scales.len();
         let shape = Shape { lines: parts.lines, wide: parts.wide, components };
         let bytes = Shape::value_bytes(parts.lines);
@@ -126,12 +132,23 @@ impl Short {
         }
         Some(Short {
             isa,
+            form,
             shape,
             projection: Projection::from_parts(parts.directions, parts.scales),
             lows: parts.lows.into(),
             steps: parts.steps.into(),
             masks: masks(shape),
         })
+    }
+
+    /// The same for other scores.
+    pub(in crate::index) fn of_form(self, form: Form) -> Short {
+        Short { form, ..self }
+    }
+
+    /// The biases of rows, one after the other.
+    pub(in crate::index) fn biases<'a>(&self, codes: &'a [Line]) -> impl Iterator<Item = f32> + 'a {
+        codes.chunks_exact(self.shape.lines).map(Self::bias)
     }
 
     /// Fits the ranges of the leading components to those of a sample.
@@ -157,6 +174,7 @@ impl Short {
         let projection = projection.leading(shape.components);
         Short {
             isa,
+            form: Form::Distances,
             shape,
             projection,
             lows: lows.into(),
@@ -193,11 +211,11 @@ impl Short {
     ) {
         query.components.clear();
         query.components.extend_from_slice(&components[..self.shape.components]);
-        self.prepare_components(square, query);
+        self.prepare_components(0.5 * square, query);
     }
 
     /// Prepares a query from its components.
-    fn prepare_components(&self, square: f32, query: &mut ShortQuery) {
+    fn prepare_components(&self, of_query: f32, query: &mut ShortQuery) {
         let ShortQuery { components, .. } = query;
         let constant = super::sum_of_products(components, &self.lows);
         components.iter_mut().zip(&self.steps).for_each(|(value, step)| *value *= step);
@@ -205,7 +223,7 @@ impl Short {
         let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         let scale = if scale.is_finite() { scale } else { 0.0 };
         query.unit = if scale > 0.0 { scale.recip() } else { 0.0 };
-        query.base = 0.5 * square - constant;
+        query.base = of_query - constant;
         let in_low = self.shape.first_upper();
         let (low, high) = components.split_at(in_low.min(components.len()));
         spread(low, scale, 0, &mut query.low);
@@ -276,7 +294,7 @@ impl Code for Short {
 
     fn prepare(&self, placed: &Placed, query: &mut ShortQuery) {
         self.project(placed, query);
-        self.prepare_components(placed.square, query);
+        self.prepare_components(placed.constant, query);
     }
 
     fn scores(&self, query: &ShortQuery, codes: &[Line], rows: &[u32], out: &mut [f32]) {
@@ -294,7 +312,7 @@ impl Short {
     /// Prepares a row of codes as a query.
     pub(in crate::index) fn prepare_row(&self, row: &[Line], query: &mut ShortQuery) {
         self.decode(row, &mut query.components);
-        self.prepare_components(2.0 * Self::bias(row), query);
+        self.prepare_components(Self::bias(row), query);
     }
 
     /// Writes the mean of some rows as a row.
@@ -357,7 +375,7 @@ impl Short {
             self.isa.nibble_dots(nibbles, codes, stride, rows, &mut dots);
             for ((&row, &dot), out) in rows.iter().zip(&dots).zip(out) {
                 let bias = Self::bias(&codes[row as usize * stride..][..stride]);
-                *out = bias - query.unit * dot as f32 + query.base;
+                *out = self.form.score(bias, query.unit * dot as f32, query.base);
             }
         }
     }
@@ -377,7 +395,7 @@ impl Short {
             let dots = &mut dots[..out.len()];
             self.isa.nibble_run(nibbles, rows, dots);
             for ((row, &dot), out) in rows.chunks_exact(lines).zip(&*dots).zip(out) {
-                *out = Self::bias(row) - query.unit * dot as f32 + query.base;
+                *out = self.form.score(Self::bias(row), query.unit * dot as f32, query.base);
             }
         }
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::index::{Effort, IndexParams, Neighbour, Scratch, Search, Threads};
 use proptest::prelude::*;
+use std::sync::OnceLock;
 
 /// Bytes aligned as those of a mapped file are.
 struct Held {
@@ -72,6 +73,34 @@ fn an_opened_index_is_the_one_that_was_written() {
     }
 }
 
+/// Rows so different in length that they lie by it.
+fn by_length() -> &'static Index {
+    static INDEX: OnceLock<Index> = OnceLock::new();
+    INDEX.get_or_init(|| {
+        let mut rows = vectors(1_100, 5);
+        for (at, row) in rows.chunks_exact_mut(5).enumerate() {
+            row.iter_mut().for_each(|value| *value *= 1.03f32.powi(at as i32));
+        }
+        let (index, _) = Index::build(Metric::Dot, 5, &rows, IndexParams::default(), Threads::One);
+        assert!(index.is_by_length());
+        index
+    })
+}
+
+#[test]
+fn an_index_by_length_is_opened_as_such() {
+    let opened = reopened(by_length()).unwrap();
+    assert!(opened.is_by_length());
+    assert_eq!(results(&opened), results(by_length()));
+    assert_eq!(ranges(&opened), ranges(by_length()));
+    assert_eq!(opened.recall_reached(), by_length().recall_reached());
+    // A metric that has no such order.
+    let sections = by_length().sections();
+    let mut head = sections.head.clone();
+    head[8] = 1;
+    assert!(Index::open(&head, placed(&sections)).is_err());
+}
+
 #[test]
 fn rows_can_be_added_to_an_opened_index() {
     let mut opened = reopened(&built(Metric::Euclidean, 40)).unwrap();
@@ -115,6 +144,31 @@ fn a_calibration_that_does_not_rise_is_refused() {
         index.calibration.points[2] = wrong;
         let refused = Some(NotAnIndex("a calibration in which wider walks find less"));
         assert_eq!(reopened(&index).err(), refused, "{wrong:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_index_by_length_is_refused_or_searched_without_panic(
+        at in 0usize..400,
+        byte: u8,
+        codes in proptest::collection::vec((0usize..1 << 20, any::<u8>()), 0..40),
+    ) {
+        let sections = by_length().sections();
+        let (mut head, mut short) = (sections.head.clone(), sections.short.to_vec());
+        let length = head.len();
+        head[at % length] = byte;
+        for (at, byte) in codes {
+            // The ends of rows are their lengths.
+            let length = short.len();
+            short[(at | 60) % length] = byte;
+        }
+        let placed = Placed { short: section(&short), ..placed(&sections) };
+        if let Ok(opened) = Index::open(&head, placed)
+            && opened.dimensions() == 5
+        {
+            let _ = (results(&opened), ranges(&opened));
+        }
     }
 }
 

@@ -8,13 +8,14 @@
 //! rows are found by comparing groups of codes with themselves (`candidates.rs`), neighbours are
 //! chosen among them in different directions (`prune.rs`), linked back, and refined by walks
 //! (`walk.rs`) over the graph so far. Rows are added to a graph, and graphs are merged, by
-//! [`link()`]; what is kept of a graph without some of its rows, `take.rs` says. Every step reads what the step before it left and writes each row once, so the
-//! outcome does not depend on the number of threads.
+//! [`link()`]; `take.rs` says what is kept of a graph when some of its rows are left out. Every step reads what the
+//! step before it left and writes each row once, so the outcome does not depend on the number of threads.
 //!
-//! [`HnswRs`] builds by a crate of others instead, to compare with.
+//! With the feature `hnsw_rs` that crate builds instead where it is asked for, for comparison.
 
 mod build;
 mod candidates;
+#[cfg(feature = "hnsw_rs")]
 mod hnsw_rs;
 mod order;
 mod prune;
@@ -22,6 +23,7 @@ mod repair;
 mod take;
 mod walk;
 
+#[cfg(feature = "hnsw_rs")]
 pub(super) use self::hnsw_rs::HnswRs;
 pub(super) use build::{Bulk, Plan, link};
 pub(super) use order::by_proximity;
@@ -67,7 +69,15 @@ pub(super) struct Input<'a> {
     pub(super) rows: Rows<'a>,
     /// Writes the full-precision vector of a row, placed in the space of the graph, into a slice of
     /// `dims` values.
+    #[cfg_attr(
+        not(feature = "hnsw_rs"),
+        expect(dead_code, reason = "our own builder works on codes")
+    )]
     pub(super) placed: &'a (dyn Fn(u32, &mut [f32]) + Sync),
+    #[cfg_attr(
+        not(feature = "hnsw_rs"),
+        expect(dead_code, reason = "our own builder works on codes")
+    )]
     pub(super) dims: usize,
     pub(super) plan: Plan,
     pub(super) threads: Threads,

@@ -4,6 +4,7 @@ use super::*;
 use crate::index::code::LINES_MAX;
 use crate::index::codes::Codes;
 use crate::index::random::Random;
+use crate::index::space::Form;
 use crate::index::vectors::Picked;
 use crate::index::{Metric, RowSet};
 use std::collections::BTreeSet;
@@ -19,7 +20,8 @@ fn codes(random: &mut Random, count: usize) -> Codes {
         let noise = random.vector(DIMS, if row % 5 == 0 { 0.0 } else { 0.3 });
         vectors.extend(centres[row % 4].iter().zip(noise).map(|(centre, noise)| centre + noise));
     }
-    let (mut codes, _) = Codes::fit(Metric::Euclidean, DIMS, &vectors, LINES_MAX, Threads::One);
+    let (mut codes, _) =
+        Codes::fit((Metric::Euclidean, Form::Distances), DIMS, &vectors, LINES_MAX, Threads::One);
     let rows: Vec<u32> = (0..count as u32).collect();
     codes.append(Picked { vectors: &vectors, dims: DIMS, rows: &rows }, Threads::One);
     codes

@@ -5,17 +5,23 @@ use crate::index::code::Placed;
 use crate::index::random::Random;
 use proptest::prelude::*;
 
-const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Euclidean, Metric::Dot];
+const KINDS: [(Metric, Form); 4] = [
+    (Metric::Cosine, Form::Distances),
+    (Metric::Euclidean, Form::Distances),
+    (Metric::Dot, Form::Distances),
+    (Metric::Dot, Form::Products),
+];
 
 /// From the largest that is finite to less than the smallest normal one.
 const SCALES: [f32; 9] = [f32::MAX, 1e30, 1e12, 1e3, 1.0, 1e-3, 1e-12, 1e-30, 1e-41];
 
-/// Half the squared distance of placed vectors, summed up as the code formats do.
+/// The score of placed vectors, summed up as the code formats do.
 fn score(space: &Space, query: &[f32], row: &[f32]) -> f32 {
     let mut placed = [vec![f32::NAN; space.placed_dims()], vec![f32::NAN; space.placed_dims()]];
     space.place_query(query, &mut placed[0]);
     let bias = space.place_row(row, &mut placed[1]);
-    bias - dot(&placed[0], &placed[1]) as f32 + 0.5 * dot(&placed[0], &placed[0]) as f32
+    let constant = space.constant(&placed[0], dot(&placed[0], &placed[0]) as f32);
+    space.form.score(bias, dot(&placed[0], &placed[1]) as f32, constant)
 }
 
 /// The distance, and the size that its error is relative to.
@@ -52,10 +58,10 @@ proptest! {
         factor in proptest::sample::select(vec![1e-2f32, 1.0, 10.0]),
     ) {
         let random = &mut Random::new(seed);
-        for metric in METRICS {
+        for (metric, form) in KINDS {
             let rows = rows(random, dims, scale);
             let query = random.vector(dims, (scale * factor).min(f32::MAX));
-            let space = Space::fit(metric, dims, &rows, &rows, Threads::One);
+            let space = Space::fit((metric, form), dims, &rows, &rows, Threads::One);
             for row in rows.chunks_exact(dims) {
                 let (book, size) = by_the_book(metric, &query, row);
                 // Placed vectors are relative to the middle.
@@ -75,8 +81,24 @@ proptest! {
                 let tolerance = tolerance + f64::from(f32::MIN_POSITIVE);
                 prop_assert!(
                     error <= tolerance || (found.abs() >= limit && book.abs() >= limit),
-                    "{:?} {} {}: {} is not {}", metric, scale, factor, found, book
+                    "{:?} {:?} {} {}: {} is not {}", metric, form, scale, factor, found, book
                 );
+            }
+        }
+    }
+
+    /// A query may be so short that nothing of it is left.
+    #[test]
+    fn a_query_of_zeros_is_as_far_as_the_book_says(
+        seed: u64, dims in 1usize..=20, scale in proptest::sample::select(SCALES.to_vec()),
+    ) {
+        let rows = rows(&mut Random::new(seed), dims, scale);
+        let query = vec![0.0; dims];
+        for (metric, form) in KINDS.into_iter().filter(|kind| kind.0 != Metric::Euclidean) {
+            let space = Space::fit((metric, form), dims, &rows, &rows, Threads::One);
+            for row in rows.chunks_exact(dims) {
+                let found = space.distance(score(&space, &query, row), 0.0);
+                prop_assert_eq!(f64::from(found), by_the_book(metric, &query, row).0);
             }
         }
     }
@@ -91,13 +113,15 @@ proptest! {
         let random = &mut Random::new(seed);
         let rows = rows(random, dims, scale);
         let query = random.vector(dims, query_scale);
-        let space = Space::fit(Metric::Dot, dims, &rows, &rows, Threads::One);
-        let longest = rows.chunks_exact(dims).map(norm).fold(0.0, f64::max);
-        let clear = 1e-5 * norm(&query) * longest;
-        for a in rows.chunks_exact(dims) {
-            for b in rows.chunks_exact(dims) {
-                if dot(&query, a) > dot(&query, b) + clear {
-                    prop_assert!(score(&space, &query, a) < score(&space, &query, b));
+        for form in [Form::Distances, Form::Products] {
+            let space = Space::fit((Metric::Dot, form), dims, &rows, &rows, Threads::One);
+            let longest = rows.chunks_exact(dims).map(norm).fold(0.0, f64::max);
+            let clear = 1e-5 * norm(&query) * longest;
+            for a in rows.chunks_exact(dims) {
+                for b in rows.chunks_exact(dims) {
+                    if dot(&query, a) > dot(&query, b) + clear {
+                        prop_assert!(score(&space, &query, a) < score(&space, &query, b));
+                    }
                 }
             }
         }
@@ -107,9 +131,9 @@ proptest! {
     fn placed_rows_lie_around_their_middle(
         seed: u64, dims in 1usize..=20, scale in proptest::sample::select(SCALES.to_vec()),
     ) {
-        for metric in METRICS {
+        for (metric, form) in KINDS {
             let rows = rows(&mut Random::new(seed), dims, scale);
-            let space = Space::fit(metric, dims, &rows, &rows, Threads::One);
+            let space = Space::fit((metric, form), dims, &rows, &rows, Threads::One);
             let mut placed = vec![f32::NAN; space.placed_dims()];
             let (mut sums, mut largest) = (vec![0f64; space.placed_dims()], 0f64);
             for row in rows.chunks_exact(dims) {
@@ -117,7 +141,9 @@ proptest! {
                 sums.iter_mut().zip(&placed).for_each(|(sum, &value)| *sum += f64::from(value));
                 largest = largest.max(norm(&placed));
                 let square = dot(&placed, &placed) + dot(&space.centre, &space.centre);
-                prop_assert!((bias - 0.5 * dot(&placed, &placed)).abs() <= 1e-5 * square);
+                if form == Form::Distances {
+                    prop_assert!((bias - 0.5 * dot(&placed, &placed)).abs() <= 1e-5 * square);
+                }
             }
             let around = sums.iter().all(|sum| sum.abs() <= 1e-5 * (largest + norm(&space.centre)));
             prop_assert!(around, "{:?} {:?}", metric, sums);
@@ -134,8 +160,8 @@ proptest! {
         let [rows, row, query] = [8 * dims, dims, dims];
         let rows = random.vector(rows, scales[0]);
         let [row, query] = [random.vector(row, scales[1]), random.vector(query, scales[2])];
-        for metric in METRICS {
-            let space = Space::fit(metric, dims, &rows, &rows, Threads::One);
+        for (metric, form) in KINDS {
+            let space = Space::fit((metric, form), dims, &rows, &rows, Threads::One);
             prop_assert!(space.scale.is_normal() && space.radius.is_finite());
             let mut placed = Placed::new(space.placed_dims());
             for row in rows.chunks_exact(dims).chain([&*row]) {
@@ -156,8 +182,10 @@ proptest! {
 
 #[test]
 fn values_are_kept_where_they_do_no_harm() {
-    let kept =
-        |metric, rows: &[f32]| Space::fit(metric, 2, rows, rows, Threads::One).keeps_values();
+    let kept = |metric, rows: &[f32]| {
+        let kind = (metric, Form::Distances);
+        Space::fit(kind, 2, rows, rows, Threads::One).keeps_values()
+    };
     assert!(kept(Metric::Euclidean, &[0.0, 255.0, 3.0, 7.0]));
     assert!(kept(Metric::Euclidean, &[0.0, 0.0]) && kept(Metric::Euclidean, &[]));
     assert!(!kept(Metric::Euclidean, &[1e9, 0.0]) && !kept(Metric::Euclidean, &[1e-9, 0.0]));

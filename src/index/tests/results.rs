@@ -4,35 +4,6 @@ use super::*;
 use crate::index::code::Code;
 
 #[test]
-fn nearest_yields_every_row_once() {
-    let set = data::clustered(1_200, 16);
-    for builder in BUILDERS {
-        for metric in METRICS {
-            let built = Built::of(metric, &set, builder);
-            let vectors = &built.vectors[..];
-            let some: RowSet = (0..1_200).filter(|row| row % 3 != 1).collect();
-            let one: RowSet = [77].into_iter().collect();
-            let none = RowSet::new(1_200);
-            for allowed in [None, Some(&some), Some(&one), Some(&none)] {
-                for query in set.queries().take(3) {
-                    let search = Search { allowed, vectors: Some(&vectors), ..TEN };
-                    let all: Vec<Neighbour> = built.index.nearest(query, search).collect();
-                    let mut rows: Vec<u32> = all.iter().map(|result| result.row).collect();
-                    rows.sort_unstable();
-                    let is_allowed = |row: &u32| allowed.is_none_or(|set| set.contains(*row));
-                    let expected: Vec<u32> = (0..1_200).filter(is_allowed).collect();
-                    assert_eq!(rows, expected);
-                    let exact = built.exact(query, 10, allowed);
-                    let first = &all[..exact.len()];
-                    let searched = share(&built.search(query, search), &exact);
-                    assert!(share(first, &exact) >= searched - 0.1);
-                }
-            }
-        }
-    }
-}
-
-#[test]
 fn a_batch_is_its_searches() {
     let set = data::clustered(1_500, 16);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();

@@ -30,6 +30,7 @@ fn on_any_number_of_threads() {
 }
 
 #[test]
+#[cfg(feature = "hnsw_rs")]
 fn by_the_other_builder_on_one_thread() {
     let set = data::clustered(800, 24);
     let build = || {
@@ -41,6 +42,7 @@ fn by_the_other_builder_on_one_thread() {
 
 /// On several threads it promises no particular graph, but a sound one.
 #[test]
+#[cfg(feature = "hnsw_rs")]
 fn by_the_other_builder_on_several_threads() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     let set = data::clustered(1_500, 24);

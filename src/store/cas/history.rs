@@ -5,6 +5,9 @@
 //! numbers back. The next writer notices it by what the history has beyond that version, and makes a version
 //! of it whose number nobody has used: so what is kept stays, and whoever follows the document takes the
 //! change up like any other.
+//!
+//! What must not go back is carried over from the newest version in the history. The one in force is not in it, so
+//! whoever is about to do what cannot be undone (to delete what it allows to delete) [keeps](keep_in_force) it first.
 
 use super::{Created, Document, Loaded, Next, create};
 use crate::base::{Env, Result};
@@ -51,6 +54,28 @@ pub(super) async fn keep<T: Document>(
     Ok(Some(Next::of(env, current.value.stamp(), newest.max(version) + 2, next)))
 }
 
+/// Writes a version that is in force into its history, before the next one would.
+pub async fn keep_in_force<T: Document>(
+    store: &dyn Store,
+    env: &Env,
+    current: &Loaded<T>,
+) -> Result<()> {
+    let Some(history) = current.value.history() else { return Ok(()) };
+    let (bytes, length) = (&current.bytes, current.bytes.len() as u64);
+    // What is there already is this one, or was there before a person put this one in force.
+    create(store, env, &history.key, bytes.clone(), length, |head| head == bytes).await.map(drop)
+}
+
+/// Whether the history has a version behind this one, which was read before: a person has put it in force, or
+/// another has replaced it meanwhile.
+pub async fn is_followed<T: Document>(store: &dyn Store, current: &Loaded<T>) -> Result<bool> {
+    let mut following = current.value.clone();
+    following.stamp_mut().version += 1;
+    let Some(following) = following.history() else { return Ok(false) };
+    let head = GetOptions { range: Some(ByteRange::Bounded(0..1)), if_none_match: None };
+    Ok(matches!(store.get(&following.key, head).await?, Fetched::Found(_)))
+}
+
 /// The newest version in the history, if it is another than `version`. `own` says whether `version` itself
 /// is there: then one small read tells most of the time that it is the newest.
 async fn newest_after<T: Document>(
@@ -59,13 +84,8 @@ async fn newest_after<T: Document>(
     version: u64,
     own: bool,
 ) -> Result<Option<(u64, Key)>> {
-    let mut after = current.value.clone();
-    after.stamp_mut().version = version + 1;
-    let (Some(history), Some(following)) = (current.value.history(), after.history()) else {
-        return Ok(None);
-    };
-    let head = GetOptions { range: Some(ByteRange::Bounded(0..1)), if_none_match: None };
-    if own && !matches!(store.get(&following.key, head).await?, Fetched::Found(_)) {
+    let Some(history) = current.value.history() else { return Ok(None) };
+    if own && !is_followed(store, current).await? {
         return Ok(None);
     }
     let mut newest = (!own).then(|| (version, history.key.clone()));

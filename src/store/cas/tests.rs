@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::clock::VirtualClock;
+use crate::store::get;
 use crate::store::memory::MemoryStore;
 use crate::store::{DynStore, Listing};
 use async_trait::async_trait;
@@ -218,4 +219,37 @@ async fn a_version_that_was_put_back_by_hand_goes_on_behind_the_newest() {
         .collect();
     let last = load::<Counter>(&*store, &key()).await.unwrap().unwrap().value.stamp.version;
     assert!(versions.len() >= 30 && versions.iter().all(|version| *version < last), "{versions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_format_says_who_may_read_and_who_may_change_it() {
+    let (store, env) = (MemoryStore::default(), env(9));
+    let put = async |text: &'static str| {
+        let document = format!(
+            r#"{{{text} "number": 5, "floor": 0, "stamp": {{"version": 3, "updated": "2026-01-15T10:30:00Z",
+               "recentWrites": []}}}}"#
+        );
+        store.put(&key(), Bytes::from(document)).await.unwrap()
+    };
+    let add = |current: Option<&Loaded<Counter>>| {
+        let Loaded { value, .. } = current.expect("it is there");
+        Ok(Change::Write(Counter { number: value.number + 1, ..value.clone() }))
+    };
+    put(r#""formatVersion": 7,"#).await;
+    let refused = load::<Counter>(&store, &key()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NewerFormat);
+
+    put(r#""formatVersion": 7, "minReader": 1,"#).await;
+    assert_eq!(load::<Counter>(&store, &key()).await.unwrap().unwrap().value.number, 5);
+    let refused = update(&store, &env, &key(), add).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NewerFormat, "it may be read only");
+    let kept = update::<Counter>(&store, &env, &key(), |_| Ok(Change::Keep)).await.unwrap();
+    assert_eq!(kept.unwrap().value.number, 5, "to leave it is no change");
+
+    put(r#""formatVersion": 7, "minReader": 1, "minWriter": 1,"#).await;
+    let changed = update(&store, &env, &key(), add).await.unwrap().unwrap().value;
+    assert_eq!((changed.number, changed.format_version), (6, 7));
+
+    put(r#""formatVersion": 7, "minReader": 2, "minWriter": 1,"#).await;
+    assert_eq!(load::<Counter>(&store, &key()).await.unwrap_err().code(), Code::NewerFormat);
 }

@@ -19,7 +19,8 @@ tokio::task_local! {
 /// What one piece of work asked of the store. Cloning shares the counters.
 ///
 /// [`Usage::scope`] makes it current for a future; requests made through any [`Count`] below are
-/// added to it. Spawned tasks do not inherit it: give them a clone and let them open a scope.
+/// added to it. Spawned tasks do not inherit it: give them a clone and let them open a scope, or a usage of their
+/// own that whoever waits for them [absorbs](Usage::absorb).
 #[derive(Debug, Clone, Default)]
 pub struct Usage(Arc<Totals>);
 
@@ -27,6 +28,55 @@ pub struct Usage(Arc<Totals>);
 struct Totals {
     requests: AtomicU64,
     bytes: AtomicU64,
+    /// Requests that are under way.
+    waiting: AtomicU64,
+    rounds: AtomicU64,
+    nano_dollars: AtomicU64,
+}
+
+/// What came of it so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Used {
+    /// Requests, failed and repeated ones included.
+    pub requests: u64,
+    /// Bytes read and written.
+    pub bytes: u64,
+    /// How often it began to wait for the store while it was not waiting already: requests that are sent side by side
+    /// are one round.
+    pub rounds: u64,
+    /// What S3 asks for the requests, in 10⁻⁹ dollars.
+    pub nano_dollars: u64,
+}
+
+/// A request that is under way; also where nobody waits for its end any more.
+struct Request(Option<Usage>);
+
+impl Request {
+    fn begin() -> Request {
+        let usage = Usage::current();
+        if let Some(Usage(totals)) = &usage
+            && totals.waiting.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            totals.rounds.fetch_add(1, Ordering::Relaxed);
+        }
+        Request(usage)
+    }
+
+    fn end(self, op: &str, bytes: u64) {
+        if let Some(Usage(totals)) = &self.0 {
+            totals.requests.fetch_add(1, Ordering::Relaxed);
+            totals.bytes.fetch_add(bytes, Ordering::Relaxed);
+            totals.nano_dollars.fetch_add(cost_nano_dollars(op), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Some(Usage(totals)) = &self.0 {
+            totals.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Usage {
@@ -40,25 +90,36 @@ impl Usage {
         CURRENT.try_with(Usage::clone).ok()
     }
 
-    /// Adds what another task asked on behalf of this work.
+    /// Adds what another task asked on behalf of this work. Where several wait for one task, only who began it does, so
+    /// that all usages together are what the store was asked.
     pub fn absorb(&self, other: &Usage) {
-        self.0.requests.fetch_add(other.requests(), Ordering::Relaxed);
-        self.0.bytes.fetch_add(other.bytes(), Ordering::Relaxed);
+        let Used { requests, bytes, rounds, nano_dollars } = other.so_far();
+        let totals = &self.0;
+        totals.requests.fetch_add(requests, Ordering::Relaxed);
+        totals.bytes.fetch_add(bytes, Ordering::Relaxed);
+        totals.rounds.fetch_add(rounds, Ordering::Relaxed);
+        totals.nano_dollars.fetch_add(nano_dollars, Ordering::Relaxed);
+    }
+
+    /// What came of it so far.
+    pub fn so_far(&self) -> Used {
+        let totals = &self.0;
+        Used {
+            requests: totals.requests.load(Ordering::Relaxed),
+            bytes: totals.bytes.load(Ordering::Relaxed),
+            rounds: totals.rounds.load(Ordering::Relaxed),
+            nano_dollars: totals.nano_dollars.load(Ordering::Relaxed),
+        }
     }
 
     /// Requests so far, failed and repeated ones included.
     pub fn requests(&self) -> u64 {
-        self.0.requests.load(Ordering::Relaxed)
+        self.so_far().requests
     }
 
     /// Bytes read and written so far.
     pub fn bytes(&self) -> u64 {
-        self.0.bytes.load(Ordering::Relaxed)
-    }
-
-    fn add(&self, bytes: u64) {
-        self.0.requests.fetch_add(1, Ordering::Relaxed);
-        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.so_far().bytes
     }
 }
 
@@ -72,11 +133,11 @@ pub struct Count {
 /// What S3 asks for one request, whatever it comes to: 5 dollars a million for those that write or list,
 /// 0.4 for those that read, nothing for deleting (list price of us-east-1, November 2026). Other stores
 /// ask for something else, or for nothing.
-fn cost_dollars(op: &str) -> f64 {
+fn cost_nano_dollars(op: &str) -> u64 {
     match op {
-        "put" | "put_if" | "list" => 5.0 / 1e6,
-        "get" => 0.4 / 1e6,
-        _ => 0.0,
+        "put" | "put_if" | "list" => 5_000,
+        "get" => 400,
+        _ => 0,
     }
 }
 
@@ -105,7 +166,7 @@ impl Count {
         work: impl Future<Output = T>,
         outcome: impl FnOnce(&T) -> Outcome,
     ) -> T {
-        let start = Instant::now();
+        let (start, request) = (Instant::now(), Request::begin());
         let result = work.await;
         let Outcome { name: outcome, read, written } = outcome(&result);
         let metrics = &self.metrics;
@@ -115,8 +176,8 @@ impl Count {
         let kind = OpLabels { op };
         let took = start.elapsed().as_secs_f64();
         metrics.store_seconds.get_or_create(&kind).observe(took);
-        metrics.store_cost_dollars.get_or_create(&kind).inc_by(cost_dollars(op));
-        let _ = CURRENT.try_with(|usage| usage.add(read + written));
+        metrics.store_cost_dollars.get_or_create(&kind).inc_by(cost_nano_dollars(op) as f64 / 1e9);
+        request.end(op, read + written);
         result
     }
 }

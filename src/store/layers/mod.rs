@@ -14,7 +14,7 @@ mod tests;
 pub mod timeout;
 pub mod whole;
 
-pub use count::{Count, Usage};
+pub use count::{Count, Usage, Used};
 pub use faults::{FaultSettings, Faults, RequestCounts};
 pub use limit::Limit;
 pub use retry::Retry;

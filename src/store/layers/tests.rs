@@ -1,6 +1,7 @@
 use super::*;
 use crate::base::clock::{Timestamp, VirtualClock};
 use crate::base::metrics::OpLabels;
+use crate::base::metrics::TextFormat;
 use crate::base::rng::SeededRng;
 use crate::base::tasks::Tasks;
 use crate::base::{Code, Env, Error, Result};
@@ -141,7 +142,7 @@ async fn requests_and_bytes_are_counted_for_the_instance_and_for_the_query() {
         .await;
     assert_eq!((usage.requests(), usage.bytes()), (3, 7));
     assert!(Usage::current().is_none());
-    let text = env.metrics.encode();
+    let text = env.metrics.encode(TextFormat::Prometheus);
     for line in [
         "brainy_store_requests_total{op=\"get\",outcome=\"missing\"} 1",
         "brainy_store_requests_total{op=\"put_if\",outcome=\"lost\"} 1",

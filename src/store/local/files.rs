@@ -100,13 +100,21 @@ pub(super) fn create_own(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn is_weak(etag: &Etag) -> bool {
-    etag.0.starts_with("W/")
-}
-
 /// Whether `error` says that the file is not there: a component may be missing, or be an object.
 pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Why a link is not followed.
+pub(super) fn is_a_link(path: &Path) -> Error {
+    Error::new(
+        Code::StoreDenied,
+        format!(
+            "{} is a symbolic link, and a store follows none, because it may lead out of its folder; put \
+             what it leads to in its place (to have it on another disk, mount that there), or remove it",
+            path.display()
+        ),
+    )
 }
 
 impl Files {
@@ -128,6 +136,9 @@ impl Files {
         fs::read_dir(&root).map_err(|error| failed(error, "list", &shown))?;
         let (known, doubtful, clock) = (Mutex::default(), Mutex::default(), OnceLock::new());
         let files = Files { root, fsync, rng, disk, clock, known, doubtful };
+        for own in ["tmp", "locks"] {
+            files.inside(&files.own(own))?;
+        }
         files.remove_stale();
         Ok(files)
     }
@@ -194,6 +205,7 @@ impl Files {
 
     pub(super) fn read(&self, path: &Path, options: &GetOptions) -> Result<Fetched> {
         let io_failed = |error| failed(error, "read", path.display());
+        self.inside(path)?;
         let mut file = match File::open(path) {
             Ok(file) => file,
             Err(error) if is_missing(&error) => return self.missing(),
@@ -207,14 +219,14 @@ impl Files {
         let size = metadata.len();
         let range = options.range.as_ref();
         let strong = range.is_none() || size <= DIGEST_MAX_BYTES;
-        let whole = |file: &mut File| -> Result<Bytes> {
+        let whole = |file: &mut File| -> Result<(Bytes, bool)> {
             file.rewind().map_err(io_failed)?;
             read_whole(file, size).map_err(io_failed)
         };
         let known = options.if_none_match.as_ref();
         if !strong {
             let etag = match known {
-                Some(known) if !is_weak(known) => digest(&whole(&mut file)?),
+                Some(known) if !known.is_weak() => digest(&whole(&mut file)?.0),
                 _ => weak_etag(&metadata),
             };
             if known == Some(&etag) {
@@ -223,20 +235,36 @@ impl Files {
             let (start, end) = bounds(range, size);
             file.seek(SeekFrom::Start(start)).map_err(io_failed)?;
             let bytes = read_exactly(&mut file, end - start).map_err(io_failed)?;
-            return Ok(Fetched::Found(Object { bytes, etag, size }));
+            return Ok(Fetched::Found(Object { bytes, etag, size, mapped: false }));
         }
-        let bytes = whole(&mut file)?;
+        let (bytes, mapped) = whole(&mut file)?;
         let etag = digest(&bytes);
         if known.is_some_and(|known| *known == etag || *known == weak_etag(&metadata)) {
             return Ok(Fetched::Unmodified);
         }
-        Ok(Fetched::Found(Object { bytes: slice(&bytes, range), etag, size }))
+        let bytes = slice(&bytes, range);
+        Ok(Fetched::Found(Object { bytes, etag, size, mapped }))
     }
 
     /// No file: in a store that is there, or because the whole folder has gone?
     fn missing(&self) -> Result<Fetched> {
         self.check_root()?;
         Ok(Fetched::Missing)
+    }
+
+    /// Refuses a path that has a symbolic link below the store's folder: it may lead out of it.
+    pub(super) fn inside(&self, path: &Path) -> Result<()> {
+        let mut at = self.root.clone();
+        for part in path.strip_prefix(&self.root).unwrap_or(path) {
+            at.push(part);
+            match fs::symlink_metadata(&at) {
+                Ok(metadata) if metadata.is_symlink() => return Err(is_a_link(&at)),
+                Ok(_) => {}
+                Err(error) if is_missing(&error) => break,
+                Err(error) => return Err(failed(error, "look at", at.display())),
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn check_root(&self) -> Result<()> {
@@ -251,6 +279,7 @@ impl Files {
 
     /// The digest of a file's content; the caller holds the lock.
     pub(super) fn digest(&self, path: &Path) -> Result<Option<Etag>> {
+        self.inside(path)?;
         match fs::read(path) {
             Ok(bytes) => Ok(Some(digest(&bytes))),
             Err(error) if is_missing(&error) || error.kind() == ErrorKind::IsADirectory => Ok(None),
@@ -260,6 +289,7 @@ impl Files {
 
     /// Writes `body` at `path` unless something is there (`None`).
     pub(super) fn create(&self, path: &Path, body: &[u8]) -> Result<Option<Etag>, Stop> {
+        self.inside(path).map_err(Stop::Before)?;
         // Only saves the work: the link below decides.
         if path.exists() {
             return Ok(None);
@@ -291,6 +321,7 @@ impl Files {
 
     /// Removes `path`; the caller holds the lock.
     pub(super) fn remove(&self, path: &Path, outlives: Outlives) -> Result<()> {
+        self.inside(path)?;
         match fs::remove_file(path) {
             Ok(()) => self
                 .flushed(path, &[], outlives)
@@ -308,6 +339,7 @@ impl Files {
     /// A temporary file with `body`, and the folder that it goes to, both flushed where that has to be.
     fn prepare(&self, path: &Path, body: &[u8], outlives: Outlives) -> Result<PathBuf> {
         self.check_root()?;
+        self.inside(path)?;
         if self.doubtful().len() >= DOUBTFUL_MAX && !self.is_doubtful(path) {
             return Err(Error::unavailable(format!(
                 "the disk could not make the last {DOUBTFUL_MAX} writes durable; \
@@ -315,6 +347,7 @@ impl Files {
             )));
         }
         let folder = self.own("tmp");
+        self.inside(&folder)?;
         let name = format!("{}-{}", std::process::id(), WriteId::random(&self.rng));
         let temporary = folder.join(name);
         let write = || -> io::Result<()> {
@@ -437,16 +470,16 @@ fn bounds(range: Option<&ByteRange>, size: u64) -> (u64, u64) {
     (start, end.max(start))
 }
 
-/// All of a file: mapped where it is large and the system lets us, else read.
-fn read_whole(file: &mut File, size: u64) -> io::Result<Bytes> {
+/// All of a file: mapped (and then it says so) where it is large and the system lets us, else read.
+fn read_whole(file: &mut File, size: u64) -> io::Result<(Bytes, bool)> {
     // Elsewhere a file that is mapped can be neither replaced nor deleted.
     if cfg!(unix)
         && size >= MAPPED_BYTES_MIN
         && let Some(mapped) = usize::try_from(size).ok().and_then(|size| map(file, size).ok())
     {
-        return Ok(mapped);
+        return Ok((mapped, true));
     }
-    read_exactly(file, size)
+    Ok((read_exactly(file, size)?, false))
 }
 
 fn read_exactly(file: &mut File, length: u64) -> io::Result<Bytes> {

@@ -1,6 +1,6 @@
 //! Listing a tree of folders in the byte order of the keys.
 
-use super::files::{Files, is_missing, weak_etag};
+use super::files::{Files, is_a_link, is_missing, weak_etag};
 use super::{OWN, failed};
 use crate::base::Result;
 use crate::store::{Key, Listed, Listing, Prefix};
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 type Entry = Reverse<String>;
 
 struct Walk<'a> {
+    files: &'a Files,
     prefix: &'a str,
     after: Option<&'a str>,
     limit: usize,
@@ -27,6 +28,7 @@ pub(super) fn list(
     limit: usize,
 ) -> Result<Listing> {
     let mut walk = Walk {
+        files,
         prefix: prefix.as_str(),
         after: after.map(Key::as_str),
         limit,
@@ -44,11 +46,11 @@ pub(super) fn dirs(files: &Files, prefix: &Prefix) -> Result<Vec<String>> {
     let (folder, start) = folder_of(files, prefix.as_str())?;
     let rest = &prefix.as_str()[start.len()..];
     let mut found = Vec::new();
-    for Reverse(name) in entries(&folder, start)? {
+    for Reverse(name) in entries(files, &folder, start, |name| name.starts_with(rest))? {
         let Some(name) = name.strip_suffix('/') else {
             continue;
         };
-        if name.starts_with(rest) && has_object(&folder.join(name))? {
+        if has_object(files, &folder.join(name))? {
             found.push(name.to_owned());
         }
     }
@@ -67,8 +69,15 @@ fn folder_of<'a>(files: &Files, prefix: &'a str) -> Result<(PathBuf, &'a str)> {
     }
 }
 
-/// The entries of `folder` in no order; none where it does not exist.
-fn entries(folder: &Path, key: &str) -> Result<Vec<Entry>> {
+/// The entries of `folder` that `wanted` names, in no order; none where it does not exist. A link among them
+/// is an error: left out, what it leads to would seem to be gone.
+fn entries(
+    files: &Files,
+    folder: &Path,
+    key: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Entry>> {
+    files.inside(folder)?;
     let io_failed = |error| failed(error, "list", folder.display());
     let found = match fs::read_dir(folder) {
         Ok(found) => found,
@@ -82,21 +91,22 @@ fn entries(folder: &Path, key: &str) -> Result<Vec<Entry>> {
         let Ok(mut name) = entry.file_name().into_string() else {
             continue;
         };
-        let mut kind = entry.file_type().map_err(io_failed)?;
+        let kind = entry.file_type().map_err(io_failed)?;
+        if key.is_empty() && name == OWN {
+            continue;
+        }
         if kind.is_symlink() {
-            // An operator may have moved a folder to another disk.
-            match fs::metadata(entry.path()) {
-                Ok(metadata) => kind = metadata.file_type(),
-                Err(_) => continue,
+            match wanted(&name) || wanted(&format!("{name}/")) {
+                true => return Err(is_a_link(&entry.path())),
+                false => continue,
             }
         }
         if kind.is_dir() {
-            if key.is_empty() && name == OWN {
-                continue;
-            }
             name.push('/');
         }
-        names.push(Reverse(name));
+        if wanted(&name) {
+            names.push(Reverse(name));
+        }
     }
     Ok(names)
 }
@@ -104,8 +114,7 @@ fn entries(folder: &Path, key: &str) -> Result<Vec<Entry>> {
 impl Walk<'_> {
     /// Lists what is below `folder`, whose keys start with `key`, until the page is full.
     fn folder(&mut self, folder: &Path, key: &str) -> Result<()> {
-        let mut names = entries(folder, key)?;
-        names.retain(|Reverse(name)| self.wants(key, name));
+        let names = entries(self.files, folder, key, |name| self.wants(key, name))?;
         // A heap: a page needs the first few of perhaps 100,000.
         let mut names = BinaryHeap::from(names);
         while let Some(Reverse(name)) = names.pop() {
@@ -128,7 +137,7 @@ impl Walk<'_> {
             self.listing.more = true;
             return Ok(());
         }
-        match fs::metadata(path) {
+        match fs::symlink_metadata(path) {
             Ok(metadata) => self.listing.objects.push(Listed {
                 key: Key::raw(key),
                 size: metadata.len(),
@@ -158,9 +167,9 @@ impl Walk<'_> {
 }
 
 /// Whether there is any file below `folder`.
-fn has_object(folder: &Path) -> Result<bool> {
-    for Reverse(name) in entries(folder, "/")? {
-        if !name.ends_with('/') || has_object(&folder.join(&name))? {
+fn has_object(files: &Files, folder: &Path) -> Result<bool> {
+    for Reverse(name) in entries(files, folder, "/", |_| true)? {
+        if !name.ends_with('/') || has_object(files, &folder.join(&name))? {
             return Ok(true);
         }
     }

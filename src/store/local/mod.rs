@@ -130,7 +130,7 @@ impl Store for LocalStore {
 
     async fn put_if(&self, key: &Key, body: Bytes, condition: Precondition) -> PutOutcome {
         let outcome = match condition {
-            Precondition::Matches(etag) if files::is_weak(&etag) => {
+            Precondition::Matches(etag) if etag.is_weak() => {
                 return PutOutcome::Failed(Error::internal(format!(
                     "the etag for {key} comes from a ranged read of a large file and cannot guard \
                      a write; read the whole object"

@@ -70,7 +70,7 @@ async fn a_weak_etag_notices_changes_but_guards_no_write() {
     let ranged = GetOptions { range: Some(ByteRange::Suffix(10)), if_none_match: None };
     let object = store.get(&key, ranged.clone()).await.unwrap();
     let object = object.required(&key).unwrap();
-    assert!(files::is_weak(&object.etag) && object.bytes.len() == 10);
+    assert!(object.etag.is_weak() && object.bytes.len() == 10);
     let condition = Precondition::Matches(object.etag.clone());
     let outcome = store.put_if(&key, Bytes::from("x"), condition).await;
     assert!(matches!(outcome, PutOutcome::Failed(_)), "{outcome:?}");
@@ -444,4 +444,56 @@ async fn what_only_its_writer_needs_is_not_flushed() {
     assert_eq!(disk.flushed.load(Ordering::SeqCst), before);
     // Nothing else is spared.
     store.put(&Key::raw("k/second"), Bytes::from("x")).await.unwrap_err();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn links_lead_nowhere() {
+    use std::os::unix::fs::symlink;
+    let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(root.path()).await;
+    store.put(&Key::raw("a/own"), Bytes::from("own")).await.unwrap();
+    fs::write(outside.path().join("secret"), "outside").unwrap();
+    symlink(outside.path(), root.path().join("a/dir")).unwrap();
+    symlink(outside.path().join("secret"), root.path().join("a/file")).unwrap();
+    symlink(outside.path().join("nothing"), root.path().join("a/dangling")).unwrap();
+    for name in ["a/dir/secret", "a/file", "a/dangling", "a/dir/new"] {
+        let key = Key::raw(name);
+        let body = || Bytes::from("x");
+        let mut errors = vec![
+            get(&store, &key).await.unwrap_err(),
+            store.put(&key, body()).await.unwrap_err(),
+            store.delete(&key).await.unwrap_err(),
+        ];
+        for condition in [Precondition::Absent, Precondition::Matches(digest_of("outside"))] {
+            match store.put_if(&key, body(), condition).await {
+                PutOutcome::Failed(error) => errors.push(error),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        for error in errors {
+            assert_eq!(error.code(), Code::StoreDenied, "{name}: {error}");
+            assert!(error.message().contains("symbolic link"), "{error}");
+        }
+    }
+    // A listing neither shows what is outside nor silently leaves out what a link stands for.
+    let listed = store.list(&Prefix::raw("a/"), None, 10).await.unwrap_err();
+    assert_eq!(listed.code(), Code::StoreDenied, "{listed}");
+    store.list_dirs(&Prefix::raw("a/")).await.unwrap_err();
+    assert_eq!(store.list(&Prefix::raw("a/own"), None, 10).await.unwrap().objects.len(), 1);
+    assert_eq!(fs::read_to_string(outside.path().join("secret")).unwrap(), "outside");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    // The folder itself may be reached by a link: the operator has named it.
+    let alias = outside.path().join("alias");
+    symlink(root.path(), &alias).unwrap();
+    assert!(matches!(get(&open(&alias).await, &Key::raw("a/own")).await, Ok(Fetched::Found(_))));
+    // Nor do its own files go elsewhere.
+    let other = tempfile::tempdir().unwrap();
+    symlink(outside.path(), other.path().join(".brainy")).unwrap();
+    let refused = LocalStore::open(other.path(), false).await.unwrap_err();
+    assert_eq!(refused.code(), Code::StoreDenied);
+}
+
+fn digest_of(text: &str) -> Etag {
+    crate::store::memory::digest(text.as_bytes())
 }

@@ -35,18 +35,18 @@ struct Watched(reqwest::Client, Arc<dyn Clock>);
 
 impl HttpConnector for Plain {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("brainy/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build();
-        let client = client.map_err(|error| object_store::Error::Generic {
-            store: "S3",
-            source: Box::new(error),
+        let configured = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("brainy/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .http1_only()
+                .tcp_nodelay(true)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(IDLE_TIMEOUT)
+        };
+        let client = crate::base::http::client(configured).map_err(|error| {
+            object_store::Error::Generic { store: "S3", source: Box::new(error) }
         })?;
         Ok(HttpClient::new(Watched(client, self.0.clone())))
     }
@@ -82,7 +82,7 @@ impl HttpService for Watched {
 }
 
 /// The time in a `Date` header.
-fn time_of(date: &str) -> Option<Timestamp> {
+pub(in crate::store) fn time_of(date: &str) -> Option<Timestamp> {
     let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date.trim()).ok()?;
     u64::try_from(time.as_millisecond()).ok().map(Timestamp)
 }

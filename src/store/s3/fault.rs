@@ -79,16 +79,59 @@ fn of_answer(refusal: &Refusal) -> Fault {
     Fault::Answer {
         status,
         code: element(body, "Code").unwrap_or("").to_owned(),
-        message: element(body, "Message").unwrap_or("").to_owned(),
+        message: unescaped(element(body, "Message").unwrap_or("")),
         retry_after_ms,
     }
 }
 
 /// The text of an XML element that holds only text.
-fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+pub(in crate::store) fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     let start = body.find(&format!("<{name}>"))? + name.len() + 2;
     let end = body[start..].find(&format!("</{name}>"))? + start;
     Some(body[start..end].trim())
+}
+
+/// Text of an XML element as it reads: with its characters in the place of their names and numbers.
+fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        plain.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let end = rest.find(';').filter(|end| *end <= 10);
+        let read = end.and_then(|end| Some((character(&rest[1..end])?, end)));
+        match read {
+            Some((character, end)) => {
+                plain.push(character);
+                rest = &rest[end + 1..];
+            }
+            None => {
+                plain.push('&');
+                rest = &rest[1..];
+            }
+        }
+    }
+    plain.push_str(rest);
+    // A message goes into one line of a log.
+    plain.replace(char::is_control, " ")
+}
+
+fn character(name: &str) -> Option<char> {
+    Some(match name {
+        "amp" => '&',
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        number => {
+            let number = number.strip_prefix('#')?;
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+                None => number.parse().ok()?,
+            };
+            char::from_u32(code)?
+        }
+    })
 }
 
 impl Fault {
@@ -236,6 +279,18 @@ mod tests {
             PutOutcome::Lost => ("lost", None),
             PutOutcome::Ambiguous(error) => ("ambiguous", Some(error.code())),
             PutOutcome::Failed(error) => ("failed", Some(error.code())),
+        }
+    }
+
+    #[test]
+    fn messages_read_as_they_were_meant() {
+        for (sent, read) in [
+            ("The bucket&#39;s policy", "The bucket's policy"),
+            ("a &lt;b&gt; &amp;amp; &quot;c&quot; &#x2014; &apos;", "a <b> &amp; \"c\" \u{2014} '"),
+            ("R&D; &unknown; & &#xZZ;", "R&D; &unknown; & &#xZZ;"),
+            ("two&#10;lines", "two lines"),
+        ] {
+            assert_eq!(unescaped(sent), read);
         }
     }
 

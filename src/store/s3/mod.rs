@@ -8,6 +8,8 @@ mod connect;
 mod fault;
 mod open;
 
+pub(in crate::store) use connect::time_of;
+pub(in crate::store) use fault::element;
 pub use open::open;
 
 use crate::base::{Error, Result};
@@ -105,7 +107,7 @@ impl S3Store {
             Answer::Unmodified => Fetched::Unmodified,
             Answer::Missing | Answer::Unsatisfiable => Fetched::Missing,
             Answer::Found { etag, size, .. } => {
-                Fetched::Found(Object { bytes: Bytes::new(), etag, size })
+                Fetched::Found(Object { bytes: Bytes::new(), etag, size, mapped: false })
             }
         })
     }
@@ -211,7 +213,7 @@ impl Store for S3Store {
                         "the {what} brought {came} of {expected} bytes; try again"
                     )));
                 }
-                Ok(Fetched::Found(Object { bytes, etag, size }))
+                Ok(Fetched::Found(Object { bytes, etag, size, mapped: false }))
             }
         }
     }

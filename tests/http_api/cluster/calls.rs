@@ -54,7 +54,18 @@ async fn status_shows_the_node_its_leader_and_the_cluster() {
     let node = &status["node"];
     has_fields(
         node,
-        &["id", "role", "standby", "endpoint", "status", "startTime", "uptimeSeconds", "version"],
+        &[
+            "id",
+            "role",
+            "wantedRole",
+            "configuredRole",
+            "standby",
+            "endpoint",
+            "status",
+            "startTime",
+            "uptimeSeconds",
+            "version",
+        ],
     );
     assert_eq!((&node["id"], &node["role"]), (&json!("r"), &json!("reader")));
     assert_eq!((&node["standby"], &node["status"]), (&json!(false), &json!("active")));
@@ -93,6 +104,7 @@ async fn any_node_lists_all_of_them_with_what_they_tell() {
         &[
             "id",
             "role",
+            "configuredRole",
             "wantedRole",
             "standby",
             "status",
@@ -320,7 +332,7 @@ async fn a_node_leaves_and_joins_again_and_serves_all_the_while() {
     assert_eq!(live["session"], world.stored().await["instances"]["r"]["session"]);
     // What a web page may send to any site without asking takes nobody out of a cluster.
     let forged = Request::post("/cluster/leave").header(header::ORIGIN, "http://elsewhere");
-    reader.send(forged.body(empty()).unwrap()).await.refused(415, "unsupported_media_type");
+    reader.send(forged.body(empty()).unwrap()).await.refused(403, "origin_not_allowed");
     // One that nobody serves has no place that others could reach.
     let embedded = world.apart("e", Role::Hybrid, |_| {}).await;
     embedded.send(call("/cluster/join")).await.refused(409, "not_a_member");

@@ -251,6 +251,7 @@ async fn metrics_have_the_names_that_people_look_for() {
         ("brainy_cache_hit_rate", 0.0, 1.0),
         ("brainy_memory_usage", 1e6, 1e12),
         ("brainy_rps", 0.001, 1e6),
+        ("brainy_cluster_nodes", 2.0, 2.0),
         ("brainy_cluster_nodes_total", 2.0, 2.0),
         ("brainy_cluster_healthy_nodes", 2.0, 2.0),
         ("brainy_cluster_leader_elections_total", 1.0, 1.0),

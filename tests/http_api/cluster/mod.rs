@@ -4,6 +4,7 @@ mod calls;
 mod health;
 mod orders;
 mod state;
+mod unlisted;
 
 use crate::support::{Api, memory};
 use async_trait::async_trait;

@@ -123,6 +123,55 @@ async fn an_order_holds_after_a_restart_until_the_settings_say_another_role() {
 }
 
 #[tokio::test]
+async fn the_last_writer_stays_one_and_an_order_is_shown_and_taken_back() {
+    let world = World::new();
+    let hybrid = world.node("a", Role::Hybrid, |_| {}).await;
+    let role = json!({"role": "reader"});
+    let refused = hybrid.post("/cluster/nodes/a/role", role).await;
+    assert_eq!(refused.refused(409, "last_writer")["id"], "a");
+    let forced = json!({"role": "reader", "force": true});
+    hybrid.post("/cluster/nodes/a/role", forced).await.ok();
+    shows(&[&hybrid], "a", "reader").await;
+    assert!(hybrid.brainy.shutdown().await);
+
+    // The settings say hybrid, and the order counts: everything that shows the role says why.
+    let again = world.node("a", Role::Hybrid, |_| {}).await;
+    shows(&[&again], "a", "reader").await;
+    let both = (json!("reader"), json!("hybrid"));
+    let node = again.get("/cluster/nodes/a").await.ok();
+    assert_eq!((node["wantedRole"].clone(), node["configuredRole"].clone()), both);
+    let status = again.get("/cluster/status").await.ok()["node"].clone();
+    assert_eq!((status["wantedRole"].clone(), status["configuredRole"].clone()), both);
+    let warnings = again.get("/health").await.ok()["warnings"].to_string();
+    assert!(warnings.contains("clear-role a"), "{warnings}");
+
+    let clear = || Request::delete("/cluster/nodes/a/role").body(Body::empty()).unwrap();
+    assert_eq!(again.send(clear()).await.ok(), json!({"id": "a", "wantedRole": null}));
+    shows(&[&again], "a", "hybrid").await;
+    assert_eq!(write(&again, "a").await, 200);
+    // Another one that writes makes room.
+    let second = world.node("b", Role::Writer, |_| {}).await;
+    order(&second, "a", "reader").await;
+    second
+        .post("/cluster/nodes/b/role", json!({"role": "reader"}))
+        .await
+        .refused(409, "last_writer");
+}
+
+#[tokio::test]
+async fn whoever_asks_for_the_cluster_sees_who_is_there_now() {
+    let world = World::new();
+    let slow = |settings: &mut brainy::base::settings::Settings| {
+        (settings.heartbeat_interval_ms, settings.instance_timeout_ms) = (60_000, 120_000);
+    };
+    let first = world.node("a", Role::Hybrid, slow).await;
+    let _second = world.node("b", Role::Reader, slow).await;
+    // Long before its next look, which would be in 20 seconds.
+    until("it is seen", async || first.get("/cluster/status").await.ok()["totalNodes"] == 2).await;
+    assert_eq!(first.get("/cluster/nodes").await.ok()["nodes"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_standby_writes_once_nobody_else_does() {
     let world = World::new();
     let active = world.node("a", Role::Hybrid, |_| {}).await;

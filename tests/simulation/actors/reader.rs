@@ -231,7 +231,7 @@ async fn export(world: &World, instance: &Arc<Instance>, name: &CollectionName) 
 async fn info(world: &World, instance: &Arc<Instance>, name: &CollectionName) -> Result<()> {
     let asked = Asked::new(world, instance, name, Consistency::Eventual);
     let (brainy, of) = (instance.brainy.clone(), name.clone());
-    let call = async move { brainy.collection(&of).await };
+    let call = async move { brainy.describe(&of).await };
     let info = world.call(instance, name, call).await?;
     let mut model = world.model();
     // What is missing is not counted.

@@ -12,8 +12,9 @@ use brainy::base::Code;
 use brainy::base::ids::CollectionName;
 use brainy::base::settings::Role;
 use brainy::engine::model::Consistency;
+use brainy::log::names::names_at;
 use brainy::store::layers::FaultSettings;
-use brainy::store::{Key, paths};
+use brainy::store::{DynStore, Key, paths};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,6 +161,7 @@ async fn accounted(world: &World) {
             break;
         }
     }
+    let named_late = named_by_entries(world, &found).await;
     let mut model = world.model();
     let checked =
         model.collections.values().try_for_each(|collection| account(collection, &mut found));
@@ -168,6 +170,7 @@ async fn accounted(world: &World) {
         let may_be_late = |key: &Key| {
             paths::parse_vectors(key).is_some()
                 || paths::parse_wal_entry(key).is_some()
+                || named_late.contains(key)
                 || model.collections.values().any(|collection| collection.was_put_late(key))
         };
         found.retain(|key| !may_be_late(key));
@@ -176,6 +179,20 @@ async fn accounted(world: &World) {
     if let Some(key) = other.filter(|_| model.violation.is_none()) {
         model.violated(format!("{key} is left over"));
     }
+}
+
+/// The data objects that the log entries among `found` name: one that comes late goes with its objects.
+async fn named_by_entries(world: &World, found: &BTreeSet<Key>) -> BTreeSet<Key> {
+    let store: DynStore = world.recorder.clone();
+    let mut named = BTreeSet::new();
+    for name in &world.profile.collections {
+        let of_this = |key: &&Key| key.as_str().starts_with(paths::wal_entries(name).as_str());
+        for seq in found.iter().filter(of_this).filter_map(paths::parse_wal_entry) {
+            let ids = names_at(&store, name, seq).await.ok().flatten().unwrap_or_default();
+            named.extend(ids.into_iter().map(|id| paths::wal_data(name, id)));
+        }
+    }
+    named
 }
 
 /// Takes what belongs to a collection out of `found`.
@@ -195,17 +212,21 @@ fn account(collection: &Collection, found: &mut BTreeSet<Key>) -> Checked {
     if let Some(missing) = named.difference(found).next() {
         return Err(format!("{missing} is missing at rest, at floor {}", manifest.wal_floor));
     }
+    // The one in force is among the earlier ones where something was deleted that only it allows to delete.
+    named.insert(paths::manifest_history(name, version));
     found.retain(|key| !named.contains(key));
     if !guarantees::ORPHANS_ARE_COLLECTED {
         found.retain(|key| !key.as_str().starts_with(paths::wal_data_all(name).as_str()));
     }
     // Versions that were in force lately are kept.
     let then = Instant::now() - 2 * GRACE - Duration::from_secs(60);
+    // Where a clock was ahead, it is a while before anybody looks again at a manifest that has not changed.
+    let said = then - COLLECTED_MAX / 2;
     let history = paths::manifest_history_all(name);
     let is_kept = |key: &Key| {
         let version = paths::parse_manifest_history(key);
         key.as_str().starts_with(history.as_str())
-            && version.is_some_and(|version| collection.is_kept(version, then))
+            && version.is_some_and(|version| collection.is_kept(version, then, said))
     };
     found.retain(|key| !is_kept(key));
     Ok(())

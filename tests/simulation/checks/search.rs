@@ -39,12 +39,12 @@ impl Search {
     pub fn to_send(&self, consistency: Consistency) -> SearchRequest {
         SearchRequest {
             query: self.query.clone(),
-            k: self.k,
             offset: self.offset,
             filter: self.condition.as_ref().map(Condition::to_send),
             include_metadata: self.include_metadata,
             include_vector: self.include_vector,
             consistency,
+            ..SearchRequest::nearest(Vec::new(), self.k)
         }
     }
 

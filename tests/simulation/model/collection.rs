@@ -62,11 +62,11 @@ impl Collection {
     }
 
     /// Whether a version of the manifest that is no longer in force is kept: those behind it came into force after
-    /// `then`, by the clocks of their writers too.
-    pub fn is_kept(&self, version: u64, then: Instant) -> bool {
+    /// `then`, or after `said` by the clocks of their writers.
+    pub fn is_kept(&self, version: u64, then: Instant, said: Instant) -> bool {
         let last = self.versions.len().saturating_sub(1);
         let after = self.versions.get(version as usize..last).unwrap_or_default();
-        after.iter().all(|version| version.came > then || version.says > then)
+        after.iter().all(|version| version.came > then || version.says > said)
     }
 
     /// Whether an object was put after the manifest has changed for the last time: nobody looks soon.

@@ -162,7 +162,7 @@ impl Log {
             };
             let chunk =
                 Chunk::open(bytes).map_err(|error| format!("entry {seq} of {name}: {error}"))?;
-            if chunk.upserts() > 0 {
+            if chunk.vectors() > 0 {
                 noted.dimensions.insert(chunk.dimensions());
             }
             noted.steps.extend(chunk.iter().map(step));

@@ -98,7 +98,8 @@ pub fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     };
     match metric {
         Metric::Cosine => 1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
-        Metric::Dot => -dot(a, b),
+        // Never -0.0, which would come before 0.0.
+        Metric::Dot => 0.0 - dot(a, b),
         Metric::Euclidean => {
             let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
             a.iter().zip(b).map(square).sum::<f64>().sqrt()

@@ -12,17 +12,35 @@ use axum::http::Method;
 use brainy::base::Code;
 use serde_json::{Value, json};
 
+/// How `brainy cluster health` ends where the cluster is not healthy.
+const DEGRADED: u8 = 3;
+const UNHEALTHY: u8 = 4;
+
 /// Runs `brainy cluster`.
 pub async fn run(command: &ClusterCommand, json: bool) -> Result<()> {
     match command {
-        ClusterCommand::Status(server) => report(server, "/cluster/status", json).await,
-        ClusterCommand::Health(server) => report(server, "/cluster/health", json).await,
+        ClusterCommand::Status(server) => report(server, "/cluster/status", json).await.map(drop),
+        ClusterCommand::Health(server) => match &*report(server, "/cluster/health", json).await? {
+            "healthy" => Ok(()),
+            "degraded" => Err(Failure::said(DEGRADED)),
+            _ => Err(Failure::said(UNHEALTHY)),
+        },
         ClusterCommand::Nodes { target } => nodes::list(target, json).await,
         ClusterCommand::Node { target, id } => nodes::show(target, id, json).await,
         ClusterCommand::Config { target } => config(target, json).await,
         ClusterCommand::Replication(server) => nodes::replication(server, json).await,
-        ClusterCommand::Promote { server, id, role } => order(server, id, role.name(), json).await,
-        ClusterCommand::Demote { server, id, role } => order(server, id, role.name(), json).await,
+        ClusterCommand::Promote { server, id, role } => {
+            order(server, id, role.name(), false, json).await
+        }
+        ClusterCommand::Demote { server, id, role, force } => {
+            order(server, id, role.name(), *force, json).await
+        }
+        ClusterCommand::ClearRole { server, id, force } => {
+            let path = format!("{}/role?force={force}", node_path(id));
+            let answer = ask(server, Method::DELETE, &path, None).await?;
+            let said = format!("{id} was asked to be what its settings say, within a heartbeat");
+            told(&answer, &said, json)
+        }
         ClusterCommand::Remove { server, id } => {
             let answer = ask(server, Method::DELETE, &node_path(id), None).await?;
             told(&answer, &format!("removed {id}"), json)
@@ -70,10 +88,14 @@ fn told(answer: &Value, said: &str, json: bool) -> Result<()> {
 }
 
 /// An answer as lines of name and value, and what is wrong below it.
-async fn report(server: &ServerArgs, path: &str, json: bool) -> Result<()> {
+///
+/// Returns the answer's status.
+async fn report(server: &ServerArgs, path: &str, json: bool) -> Result<String> {
     let mut answer = ask(server, Method::GET, path, None).await?;
+    let status = output::cell(&answer["status"]);
     if json {
-        return output::json(&answer);
+        output::json(&answer)?;
+        return Ok(status);
     }
     let warnings = answer.as_object_mut().and_then(|fields| fields.remove("warnings"));
     if let Value::Array(ids) = &answer["unhealthy"] {
@@ -85,15 +107,17 @@ async fn report(server: &ServerArgs, path: &str, json: bool) -> Result<()> {
     warnings
         .into_iter()
         .flatten()
-        .try_for_each(|warning| output::line(&format!("warning: {}", output::cell(warning))))
+        .try_for_each(|warning| output::line(&format!("warning: {}", output::cell(warning))))?;
+    Ok(status)
 }
 
-async fn order(server: &ServerArgs, id: &str, role: &str, json: bool) -> Result<()> {
+async fn order(server: &ServerArgs, id: &str, role: &str, force: bool, json: bool) -> Result<()> {
     let path = format!("{}/role", node_path(id));
-    let answer = ask(server, Method::POST, &path, Some(&json!({ "role": role }))).await?;
+    let answer =
+        ask(server, Method::POST, &path, Some(&json!({ "role": role, "force": force }))).await?;
     let said = format!(
         "{id} was asked to be a {role}: it is one when `brainy cluster nodes` shows it, within a \
-         heartbeat, and stays one after a restart"
+         heartbeat, and stays one after a restart, until `brainy cluster clear-role`"
     );
     told(&answer, &said, json)
 }

@@ -58,6 +58,7 @@ fn as_written(id: &str, entry: &Value, leader: Option<&str>) -> Value {
         "id": id,
         "role": entry["role"],
         "wantedRole": entry["wantedRole"],
+        "configuredRole": entry["configuredRole"],
         "standby": entry["standby"] == true,
         "status": entry["status"],
         "leader": leader == Some(id),
@@ -99,8 +100,11 @@ fn role(node: &Value) -> String {
     if node["standby"] == true {
         role.push_str(" standby");
     }
-    match node["wantedRole"].as_str() {
-        Some(wanted) if node["role"] != wanted => format!("{role} > {wanted}"),
+    match (node["wantedRole"].as_str(), node["configuredRole"].as_str()) {
+        (Some(wanted), _) if node["role"] != wanted => format!("{role} > {wanted}"),
+        (Some(wanted), Some(configured)) if configured != wanted => {
+            format!("{role} by order, not {configured}")
+        }
         _ => role,
     }
 }
@@ -168,6 +172,8 @@ mod tests {
         assert_eq!(node("reader".into(), false), "reader");
         assert_eq!(node("hybrid".into(), false), "reader > hybrid");
         assert_eq!(node(Value::Null, true), "reader standby");
+        let ordered = json!({"role": "reader", "wantedRole": "reader", "configuredRole": "writer"});
+        assert_eq!(role(&ordered), "reader by order, not writer");
         let leads = json!({"status": "active", "leader": true});
         assert_eq!(status(&leads), "active, leads");
         let now = Timestamp(1_768_473_000_000);

@@ -1,6 +1,9 @@
 //! The engine over segments: whatever is indexed, merged, split or still in the log, an instance shows
 //! the records that a plain map holds.
 
+mod growth;
+mod memory;
+
 use brainy::base::clock::VirtualClock;
 use brainy::base::ids::CollectionName;
 use brainy::base::rng::{Rng, SeededRng};
@@ -127,7 +130,7 @@ impl World {
     }
 
     async fn check(&self, brainy: &Brainy) {
-        let collection = brainy.collection(&name()).await.unwrap();
+        let collection = brainy.describe(&name()).await.unwrap();
         assert_eq!(collection.vector_count, Some(self.model.len() as u64));
         let (mut listed, mut cursor) = (BTreeMap::new(), None);
         loop {
@@ -358,7 +361,7 @@ async fn a_program_may_bring_its_partitioner_and_another_one_is_refused() {
     let again = (0..50).map(|id| NewRecord::new(format!("id{id}"), vec![2.0, id as f32]));
     brainy.upsert(&name(), again.collect()).await.unwrap();
     brainy.index(&name()).await.unwrap();
-    assert_eq!(brainy.collection(&name()).await.unwrap().vector_count, Some(50));
+    assert_eq!(brainy.describe(&name()).await.unwrap().vector_count, Some(50));
     assert_eq!(brainy.get(&name(), "id17").await.unwrap().record.vector, Some(vec![2.0, 17.0]));
 
     for other in [instance(&store, Role::Hybrid).await, embedded(&store, "other").await.unwrap()] {
@@ -399,5 +402,57 @@ async fn prefix_rules_give_records_partitions_of_their_own() {
     assert_eq!((live("europe"), live("america"), live("")), (20, 30, 40));
     for id in ["eu-3", "us-7", "x39"] {
         assert_eq!(brainy.get(&name(), id).await.unwrap().record.id, id);
+    }
+}
+
+/// Rows so close together, in heaps so far apart, that codes hold hardly a difference between them.
+#[tokio::test]
+async fn what_codes_cannot_tell_apart_is_found_and_the_recall_is_said() {
+    const LONG: usize = 24;
+    let store: DynStore = Arc::new(MemoryStore::default());
+    let brainy = instance(&store, Role::Hybrid).await;
+    let rng = SeededRng::new(5);
+    let vector = |heap: usize| -> Vec<f32> {
+        let mut vector: Vec<f32> = (0..LONG).map(|_| rng.below(1_000) as f32 / 1e5).collect();
+        vector[heap] += 1e4;
+        vector
+    };
+    let vectors: Vec<Vec<f32>> = (0..3_000).map(|row| vector(row % 5)).collect();
+    let spec = CollectionSpec {
+        name: name(),
+        dimensions: LONG as u32,
+        metric: Metric::Euclidean,
+        partition_count: None,
+        partitioner: None,
+        description: None,
+    };
+    brainy.create_collection(spec).await.unwrap();
+    let records = vectors.iter().enumerate();
+    let records = records.map(|(row, vector)| NewRecord::new(format!("{row}"), vector.clone()));
+    brainy.upsert(&name(), records.collect()).await.unwrap();
+    brainy.index(&name()).await.unwrap();
+    let mut request = SearchRequest::nearest(vector(3), 10);
+    request.consistency = Consistency::Strong;
+    // Until the segment is there, the tail answers.
+    let reached = async {
+        loop {
+            brainy.search(&name(), request.clone()).await.unwrap();
+            if let Some(reached) = brainy.stats(&name()).await.unwrap().recall_reached {
+                break reached;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let reached = tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap();
+    assert!((0.95..=1.0).contains(&reached), "{reached}");
+    let Query::Vector(query) = request.query.clone() else { unreachable!() };
+    let found = brainy.search(&name(), request).await.unwrap();
+    let far = |vector: &[f32]| -> f32 {
+        query.iter().zip(vector).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt()
+    };
+    let mut truth: Vec<f32> = vectors.iter().map(|vector| far(vector)).collect();
+    truth.sort_by(f32::total_cmp);
+    for (hit, far) in found.hits.iter().zip(&truth) {
+        assert!((hit.distance - far).abs() < 1e-4, "{} {far}", hit.distance);
     }
 }

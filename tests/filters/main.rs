@@ -1,6 +1,8 @@
 //! Filters against an evaluator that knows nothing of them: it reads the JSON as the rules of
 //! `docs/filters.md` say, slowly, without parsing, without sets and with its own arithmetic.
 
+mod answers;
+
 use brainy::filter::Filter;
 use brainy::filter::index::{FilterIndex, FilterIndexBuilder, Limits};
 use proptest::prelude::*;
