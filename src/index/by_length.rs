@@ -12,12 +12,12 @@
 use super::clusters::Clusters;
 use super::code::Code;
 use super::codes::Codes;
-use super::distance::{dot, norm};
+use super::distance::norm;
 use super::integer::Line;
 use super::parallel::Threads;
 use super::scan::{Kept, Run, keep_best, leave_only, lowest};
 use super::space::Form;
-use super::{Builder, Index, Metric, RowSet, Scratch, TopK};
+use super::{Builder, Index, Metric, PreparedQuery, RowSet, Scratch, TopK};
 
 /// A walk's width that stands for a reach of 1. What is more of it are further rows that are scored by the 8-bit
 /// codes.
@@ -36,6 +36,8 @@ const PICKED: u32 = 16;
 
 /// Rows that are tried as queries to find out how many of the longest rows they need.
 const TRIED: usize = 64;
+/// That many read the same rows while those are near.
+const TOGETHER: usize = 8;
 /// How many of the longest are tried, and how many results of each query are looked for.
 const TRIED_ROWS: usize = 1 << 16;
 const TRIED_RESULTS: usize = 10;
@@ -66,26 +68,63 @@ pub(super) fn form_for(
         order.truncate(TRIED_ROWS);
     }
     order.sort_unstable_by(|a, b| lengths[*b].total_cmp(&lengths[*a]).then(a.cmp(b)));
-    let needed: Vec<usize> = threads.map(
-        TRIED,
+    let needed = threads.map(
+        TRIED / TOGETHER,
         || (),
         |(), at| {
-            let query = at * rows / TRIED;
-            // Where the largest products were met.
-            let mut best = TopK::new(TRIED_RESULTS);
-            for (read, &other) in order.iter().enumerate().filter(|(_, other)| **other != query) {
-                if -(lengths[other] * lengths[query]) as f32 >= best.threshold() {
-                    let met = best.into_sorted().into_iter().map(|(_, read)| read);
-                    return met.max().unwrap_or_default();
+            let queries = (at * TOGETHER..(at + 1) * TOGETHER).map(|at| at * rows / TRIED);
+            let mut tried: Vec<Tried> =
+                queries.map(|query| Tried::new(query, row(query), lengths[query])).collect();
+            for (block, others) in order.chunks(BLOCK).enumerate() {
+                for tried in tried.iter_mut().filter(|tried| !tried.ended) {
+                    for (read, &other) in (block * BLOCK..).zip(others) {
+                        if !tried.read(read, other, row(other), lengths[other]) {
+                            break;
+                        }
+                    }
                 }
-                best.push(-dot(row(query), row(other)) as f32, read);
             }
-            order.len()
+            tried.into_iter().map(|tried| tried.needed(order.len())).sum::<usize>()
         },
     );
-    let mean = needed.iter().sum::<usize>() / TRIED;
+    let mean = needed.into_iter().sum::<usize>() / TRIED;
     let few = mean < NEEDED_MAX && mean < rows / SHARE_NEEDED;
     if few { Form::Products } else { Form::Distances }
+}
+
+/// A row that is tried as a query, and what it has met among the rows in the order of their lengths.
+struct Tried {
+    query: usize,
+    prepared: PreparedQuery,
+    length: f64,
+    /// The largest products, and where they were met.
+    best: TopK<usize>,
+    /// Whether no row that follows is long enough.
+    ended: bool,
+}
+
+impl Tried {
+    fn new(query: usize, vector: &[f32], length: f64) -> Tried {
+        let prepared = PreparedQuery::new(Metric::Dot, vector);
+        Tried { query, prepared, length, best: TopK::new(TRIED_RESULTS), ended: false }
+    }
+
+    /// Takes the next row; whether others may be of use.
+    fn read(&mut self, read: usize, other: usize, vector: &[f32], length: f64) -> bool {
+        self.ended = -(length * self.length) as f32 >= self.best.threshold();
+        if !self.ended && other != self.query {
+            self.best.push(self.prepared.distance(vector, 0.0), read);
+        }
+        !self.ended
+    }
+
+    /// How many of `all` rows had to be read.
+    fn needed(self, all: usize) -> usize {
+        match self.ended {
+            true => self.best.into_sorted().into_iter().map(|(_, read)| read).max().unwrap_or(0),
+            false => all,
+        }
+    }
 }
 
 /// The order of falling length.

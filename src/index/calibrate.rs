@@ -154,22 +154,14 @@ impl Index {
         others: &RowSet,
         threads: Threads,
     ) -> f32 {
-        let metric = self.metric();
         let proved: Vec<u32> =
             queries.iter().step_by(queries.len().div_ceil(PROVED).max(1)).copied().collect();
+        let farthest = farthest_of_closest(self.metric(), vectors, &proved, others, threads);
         let found: Vec<(usize, usize)> =
             threads.map(proved.len(), Scratch::default, |scratch, at| {
                 let query = vectors.get(proved[at] as usize);
-                let prepared = PreparedQuery::new(metric, query);
-                let mut closest = TopK::new(K);
-                for row in others.iter() {
-                    let vector = vectors.get(row as usize);
-                    let norm = if metric == Metric::Cosine { inverse_norm(vector) } else { 0.0 };
-                    closest.push(prepared.distance(vector, norm), row);
-                }
-                let farthest = closest.into_sorted().last().map_or(f32::MAX, |last| last.0);
                 let results = self.search_all(query, K, Some(others), &vectors, scratch);
-                let right = results.iter().filter(|result| result.distance <= farthest).count();
+                let right = results.iter().filter(|result| result.distance <= farthest[at]).count();
                 (right, results.len())
             });
         let of = |one: fn(&(usize, usize)) -> usize| found.iter().map(one).sum::<usize>() as f32;
@@ -190,6 +182,56 @@ impl Index {
     pub fn finds_enough(&self) -> bool {
         self.recall_reached().is_none_or(|reached| reached >= RECALL_MIN)
     }
+}
+
+/// How far the last of the closest `others` of each of some rows is, by the vectors themselves.
+fn farthest_of_closest(
+    metric: Metric,
+    vectors: Picked<'_>,
+    queries: &[u32],
+    others: &RowSet,
+    threads: Threads,
+) -> Vec<f32> {
+    /// Rows that stay near while every query is measured against them.
+    const BLOCK: usize = 128;
+    /// What is looked through at a time; more only hold more results.
+    const PIECES: usize = 64;
+    let rows: Vec<u32> = others.iter().collect();
+    let prepared =
+        queries.iter().map(|&query| PreparedQuery::new(metric, vectors.get(query as usize)));
+    let prepared: Vec<PreparedQuery> = prepared.collect();
+    let piece = rows.len().div_ceil(PIECES).max(1);
+    let found = threads.map(rows.len().div_ceil(piece), Vec::new, |block: &mut Vec<f32>, at| {
+        let mut closest = vec![TopK::new(K); prepared.len()];
+        let of_piece = &rows[at * piece..rows.len().min((at + 1) * piece)];
+        let mut distances = [0.0; BLOCK];
+        for rows in of_piece.chunks(BLOCK) {
+            block.clear();
+            rows.iter().for_each(|&row| block.extend_from_slice(vectors.get(row as usize)));
+            let norms: Vec<f32> = match metric {
+                Metric::Cosine => block.chunks_exact(vectors.dims).map(inverse_norm).collect(),
+                Metric::Euclidean | Metric::Dot => Vec::new(),
+            };
+            let distances = &mut distances[..rows.len()];
+            for (query, closest) in prepared.iter().zip(&mut closest) {
+                query.distances(block, &norms, distances);
+                for (&row, &distance) in rows.iter().zip(&*distances) {
+                    if distance <= closest.threshold() {
+                        closest.push(distance, row);
+                    }
+                }
+            }
+        }
+        closest.into_iter().map(TopK::into_sorted).collect::<Vec<_>>()
+    });
+    let last = |at: usize| {
+        let mut closest = TopK::new(K);
+        for &(distance, row) in found.iter().flat_map(|of_piece| &of_piece[at]) {
+            closest.push(distance, row);
+        }
+        closest.into_sorted().last().map_or(f32::MAX, |last| last.0)
+    };
+    (0..queries.len()).map(last).collect()
 }
 
 /// `count` of so many rows, evenly spread.

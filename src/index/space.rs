@@ -39,13 +39,27 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The score of a row with this bias, where its code times the query is `product`, and `constant` is the same
-    /// for all rows.
+    /// Writes the scores of rows, each by its bias and the product of its code and the query, where `constant` is
+    /// the same for all.
     #[inline(always)]
-    pub(super) fn score(self, bias: f32, product: f32, constant: f32) -> f32 {
+    pub(super) fn scores(
+        self,
+        rows: impl Iterator<Item = (f32, f32)>,
+        constant: f32,
+        out: &mut [f32],
+    ) {
+        // A loop for each, with nothing to decide in it: walks are made of these.
         match self {
-            Form::Distances => bias - product + constant,
-            Form::Products => bias * (constant - product),
+            Form::Distances => {
+                out.iter_mut().zip(rows).for_each(|(out, (bias, product))| {
+                    *out = bias - product + constant;
+                });
+            }
+            Form::Products => {
+                out.iter_mut().zip(rows).for_each(|(out, (bias, product))| {
+                    *out = bias * (constant - product);
+                });
+            }
         }
     }
 }

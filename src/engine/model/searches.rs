@@ -78,7 +78,7 @@ impl SearchRequest {
 pub struct Hit {
     /// The record's id.
     pub id: String,
-    /// Lower is closer; see [`Metric`].
+    /// Lower is closer; see [`Metric`](crate::index::Metric).
     pub distance: f32,
     /// JSON text of the metadata, where it was asked for.
     pub metadata: Option<Arc<str>>,

@@ -148,13 +148,13 @@ impl Code for Scalar {
         for (rows, out) in rows.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
             let parts = [&*query.coarse, &*query.fine];
             self.isa.byte_dots(parts, codes, stride, rows, &mut dots);
-            for ((&row, [coarse, fine]), out) in rows.iter().zip(&dots).zip(out) {
+            let rows = rows.iter().zip(&dots).map(|(&row, [coarse, fine])| {
                 let tail = Tail::of(&codes[row as usize * stride..][..stride]);
                 let dot = (128.0 * *coarse as f32 + *fine as f32) * query.step;
                 // The query times (low + step * byte), summed over the dimensions.
-                let product = tail.step * dot + tail.low * query.sum;
-                *out = self.form.score(tail.bias, product, query.base);
-            }
+                (tail.bias, tail.step * dot + tail.low * query.sum)
+            });
+            self.form.scores(rows, query.base, out);
         }
     }
 }

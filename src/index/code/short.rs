@@ -373,10 +373,11 @@ impl Short {
         let mut dots = [0i32; BLOCK];
         for (rows, out) in rows.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
             self.isa.nibble_dots(nibbles, codes, stride, rows, &mut dots);
-            for ((&row, &dot), out) in rows.iter().zip(&dots).zip(out) {
+            let rows = rows.iter().zip(&dots).map(|(&row, &dot)| {
                 let bias = Self::bias(&codes[row as usize * stride..][..stride]);
-                *out = self.form.score(bias, query.unit * dot as f32, query.base);
-            }
+                (bias, query.unit * dot as f32)
+            });
+            self.form.scores(rows, query.base, out);
         }
     }
 
@@ -394,9 +395,9 @@ impl Short {
         for (rows, out) in codes.chunks(BLOCK * lines).zip(out.chunks_mut(BLOCK)) {
             let dots = &mut dots[..out.len()];
             self.isa.nibble_run(nibbles, rows, dots);
-            for ((row, &dot), out) in rows.chunks_exact(lines).zip(&*dots).zip(out) {
-                *out = self.form.score(Self::bias(row), query.unit * dot as f32, query.base);
-            }
+            let rows = rows.chunks_exact(lines).zip(&*dots);
+            let rows = rows.map(|(row, &dot)| (Self::bias(row), query.unit * dot as f32));
+            self.form.scores(rows, query.base, out);
         }
     }
 
