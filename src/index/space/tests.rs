@@ -21,7 +21,9 @@ fn score(space: &Space, query: &[f32], row: &[f32]) -> f32 {
     space.place_query(query, &mut placed[0]);
     let bias = space.place_row(row, &mut placed[1]);
     let constant = space.constant(&placed[0], dot(&placed[0], &placed[0]) as f32);
-    space.form.score(bias, dot(&placed[0], &placed[1]) as f32, constant)
+    let (row, mut score) = ((bias, dot(&placed[0], &placed[1]) as f32), [0.0]);
+    space.form.scores([row].into_iter(), constant, &mut score);
+    score[0]
 }
 
 /// The distance, and the size that its error is relative to.
