@@ -268,7 +268,13 @@ impl Index {
     /// Whether a search that says nothing of its effort looks at all rows, for a walk finds too little, or no sooner.
     fn is_scanned(&self) -> bool {
         let few = self.len() <= self.ef(Effort::Default, 1).saturating_mul(SCANNED_PER_KEPT);
-        self.len() >= FEW_ROWS && (few || !self.finds_enough())
+        !self.has_few_rows() && (few || !self.finds_enough())
+    }
+
+    /// Whether it has so few rows that no index is needed: to look at all of them is quick, and of their recall
+    /// hardly more than chance is measured.
+    pub fn has_few_rows(&self) -> bool {
+        self.len() < FEW_ROWS
     }
 
     /// How many rows it holds.

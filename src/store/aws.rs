@@ -69,6 +69,12 @@ impl Aws {
         })
     }
 
+    /// Whether a bucket's name is part of the host and not of the path.
+    pub(super) fn is_in_host(&self, bucket: &str) -> bool {
+        // The certificate of AWS covers one label in front of the domain.
+        self.endpoint.is_none() && !bucket.contains('.')
+    }
+
     /// Refuses an endpoint that holds the bucket, which is how some consoles show it.
     pub(super) fn check_bucket(&self, bucket: &str) -> Result<()> {
         let Some(endpoint) = &self.endpoint else { return Ok(()) };

@@ -66,9 +66,8 @@ impl Bucket {
         let region = aws.region.as_deref().unwrap_or(REGION_DEFAULT).to_owned();
         let url = match &aws.endpoint {
             Some(endpoint) => format!("{endpoint}/{name}"),
-            // The certificate of AWS covers one label in front of the domain.
-            None if name.contains('.') => format!("https://s3.{region}.amazonaws.com/{name}"),
-            None => format!("https://{name}.s3.{region}.amazonaws.com"),
+            None if aws.is_in_host(name) => format!("https://{name}.s3.{region}.amazonaws.com"),
+            None => format!("https://s3.{region}.amazonaws.com/{name}"),
         };
         let access = async {
             let credential = Credentials::new(aws, clock.clone()).get_credential().await;

@@ -3,20 +3,16 @@
 use crate::decode::segment::Segment;
 use crate::decode::{keys, shared};
 use crate::store::{self, Folder, Objects, Record};
-use crate::{codes, filters};
-use async_trait::async_trait;
-use brainy::base::ids::{CollectionName, Seq};
+use crate::{codes, filters, nobody};
+use brainy::base::ids::CollectionName;
 use brainy::base::settings::Role;
-use brainy::cluster::{Expected, Peer, PeerProbe, Presence};
-use brainy::engine::cluster::{Invitation, Peers};
-use brainy::{Brainy, Metric, NewRecord, PartitionerKind, PrefixRule, Result};
+use brainy::cluster::Expected;
+use brainy::{Brainy, Metric, NewRecord, PartitionerKind, PrefixRule};
 use futures::TryStreamExt;
 use futures::future::join_all;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// Metadata that are easily stored wrongly.
@@ -314,28 +310,10 @@ async fn filter_indexes_that_leave_something_out() {
     assert!(world.db.shutdown().await);
 }
 
-#[derive(Debug)]
-struct Nobody;
-
-#[async_trait]
-impl PeerProbe for Nobody {
-    async fn probe(&self, _: &Peer) -> Presence {
-        Presence::Gone
-    }
-}
-
-#[async_trait]
-impl Peers for Nobody {
-    async fn applied(&self, _: &Peer, _: &CollectionName, _: Seq, _: Duration) -> Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_cluster_shares_is_read() {
     let world = World::new("shared").await;
-    let invitation = Invitation { endpoint: None, peers: Arc::new(Nobody) };
-    world.db.cluster().join(invitation).await.unwrap();
+    world.db.cluster().join(nobody::invitation()).await.unwrap();
     let state = world.db.cluster().state();
     state.put("kept/a", json!({"any": ["JSON", 1.5]}), &Expected::Anything).await.unwrap();
     state.put("gone", json!(1), &Expected::Absent).await.unwrap();

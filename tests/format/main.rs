@@ -10,5 +10,7 @@ mod folds;
 mod golden;
 mod make;
 mod newer;
+#[path = "../support/nobody.rs"]
+mod nobody;
 mod store;
 mod stores;

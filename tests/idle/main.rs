@@ -4,18 +4,17 @@
 //! The bounds here are those of docs/stores.md. What collecting asks for is not among them: `gc_grace_ms` is so
 //! long that it never runs.
 
+#[path = "../support/nobody.rs"]
+mod nobody;
 mod store;
 
-use async_trait::async_trait;
 use brainy::base::clock::VirtualClock;
 #[cfg(debug_assertions)]
 use brainy::base::defect::{Defect, Defects};
 use brainy::base::ids::{CollectionName, Seq};
 use brainy::base::settings::{Role, Settings};
-use brainy::base::{Code, Env, Result, Timestamp};
-use brainy::cluster::{Peer, PeerProbe, Presence};
+use brainy::base::{Code, Env, Timestamp};
 use brainy::engine::Brainy;
-use brainy::engine::cluster::{Invitation, Peers};
 use brainy::engine::model::*;
 use brainy::manifest::{self, Manifest};
 use brainy::store::{DynStore, paths};
@@ -271,27 +270,9 @@ async fn builds_that_leave_logs_alone_are_noticed() {
     }
 }
 
-#[derive(Debug)]
-struct Nobody;
-
-#[async_trait]
-impl PeerProbe for Nobody {
-    async fn probe(&self, _: &Peer) -> Presence {
-        Presence::Gone
-    }
-}
-
-#[async_trait]
-impl Peers for Nobody {
-    async fn applied(&self, _: &Peer, _: &CollectionName, _: Seq, _: Duration) -> Result<()> {
-        Ok(())
-    }
-}
-
 async fn member(store: &DynStore, role: Role, seed: u64) -> Brainy {
     let one = instance(store, role, settings(), seed).await;
-    let invitation = Invitation { endpoint: None, peers: Arc::new(Nobody) };
-    one.cluster().join(invitation).await.unwrap();
+    one.cluster().join(nobody::invitation()).await.unwrap();
     one
 }
 

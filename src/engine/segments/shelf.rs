@@ -22,8 +22,6 @@ use std::time::Duration;
 
 /// Objects that are read at a time.
 const AT_A_TIME: usize = 8;
-/// A segment of fewer rows has an index only because every segment has one.
-const FEW_ROWS: u32 = 4_096;
 /// How long after a segment was found damaged it is tried again: somebody may have restored it.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -286,8 +284,7 @@ impl Load {
         if !segment.index().finds_enough() {
             const MESSAGE: &str = "the index finds too little: the rows are searched one by one";
             let (rows, recall) = (meta.rows, segment.index().recall_reached());
-            // Of few rows hardly more than chance is measured, and to look at all of them is quick.
-            match rows < FEW_ROWS {
+            match segment.index().has_few_rows() {
                 true => tracing::debug!(%key, rows, recall, "{MESSAGE}"),
                 false => tracing::warn!(%key, rows, recall, "{MESSAGE}"),
             }

@@ -127,14 +127,11 @@ impl S3Store {
             .with_disable_bulk_delete(true)
             .with_disable_tagging(true)
             .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
-        builder = match &aws.endpoint {
-            Some(endpoint) => builder
-                .with_endpoint(endpoint)
-                .with_allow_http(endpoint.starts_with("http://"))
-                .with_virtual_hosted_style_request(false),
-            // The certificate of AWS covers one label in front of the domain.
-            None => builder.with_virtual_hosted_style_request(!bucket.contains('.')),
-        };
+        builder = builder.with_virtual_hosted_style_request(aws.is_in_host(bucket));
+        if let Some(endpoint) = &aws.endpoint {
+            let is_plain = endpoint.starts_with("http://");
+            builder = builder.with_endpoint(endpoint).with_allow_http(is_plain);
+        }
         let client = builder.build().map_err(|error| {
             Error::new(
                 Code::InvalidSettings,
