@@ -88,13 +88,8 @@ fn build(rows: usize) -> Vec<u8> {
             centre.iter().zip(noise(DIMENSIONS)).map(|(at, off)| at + 0.5 * off).collect();
         let metadata = format!("{{\"kind\":\"k{}\",\"number\":{row}}}", row % 50);
         let text = format!("the text of record {row}");
-        builder.push(
-            &format!("record-{row}"),
-            Seq(row as u64 + 1),
-            &vector,
-            &metadata,
-            Some(&text),
-        );
+        let (id, written) = (format!("record-{row}"), Seq(row as u64 + 1));
+        builder.push(&id, written, &vector, &metadata, Some(&text)).expect("memory");
     }
     builder.finish(IndexParams::default(), Threads::Pool).expect("rows can be built")
 }

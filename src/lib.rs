@@ -4,15 +4,15 @@
 pub use base::ids::{CollectionName, Seq};
 pub use base::settings::{Role, Settings};
 pub use base::{Code, Error, ErrorKind, Result, Timestamp};
-pub use engine::condition::Condition;
 pub use engine::damage::Damage;
 pub use engine::model::{
     CollectionInfo, CollectionPage, CollectionSpec, CollectionStats, Consistency, DeleteTarget,
-    Deleted, Effort, Export, FetchedRecords, FoundRecord, Hit, ImportFault, ImportReport, IntoJson,
-    Metric, NewRecord, Partial, Partition, PartitionerKind, PrefixRule, Query, RecallQueries,
-    RecallReport, RecallRequest, Record, RecordPage, Reworked, SearchRequest, SearchResponse,
-    SearchStats, SegmentMeta, UnnamedObject, Upserted,
+    Deleted, Effort, Export, FetchedRecords, Field, FoundRecord, Hit, ImportFault, ImportReport,
+    IntoJson, Metric, NewRecord, Partial, Partition, PartitionerKind, PrefixRule, Query,
+    RecallQueries, RecallReport, RecallRequest, Record, RecordPage, Reworked, SearchRequest,
+    SearchResponse, SearchStats, SegmentMeta, StoredAs, UnnamedObject, Upserted, VectorField,
 };
+pub use engine::node::condition::Condition;
 pub use filter::Filter;
 pub use library::{Brainy, Builder, Collection, Create, IntoFilter, Search, blocking};
 pub use partition::Partitioner;

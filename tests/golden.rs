@@ -11,7 +11,7 @@ use brainy::index::{Effort, IndexParams, Metric, Scratch, Search, Threads};
 use brainy::log::chunk::{Chunk, ChunkBuilder, Operation};
 use brainy::log::entry::{Draft, Entry, Part};
 use brainy::manifest::{CollectionSettings, DeletionsMeta, Manifest, Partition, SegmentMeta};
-use brainy::partition::{HashRange, Kind, PrefixRule};
+use brainy::partition::{HashRange, PartitionerKind, PrefixRule};
 use brainy::segment::{Deletions, Segment, SegmentBuilder};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -101,7 +101,8 @@ fn segments_of_version_1() {
     let vector = |row: u64| [row as f32, 0.5, -1.0 / (row as f32 + 1.0)];
     for row in 0..60 {
         let metadata = format!("{{\"n\":{row}}}");
-        builder.push(&id(row), Seq(row + 1), &vector(row), &metadata, text(row).as_deref());
+        let text = text(row);
+        builder.push(&id(row), Seq(row + 1), &vector(row), &metadata, text.as_deref()).unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/segment-v1.seg");
     if !path.exists() && std::env::var_os("BRAINY_TEST_BLESS").is_some() {
@@ -173,14 +174,8 @@ fn filter_indexes_of_version_1() {
 }
 
 fn golden_manifest(name: &CollectionName) -> Manifest {
-    let settings = CollectionSettings {
-        dimensions: 384,
-        metric: Metric::Cosine,
-        partition_count: 4,
-        partitioner: Kind::Hash,
-        description: Some("kept".to_owned()),
-        extra: Default::default(),
-    };
+    let mut settings = CollectionSettings::new(384, Metric::Cosine, 4);
+    settings.description = Some("kept".to_owned());
     let mut manifest = Manifest::create(name, settings, Timestamp(1_768_473_000_000), None);
     manifest.stamp.recent_writes.push("0123456789abcdef".to_owned());
     manifest
@@ -198,7 +193,7 @@ fn manifests_of_versions_2_and_3() {
     let name = CollectionName::new("golden").unwrap();
     let rules = vec![PrefixRule { prefix: "eu-".to_owned(), group: "europe".to_owned() }];
     let mut manifest = golden_manifest(&name);
-    manifest.settings.partitioner = Kind::Prefix { rules };
+    manifest.settings.partitioner = PartitionerKind::Prefix { rules };
     manifest.partitions.push(Partition::new(4, "europe", HashRange::ALL));
     manifest.partitions[4].segments.push(SegmentMeta {
         id: Ulid(1 << 80),
@@ -223,22 +218,36 @@ fn manifests_of_versions_2_and_3() {
     manifest = manifest.agreeing(std::time::Duration::from_secs(60));
     manifest.history_ms = Some(86_400_000);
     let written = serde_json::to_vec_pretty(&manifest).unwrap();
-    let kept = golden("manifest-v3.json", &written);
+    let kept = golden("manifest-v3-fields.json", &written);
+    assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);
+    // Builds that knew of one vector named no fields.
+    let kept = std::fs::read("tests/golden/manifest-v3.json").unwrap();
     assert_eq!(brainy::manifest::parse(&name, &kept).unwrap(), manifest);
 }
+
+/// Objects of a manifest that newer builds may add to.
+const PLACES: [&str; 7] = [
+    "",
+    "/settings",
+    "/settings/fields/vector",
+    "/settings/fields/body",
+    "/partitions/4",
+    "/partitions/4/segments/0",
+    "/deletions/0",
+];
 
 proptest! {
     /// What a newer build adds to a manifest is there still when this one has written it again.
     #[test]
     fn what_newer_builds_add_to_manifests_stays(
-        words in prop::collection::vec("[a-z]{1,8}", 5),
-        numbers in prop::collection::vec(any::<i64>(), 5),
+        words in prop::collection::vec("[a-z]{1,8}", PLACES.len()),
+        numbers in prop::collection::vec(any::<i64>(), PLACES.len()),
         format in 3u64..9,
     ) {
-        let kept = std::fs::read("tests/golden/manifest-v3.json").unwrap();
+        let kept = std::fs::read("tests/golden/manifest-v3-fields.json").unwrap();
         let mut newer: Value = serde_json::from_slice(&kept).unwrap();
-        let places = ["", "/settings", "/partitions/4", "/partitions/4/segments/0", "/deletions/0"];
-        for (place, (word, number)) in places.iter().zip(words.iter().zip(&numbers)) {
+        newer["settings"]["fields"]["body"] = json!({"type": "text"});
+        for (place, (word, number)) in PLACES.iter().zip(words.iter().zip(&numbers)) {
             let object = newer.pointer_mut(place).and_then(Value::as_object_mut).unwrap();
             object.insert(format!("{word}Added"), json!({"deep": [number, null, {"text": word}]}));
         }

@@ -172,6 +172,7 @@ def one_round(args, npy, made, queries, truth):
     try:
         with tempfile.TemporaryDirectory(prefix="brainy-bench-") as folder:
             folder = args.keep or folder
+            Path(folder).mkdir(parents=True, exist_ok=True)
             with Server(folder, settings=args.set, before=cgroup and cgroup.enter) as server:
                 figures = measured(args, server, folder, npy, made, queries, truth)
         if cgroup and cgroup.kills():

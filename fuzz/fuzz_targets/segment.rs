@@ -16,7 +16,8 @@ fn file() -> &'static [u8] {
         for row in 0..90u32 {
             let text = (row % 2 == 0).then_some("text");
             let vector = [row as f32 + 1.0, (row * 37 % 11) as f32];
-            builder.push(&format!("id-{row}"), Seq(row.into()), &vector, "{\"a\":1}", text);
+            let id = format!("id-{row}");
+            builder.push(&id, Seq(row.into()), &vector, "{\"a\":1}", text).expect("memory");
         }
         let params = IndexParams { m: 4, ef_construction: 16, ..IndexParams::default() };
         builder.finish(params, Threads::One).expect("rows can be built")

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use brainy::engine::vector_json::VectorInput;
+use brainy::engine::writing::vector_json::VectorInput;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -8,7 +8,7 @@ use crate::api::types::health::{HealthBody, HealthMetrics, HealthStatus, LiveBod
 use crate::api::{App, Reply, Shared, json};
 use crate::base::metrics::TextFormat;
 use crate::base::{Error, Timestamp};
-use crate::engine::condition::Condition;
+use crate::engine::node::condition::Condition;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

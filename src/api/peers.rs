@@ -3,7 +3,7 @@
 use crate::base::ids::{CollectionName, Seq};
 use crate::base::{Error, Result, http};
 use crate::cluster::{Peer, PeerProbe, Presence};
-use crate::engine::cluster::Peers;
+use crate::engine::node::cluster::Peers;
 use async_trait::async_trait;
 use serde::Deserialize;
 use std::time::Duration;

@@ -6,8 +6,8 @@ use crate::base::{Code, Env, Error, Result};
 use crate::engine::model::{CollectionSpec, DIMENSIONS_MAX};
 use crate::engine::view::ManifestView;
 use crate::log::append::{Appended, Appender};
-use crate::manifest::{self, CollectionSettings, Extra, Manifest, State};
-use crate::partition::Kind;
+use crate::manifest::{self, CollectionSettings, Manifest, State};
+use crate::partition::PartitionerKind;
 use crate::store::cas::{self, Change};
 use crate::store::{DynStore, paths};
 use futures::stream::{self, StreamExt};
@@ -31,7 +31,7 @@ pub fn check_spec(spec: &CollectionSpec) -> Result<()> {
     } else if spec.description.as_ref().is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX) {
         format!("description must be at most {DESCRIPTION_BYTES_MAX} bytes")
     } else {
-        return spec.partitioner.as_ref().map_or(Ok(()), Kind::check);
+        return spec.partitioner.as_ref().map_or(Ok(()), PartitionerKind::check);
     };
     Err(Error::invalid(fault))
 }
@@ -39,14 +39,11 @@ pub fn check_spec(spec: &CollectionSpec) -> Result<()> {
 /// The settings of a collection as `spec` says, with `partitions` where it does not say how many.
 pub fn settings_of(spec: &CollectionSpec, partitions: Option<u32>) -> Result<CollectionSettings> {
     check_spec(spec)?;
-    Ok(CollectionSettings {
-        dimensions: spec.dimensions,
-        metric: spec.metric,
-        partition_count: spec.partition_count.or(partitions).unwrap_or(1),
-        partitioner: spec.partitioner.clone().unwrap_or_default(),
-        description: spec.description.clone(),
-        extra: Extra::new(),
-    })
+    let partitions = spec.partition_count.or(partitions).unwrap_or(1);
+    let mut settings = CollectionSettings::new(spec.dimensions, spec.metric, partitions);
+    settings.partitioner = spec.partitioner.clone().unwrap_or_default();
+    settings.description.clone_from(&spec.description);
+    Ok(settings)
 }
 
 /// Creates a collection, with `partitions` where `spec` does not say how many and with this grace period;
@@ -163,10 +160,11 @@ pub fn contended(name: &CollectionName) -> Error {
 
 /// The same name with other settings is a conflict; a description is no reason for one.
 fn check_same(spec: &CollectionSpec, existing: &CollectionSettings) -> Result<()> {
+    let vector = existing.vector();
     let wanted_partitions = spec.partition_count.unwrap_or(existing.partition_count);
     let wanted_partitioner = spec.partitioner.as_ref().unwrap_or(&existing.partitioner);
-    if spec.dimensions == existing.dimensions
-        && spec.metric == existing.metric
+    if spec.dimensions == vector.dimensions
+        && spec.metric == vector.metric
         && wanted_partitions == existing.partition_count
         && *wanted_partitioner == existing.partitioner
     {
@@ -182,8 +180,8 @@ fn check_same(spec: &CollectionSpec, existing: &CollectionSettings) -> Result<()
     .with(
         "existing",
         json!({
-            "dimensions": existing.dimensions,
-            "metric": existing.metric,
+            "dimensions": vector.dimensions,
+            "metric": vector.metric,
             "partitionCount": existing.partition_count,
             "partitioner": existing.partitioner,
         }),

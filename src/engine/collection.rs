@@ -8,14 +8,14 @@ use crate::base::{Code, Error, Result};
 use crate::engine::collections::Rest;
 use crate::engine::context::Context;
 use crate::engine::damage::{Damage, Damaged};
-use crate::engine::follower::{Follower, Reading, Skipped};
 use crate::engine::model::{CollectionInfo, CollectionStats, Consistency};
-use crate::engine::segments::{RowPlace, SegmentSet, Sought};
-use crate::engine::snapshot::{OpenSnapshot, Snapshot};
-use crate::engine::tail::View;
+use crate::engine::reading::follower::{Follower, Reading, Skipped};
+use crate::engine::reading::segments::{RowPlace, SegmentSet, Sought};
+use crate::engine::reading::snapshot::{OpenSnapshot, Snapshot};
+use crate::engine::reading::tail::View;
 use crate::engine::upkeep::{Task, Turns};
 use crate::engine::view::ManifestView;
-use crate::engine::writer::Writer;
+use crate::engine::writing::writer::Writer;
 use crate::manifest::{CollectionSettings, Manifest};
 use crate::partition::Partitioner;
 use crate::store::layers::Usage;
@@ -444,8 +444,9 @@ impl Collection {
 pub fn described(manifest: &Manifest) -> CollectionInfo {
     CollectionInfo {
         name: manifest.name.clone(),
-        dimensions: manifest.settings.dimensions,
-        metric: manifest.settings.metric,
+        fields: manifest.settings.fields(),
+        dimensions: manifest.settings.vector().dimensions,
+        metric: manifest.settings.vector().metric,
         partition_count: manifest.partitions.len() as u32,
         description: manifest.settings.description.clone(),
         vector_count: None,

@@ -8,7 +8,7 @@ use crate::base::ids::CollectionName;
 use crate::base::{Code, Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
-use crate::engine::damage::{Damage, Kind};
+use crate::engine::damage::{Damage, DamageKind};
 use crate::store::paths;
 use idle::Closed;
 use std::collections::BTreeMap;
@@ -113,9 +113,9 @@ impl Collections {
         let (damage, key) = (self.context.damage.of(name), paths::manifest(name));
         let opened = Collection::open(self.context.clone(), name.clone()).await;
         match &opened {
-            Ok(_) => damage.mended(Kind::Manifest, key.as_str()),
+            Ok(_) => damage.mended(DamageKind::Manifest, key.as_str()),
             Err(error) if error.code() == Code::Corrupt => {
-                damage.report(Damage::new(Kind::Manifest, key, None, error.message()));
+                damage.report(Damage::new(DamageKind::Manifest, key, None, error.message()));
             }
             Err(_) => {}
         }

@@ -34,7 +34,7 @@ use crate::base::Result;
 use crate::base::ids::CollectionName;
 use crate::engine::collections::Collections;
 use crate::engine::context::Context;
-use crate::engine::duty::Duty;
+use crate::engine::node::duty::Duty;
 use crate::store::paths;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};

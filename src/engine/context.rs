@@ -3,12 +3,13 @@
 use crate::base::Env;
 use crate::base::memory::RequestMemory;
 use crate::base::settings::{IndexBuilder, Role, Settings};
-use crate::engine::admission::Admission;
+use crate::base::spill::Spill;
 use crate::engine::damage::Registry;
-use crate::engine::duty::{Duty, Station};
-use crate::engine::segments::Shelf;
+use crate::engine::node::duty::{Duty, Station};
+use crate::engine::reading::segments::Shelf;
 use crate::engine::upkeep::Room;
-use crate::engine::writer::Limits;
+use crate::engine::writing::admission::Admission;
+use crate::engine::writing::writer::Limits;
 use crate::index::{Builder, IndexParams};
 use crate::partition::Partitioner;
 use crate::store::DynStore;
@@ -84,6 +85,8 @@ pub struct UpkeepLimits {
     pub compaction_dead_share: f64,
     /// Bytes of segments that are merged or split at a time.
     pub compaction_bytes: u64,
+    /// Whether there is a disk on which partitions of any size split.
+    pub splits_any: bool,
     /// Most bytes of a segment.
     pub segment_max_bytes: u64,
     /// Live rows from which a partition splits.
@@ -113,6 +116,7 @@ impl UpkeepLimits {
             compaction_fanout: settings.compaction_fanout,
             compaction_dead_share: settings.compaction_dead_percent as f64 / 100.0,
             compaction_bytes: settings.compaction_max_bytes,
+            splits_any: false,
             segment_max_bytes: settings.segment_max_bytes,
             partition_max_vectors: settings.partition_max_vectors,
             lease_ttl: millis(settings.lease_ttl_ms),
@@ -142,6 +146,16 @@ impl Context {
         let millis = Duration::from_millis;
         let damage = Registry::new(env.clone());
         let cache_bytes = settings.cache_max_bytes;
+        let shelf = {
+            let is_remote = settings.store.starts_with("s3://");
+            Shelf::new(store.clone(), env.clone(), damage.clone(), cache_bytes, is_remote)
+        };
+        let spill = match settings.memory_limit_bytes {
+            Some(_) if settings.index_enabled => Spill::to(settings.spill_dir.as_deref()),
+            _ => Spill::none(),
+        };
+        let room = Room::within(settings.memory_limit_bytes, spill);
+        let upkeep = UpkeepLimits { splits_any: room.splits_any(), ..UpkeepLimits::new(settings) };
         Context {
             instance_id: instance_id.into(),
             duty: Duty::new(Station { role, standby: settings.standby && role.writes() }),
@@ -156,19 +170,19 @@ impl Context {
             },
             admission: Admission::new(settings, env.metrics.clone()),
             background_requests: (settings.store_concurrency / 2).clamp(1, BACKGROUND_MAX),
-            damage: damage.clone(),
+            damage,
             manifest_history: millis(settings.manifest_history_ms),
             poll: millis(settings.poll_interval_ms),
             stale_max: millis(settings.stale_max_ms),
             idle: millis(settings.collection_idle_ms),
             memory: RequestMemory::new(settings.request_memory_bytes, &env.metrics.request_memory),
             answer_max: usize::try_from(settings.max_answer_bytes).unwrap_or(usize::MAX),
-            shelf: Arc::new(Shelf::new(store.clone(), env.clone(), damage, cache_bytes)),
+            shelf: Arc::new(shelf),
             store,
             env,
             partitioners,
-            upkeep: UpkeepLimits::new(settings),
-            room: Room::within(settings.memory_limit_bytes),
+            upkeep,
+            room,
             writer_lost: Arc::default(),
         }
     }

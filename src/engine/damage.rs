@@ -27,7 +27,7 @@ pub const UNREADABLE: &str = "its metadata are stored in a form that no JSON par
 
 /// What is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum DamageKind {
     /// The collection's manifest.
     Manifest,
     /// An entry of the log: nothing behind it can be applied.
@@ -42,47 +42,53 @@ pub enum Kind {
     Record,
 }
 
-impl Kind {
+impl DamageKind {
     /// Its name in metrics, errors and statistics.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Manifest => "manifest",
-            Kind::LogEntry => "logEntry",
-            Kind::LogData => "logData",
-            Kind::Segment => "segment",
-            Kind::Deletions => "deletions",
-            Kind::Record => "record",
+            DamageKind::Manifest => "manifest",
+            DamageKind::LogEntry => "logEntry",
+            DamageKind::LogData => "logData",
+            DamageKind::Segment => "segment",
+            DamageKind::Deletions => "deletions",
+            DamageKind::Record => "record",
         }
     }
 
     /// Whether what is appended behind it could not be read, so that nothing may be acknowledged.
     pub fn stops_log(self) -> bool {
-        matches!(self, Kind::Manifest | Kind::LogEntry | Kind::LogData)
+        matches!(self, DamageKind::Manifest | DamageKind::LogEntry | DamageKind::LogData)
     }
 
     /// Whether it hides records, so that answers are not complete.
     pub fn hides_records(self) -> bool {
-        matches!(self, Kind::LogEntry | Kind::LogData | Kind::Segment | Kind::Deletions)
+        matches!(
+            self,
+            DamageKind::LogEntry
+                | DamageKind::LogData
+                | DamageKind::Segment
+                | DamageKind::Deletions
+        )
     }
 
     fn remedy(self) -> &'static str {
         match self {
-            Kind::Manifest => {
+            DamageKind::Manifest => {
                 "restore it from a backup or an earlier version of the object, or correct it where it was edited"
             }
-            Kind::LogEntry | Kind::LogData => {
+            DamageKind::LogEntry | DamageKind::LogData => {
                 "restore it from a backup or an earlier version of the object; until then nothing behind it is \
                  shown and writes are refused"
             }
-            Kind::Segment => {
+            DamageKind::Segment => {
                 "restore it from a backup or an earlier version of the object; until then its records are not \
                  found and the log is not indexed"
             }
-            Kind::Deletions => {
+            DamageKind::Deletions => {
                 "restore it from a backup or an earlier version of the object; until then the segments whose \
                  dead rows it names are left out"
             }
-            Kind::Record => {
+            DamageKind::Record => {
                 "its metadata match no filter; write the record again, or delete it by its id"
             }
         }
@@ -93,8 +99,8 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     /// What it is.
-    pub kind: Kind,
-    /// The object's key; of a [`Kind::Record`] its id.
+    pub kind: DamageKind,
+    /// The object's key; of a [`DamageKind::Record`] its id.
     pub place: String,
     /// The log position of the entry, or of what wrote the record.
     pub position: Option<Seq>,
@@ -107,7 +113,7 @@ pub struct Damage {
 impl Damage {
     /// A place of which nobody has told yet.
     pub fn new(
-        kind: Kind,
+        kind: DamageKind,
         place: impl ToString,
         position: Option<Seq>,
         fault: impl ToString,
@@ -120,8 +126,10 @@ impl Damage {
     pub fn sentence(&self, collection: &CollectionName) -> String {
         let Damage { kind, place, fault, .. } = self;
         let what = match (kind, self.position) {
-            (Kind::Record, Some(position)) => format!("record {place:?} of version {position}"),
-            (Kind::Record, None) => format!("record {place:?}"),
+            (DamageKind::Record, Some(position)) => {
+                format!("record {place:?} of version {position}")
+            }
+            (DamageKind::Record, None) => format!("record {place:?}"),
             (_, Some(position)) => format!("{place} (log position {position})"),
             (_, None) => place.clone(),
         };
@@ -131,12 +139,12 @@ impl Damage {
     /// The error of a call that cannot do without it.
     pub fn error(&self, collection: &CollectionName) -> Error {
         let code = match self.kind {
-            Kind::LogEntry | Kind::LogData => Code::LogDamaged,
+            DamageKind::LogEntry | DamageKind::LogData => Code::LogDamaged,
             _ => Code::Corrupt,
         };
         let error = Error::new(code, self.sentence(collection))
             .with("kind", self.kind.name())
-            .with(if self.kind == Kind::Record { "id" } else { "key" }, &*self.place);
+            .with(if self.kind == DamageKind::Record { "id" } else { "key" }, &*self.place);
         match self.position {
             Some(position) => error.with("position", position.0),
             None => error,
@@ -154,7 +162,7 @@ struct Known {
 
 #[derive(Debug, Default)]
 struct Places {
-    known: BTreeMap<(Kind, String), Known>,
+    known: BTreeMap<(DamageKind, String), Known>,
     /// Places met when there was no room for another.
     more: u64,
 }
@@ -210,7 +218,7 @@ impl Registry {
         }
     }
 
-    fn count(&self, kind: Kind, by: i64) {
+    fn count(&self, kind: DamageKind, by: i64) {
         let labels = DamageLabels { kind: kind.name() };
         self.0.env.metrics.damaged.get_or_create(&labels).inc_by(by);
         if by > 0 {
@@ -267,14 +275,14 @@ impl Damaged {
     }
 
     /// A place was read that may have been damaged before.
-    pub fn mended(&self, kind: Kind, place: &str) {
+    pub fn mended(&self, kind: DamageKind, place: &str) {
         self.retain(|damage| !(damage.kind == kind && damage.place == place));
     }
 
     /// The log was read up to `version`, or is in segments up to there.
     pub fn log_is_read_to(&self, version: Seq) {
         self.retain(|damage| {
-            let of_log = matches!(damage.kind, Kind::LogEntry | Kind::LogData);
+            let of_log = matches!(damage.kind, DamageKind::LogEntry | DamageKind::LogData);
             !of_log || damage.position.is_none_or(|position| position > version)
         });
     }
@@ -311,7 +319,7 @@ impl Damaged {
     }
 
     /// The damage at a place, where it was met less than `within` ago.
-    pub fn met(&self, kind: Kind, place: &str, within: Duration) -> Option<Damage> {
+    pub fn met(&self, kind: DamageKind, place: &str, within: Duration) -> Option<Damage> {
         let collections = self.registry.lock();
         let known = collections.get(&self.collection)?.known.get(&(kind, place.to_owned()))?;
         let age = self.registry.0.env.clock.since(known.met);
@@ -341,7 +349,7 @@ mod tests {
         (registry, things)
     }
 
-    fn found(registry: &Registry, kind: Kind) -> (i64, u64) {
+    fn found(registry: &Registry, kind: DamageKind) -> (i64, u64) {
         let labels = DamageLabels { kind: kind.name() };
         let metrics = &registry.0.env.metrics;
         (
@@ -353,12 +361,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_place_is_listed_once_and_taken_back_when_it_can_be_read() {
         let (registry, things) = registry();
-        let entry = Damage::new(Kind::LogEntry, "wal/7", Some(Seq(7)), "it is missing");
+        let entry = Damage::new(DamageKind::LogEntry, "wal/7", Some(Seq(7)), "it is missing");
         for _ in 0..3 {
             things.report(entry.clone());
         }
         assert_eq!(things.list().len(), 1);
-        assert_eq!(found(&registry, Kind::LogEntry), (1, 1));
+        assert_eq!(found(&registry, DamageKind::LogEntry), (1, 1));
         let (damage, _) = things.log_fault().unwrap();
         let error = damage.error(things.collection());
         assert_eq!((error.code(), &error.details()["position"]), (Code::LogDamaged, &7.into()));
@@ -367,31 +375,31 @@ mod tests {
         assert!(things.log_fault().is_some());
         things.log_is_read_to(Seq(7));
         assert!(things.log_fault().is_none() && things.list().is_empty());
-        assert_eq!(found(&registry, Kind::LogEntry), (0, 1));
+        assert_eq!(found(&registry, DamageKind::LogEntry), (0, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn places_are_bounded_and_the_others_counted() {
         let (registry, things) = registry();
         for n in 0..PLACES_MAX + 5 {
-            things.report(Damage::new(Kind::Record, n, None, "no JSON"));
+            things.report(Damage::new(DamageKind::Record, n, None, "no JSON"));
         }
         assert_eq!((things.list().len(), things.more()), (PLACES_MAX, 5));
         assert!(things.log_fault().is_none(), "a bad record stops nobody");
         assert_eq!(registry.sentences().minor.len(), PLACES_MAX + 1);
         registry.forget(things.collection());
-        assert_eq!(found(&registry, Kind::Record).0, 0);
+        assert_eq!(found(&registry, DamageKind::Record).0, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_met_lately_is_known_without_another_look() {
         let (_, things) = registry();
-        things.report(Damage::new(Kind::Segment, "s", None, "it is missing"));
+        things.report(Damage::new(DamageKind::Segment, "s", None, "it is missing"));
         let within = Duration::from_secs(30);
-        assert!(things.met(Kind::Segment, "s", within).is_some());
+        assert!(things.met(DamageKind::Segment, "s", within).is_some());
         tokio::time::sleep(within).await;
-        assert!(things.met(Kind::Segment, "s", within).is_none());
-        things.mended(Kind::Segment, "s");
+        assert!(things.met(DamageKind::Segment, "s", within).is_none());
+        things.mended(DamageKind::Segment, "s");
         assert!(things.list().is_empty());
     }
 }

@@ -1,37 +1,25 @@
 //! What happens between a request and the bucket?
 //!
-//! A write: [`duty`] admits it, [`validate`] checks the records, and [`writer`] makes them durable, once
-//! [`admission`] has seen that there is memory for them. A search: [`brainy`] pins a [`snapshot`] that [`follower`]
-//! published, and [`search`] asks its [`segments`] and its [`tail`]. [`upkeep`] turns the log into segments and keeps
-//! them few. [`cluster`] is the instance's seat among the others. [`condition`] says whether the instance is as it
-//! should be, and [`damage`] what is known to be missing or damaged. [`catalog`] creates and deletes collections.
-//! [`collector`] removes what nothing names any more.
+//! [`brainy`] is what programs and the server call: it opens [`collections`], each a [`collection`], and hands on. A
+//! write is admitted by what the instance is ([`node`]) and goes through [`writing`] into the log. A search goes through
+//! [`reading`]: the log's tail above the segments. [`upkeep`] turns the log into segments and keeps them few, and
+//! [`collector`] removes what nothing names any more. [`catalog`] creates and deletes collections, [`transfer`] imports and exports them.
+//! Every room knows [`context`], what an instance works with; [`model`], what goes in and comes out;
+//! [`mod@view`], the manifest as it was seen last; and [`damage`], what is known to be missing.
 
-pub mod admission;
-pub mod allowed;
 mod brainy;
 pub mod catalog;
-pub mod cluster;
 pub mod collection;
 pub mod collections;
 pub mod collector;
-pub mod condition;
 pub mod context;
 pub mod damage;
-pub mod duty;
-pub mod follower;
-pub mod identity;
 pub mod model;
-pub mod records;
-pub mod search;
-pub mod segments;
-pub mod snapshot;
-pub mod tail;
+pub mod node;
+pub mod reading;
 pub mod transfer;
 pub mod upkeep;
-pub mod validate;
-pub mod vector_json;
 pub mod view;
-pub mod writer;
+pub mod writing;
 
 pub use brainy::Brainy;

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use crate::index::{Effort, Metric};
-pub use crate::manifest::{Partition, SegmentMeta};
-pub use crate::partition::{Kind as PartitionerKind, PrefixRule};
+pub use crate::manifest::{Field, Partition, SegmentMeta, StoredAs, VectorField};
+pub use crate::partition::{PartitionerKind, PrefixRule};
 pub use searches::*;
 
 /// Largest number of records in one write.
@@ -56,6 +57,8 @@ pub struct CollectionSpec {
 pub struct CollectionInfo {
     /// Its name.
     pub name: CollectionName,
+    /// The fields of its records by name: `vector`, and what newer builds have added.
+    pub fields: BTreeMap<String, Field>,
     /// Length of every vector.
     pub dimensions: u32,
     /// How distance is measured.

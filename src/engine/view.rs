@@ -3,7 +3,7 @@
 use crate::base::clock::Mark;
 use crate::base::ids::CollectionName;
 use crate::base::{Env, Result};
-use crate::engine::duty::Duty;
+use crate::engine::node::duty::Duty;
 use crate::log::append::gone;
 use crate::log::{Bounds, BoundsSource};
 use crate::manifest::{self, Manifest};

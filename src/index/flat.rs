@@ -3,13 +3,15 @@
 //! What a scan costs is above all the lines it reads, so a row has one, where an index may choose more,
 //! and more of the best rows are scored by the 8-bit codes.
 
-use super::codes::{Codes, SAMPLE_ROWS};
-use super::index::all_rows;
-use super::scan::Kept;
-use super::search::EF_MAX;
-use super::space::Form;
-use super::vectors::Picked;
-use super::{INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Metric, Neighbour, Scratch, Search, Threads};
+use crate::index::index::all_rows;
+use crate::index::quantize::codes::{Codes, SAMPLE_ROWS};
+use crate::index::quantize::space::Form;
+use crate::index::query::scan::Kept;
+use crate::index::query::search::EF_MAX;
+use crate::index::vectors::Picked;
+use crate::index::{
+    INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Metric, Neighbour, Scratch, Search, Threads,
+};
 
 /// Lines of a short row.
 const LINES: usize = 1;
@@ -36,7 +38,7 @@ impl Flat {
     ///
     /// # Panics
     ///
-    /// As [`Index::build`](super::Index::build).
+    /// As [`Index::build`](crate::index::Index::build).
     pub fn build(metric: Metric, dims: usize, vectors: &[f32], threads: Threads) -> Flat {
         assert!((1..=INDEX_DIMENSIONS_MAX).contains(&dims), "checked at the door");
         assert_eq!(vectors.len() % dims, 0, "a row of another length");
@@ -86,12 +88,12 @@ impl Flat {
     }
 
     /// How many rows are scored by the 8-bit codes for `k` results.
-    pub(super) fn kept(&self, k: usize) -> usize {
+    pub(in crate::index) fn kept(&self, k: usize) -> usize {
         if self.tell { KEPT + KEPT_PER_RESULT * k } else { self.len() }
     }
 
     /// Whether the short codes tell near rows from far ones.
-    pub(super) fn tells(&self) -> bool {
+    pub(in crate::index) fn tells(&self) -> bool {
         self.tell
     }
 
@@ -110,7 +112,7 @@ impl Flat {
         self.codes.short_lines.as_bytes().len() + self.codes.scalar_lines.as_bytes().len()
     }
 
-    pub(super) fn codes(&self) -> &Codes {
+    pub(in crate::index) fn codes(&self) -> &Codes {
         &self.codes
     }
 }

@@ -19,16 +19,16 @@
 //! Checksums are the business of the file that holds the sections. Sections that do not fit together
 //! are refused; bytes that are wrong in another way give wrong results, but never a panic.
 
-use super::buffer::{Buffer, Bytes, Plain};
-use super::calibrate::Calibration;
-use super::clusters::Clusters;
-use super::code::{Code, Scalar, Short, ShortParts};
-use super::codes::Codes;
-use super::graph::Graph;
-use super::integer::Line;
-use super::isa::Isa;
-use super::space::{Form, Space};
-use super::{INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Index, Metric};
+use crate::index::build::calibrate::Calibration;
+use crate::index::build::clusters::Clusters;
+use crate::index::graph::Graph;
+use crate::index::machine::buffer::{Buffer, Bytes, Plain};
+use crate::index::machine::integer::Line;
+use crate::index::machine::isa::Isa;
+use crate::index::quantize::code::{Code, Scalar, Short, ShortParts};
+use crate::index::quantize::codes::Codes;
+use crate::index::quantize::space::{Form, Space};
+use crate::index::{INDEX_DIMENSIONS_MAX, INDEX_ROWS_MAX, Index, Metric};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;

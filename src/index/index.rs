@@ -1,19 +1,19 @@
 //! An index over the vectors of a segment: built, added to, merged.
 
-use super::by_length::{self, form_for};
-use super::calibrate::Calibration;
-use super::clusters::{Clusters, arrange};
-use super::code::{Code, LINES_MAX, RowQueries, SCALAR_DIMS_MAX};
-use super::codes::Codes;
-use super::graph::{
+use crate::index::build::by_length::{self, form_for};
+use crate::index::build::calibrate::Calibration;
+use crate::index::build::clusters::{Clusters, arrange};
+use crate::index::graph::{
     Bulk, Graph, GraphBuilder, Input, NONE, Plan, by_proximity, connect, entries, link,
 };
-use super::integer::Line;
-use super::pool::ROWS_MAX;
-use super::search::SCANNED_PER_KEPT;
-use super::space::Form;
-use super::vectors::Picked;
-use super::{Effort, Metric, Scratch, Threads};
+use crate::index::machine::integer::Line;
+use crate::index::quantize::code::{Code, LINES_MAX, RowQueries, SCALAR_DIMS_MAX};
+use crate::index::quantize::codes::Codes;
+use crate::index::quantize::space::Form;
+use crate::index::query::pool::ROWS_MAX;
+use crate::index::query::search::SCANNED_PER_KEPT;
+use crate::index::vectors::Picked;
+use crate::index::{Effort, Metric, Scratch, Threads};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -67,7 +67,7 @@ impl IndexParams {
         }
     }
 
-    pub(super) fn plan(self) -> Plan {
+    pub(in crate::index) fn plan(self) -> Plan {
         let params = self.clamped();
         let degree = 2 * params.m;
         let share = |divisor: usize| (params.ef_construction / divisor).max(degree);
@@ -81,13 +81,13 @@ impl IndexParams {
 /// is to be put into that order, and results name rows by it.
 #[derive(Debug, Clone)]
 pub struct Index {
-    pub(super) codes: Codes,
-    pub(super) graph: Graph,
-    pub(super) clusters: Clusters,
-    pub(super) calibration: Calibration,
+    pub(in crate::index) codes: Codes,
+    pub(in crate::index) graph: Graph,
+    pub(in crate::index) clusters: Clusters,
+    pub(in crate::index) calibration: Calibration,
     /// Where walks start, and those rows' codes, one after the other.
-    pub(super) entries: Vec<u32>,
-    pub(super) entry_lines: Vec<Line>,
+    pub(in crate::index) entries: Vec<u32>,
+    pub(in crate::index) entry_lines: Vec<Line>,
 }
 
 impl Index {
@@ -115,7 +115,7 @@ impl Index {
     }
 
     /// [`Index::build`] in one form or the other; in the other one where this one finds too little.
-    pub(super) fn build_as(
+    pub(in crate::index) fn build_as(
         (metric, form): (Metric, Form),
         dims: usize,
         vectors: &[f32],
@@ -141,7 +141,7 @@ impl Index {
 
     /// This index, unless searches would look at all of its rows: under dot then those in the order of their lengths,
     /// and by codes that suit them.
-    pub(super) fn or_by_length(
+    pub(in crate::index) fn or_by_length(
         self,
         order: Vec<u32>,
         vectors: &[f32],
@@ -158,7 +158,7 @@ impl Index {
 
     /// An index over the rows of `codes`, which are those of `vectors`, once there is a graph over them;
     /// and which of them each of its rows is.
-    pub(super) fn finish(
+    pub(in crate::index) fn finish(
         mut codes: Codes,
         mut graph: Graph,
         vectors: Picked<'_>,
@@ -225,7 +225,7 @@ impl Index {
         self.set_entries(entries(self.len()));
     }
 
-    pub(super) fn assemble(
+    pub(in crate::index) fn assemble(
         codes: Codes,
         graph: Graph,
         clusters: Clusters,
@@ -256,7 +256,7 @@ impl Index {
     }
 
     /// Lets walks start from these rows, from which every other can be reached.
-    pub(super) fn set_entries(&mut self, entries: Vec<u32>) {
+    pub(in crate::index) fn set_entries(&mut self, entries: Vec<u32>) {
         self.entries = entries;
         let width = self.codes.short.lines();
         let lines = &self.codes.short_lines;
@@ -321,12 +321,12 @@ fn build_graph(codes: &Codes, vectors: Picked<'_>, params: IndexParams, threads:
     match params.builder {
         Builder::Brainy => Bulk.build(&input),
         #[cfg(feature = "hnsw_rs")]
-        Builder::HnswRs => super::graph::HnswRs.build(&input),
+        Builder::HnswRs => crate::index::graph::HnswRs.build(&input),
     }
 }
 
 /// The numbers of all vectors.
-pub(super) fn all_rows(vectors: &[f32], dims: usize) -> Vec<u32> {
+pub(in crate::index) fn all_rows(vectors: &[f32], dims: usize) -> Vec<u32> {
     (0..(vectors.len() / dims) as u32).collect()
 }
 

@@ -9,7 +9,7 @@ pub struct RowSet {
 
 impl RowSet {
     /// Rows in a word.
-    pub(super) const WORD_ROWS: usize = u64::BITS as usize;
+    pub(in crate::index) const WORD_ROWS: usize = u64::BITS as usize;
 
     /// The rows whose bits are set in `words`, the lowest bit of the first being row 0's.
     pub fn from_words(words: Vec<u64>) -> RowSet {
@@ -43,7 +43,7 @@ impl RowSet {
     }
 
     /// The rows from `at` times [`WORD_ROWS`](Self::WORD_ROWS) on, a bit for each.
-    pub(super) fn word(&self, at: usize) -> u64 {
+    pub(in crate::index) fn word(&self, at: usize) -> u64 {
         self.words.get(at).copied().unwrap_or(0)
     }
 

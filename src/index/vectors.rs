@@ -1,6 +1,6 @@
 //! Full-precision vectors, which the kernel reads but does not keep.
 
-use super::graph::prefetch;
+use crate::index::graph::prefetch;
 
 /// Full-precision vectors by row.
 pub trait Vectors: Sync {
@@ -26,19 +26,19 @@ impl Vectors for &[f32] {
 
 /// Some of the vectors that lie one after the other, in an order of their own.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Picked<'a> {
-    pub(super) vectors: &'a [f32],
-    pub(super) dims: usize,
+pub(in crate::index) struct Picked<'a> {
+    pub(in crate::index) vectors: &'a [f32],
+    pub(in crate::index) dims: usize,
     /// Which of them is the first, the second and so on.
-    pub(super) rows: &'a [u32],
+    pub(in crate::index) rows: &'a [u32],
 }
 
 impl<'a> Picked<'a> {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::index) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    pub(super) fn get(&self, at: usize) -> &'a [f32] {
+    pub(in crate::index) fn get(&self, at: usize) -> &'a [f32] {
         &self.vectors[self.rows[at] as usize * self.dims..][..self.dims]
     }
 }

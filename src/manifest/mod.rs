@@ -18,14 +18,15 @@
 //!    longer.
 
 mod partitions;
+mod settings;
 
 pub use partitions::{DeletionsMeta, Partition, SegmentMeta};
+pub use settings::{CollectionSettings, Field, StoredAs, VectorField};
 
 use crate::base::ids::{CollectionName, Seq, Totals, Ulid};
 use crate::base::settings::GC_GRACE_MS_DEFAULT;
 use crate::base::{Env, Error, Result, Timestamp};
-use crate::index::Metric;
-use crate::partition::{HashRange, Kind};
+use crate::partition::HashRange;
 use crate::store::cas::{self, Change, Document, History, Loaded, Stamp};
 use crate::store::{DynStore, paths};
 use serde::{Deserialize, Serialize};
@@ -46,27 +47,6 @@ pub enum State {
     Live,
     /// It was deleted; the manifest stays to keep its log positions from being used again.
     Deleted,
-}
-
-/// What cannot change during a collection's life.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CollectionSettings {
-    /// Length of every vector.
-    pub dimensions: u32,
-    /// How distance is measured.
-    pub metric: Metric,
-    /// Number of hash ranges at the start.
-    pub partition_count: u32,
-    /// Which records belong together.
-    #[serde(default)]
-    pub partitioner: Kind,
-    /// Free text for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// What newer builds have written.
-    #[serde(flatten)]
-    pub extra: Extra,
 }
 
 /// The manifest's content.
@@ -217,7 +197,7 @@ impl Manifest {
             format!("belongs to collection {}", self.name)
         } else if self.wal_floor > self.wal_indexed.next() {
             "has a floor above its indexed position".to_owned()
-        } else if self.settings.dimensions == 0 || self.settings.partition_count == 0 {
+        } else if self.settings.vector().dimensions == 0 || self.settings.partition_count == 0 {
             "has no dimensions or no partitions".to_owned()
         } else if let Some(fault) = partitions::fault(&self.partitions, &self.deletions) {
             fault

@@ -2,7 +2,7 @@
 //!
 //! A [`Partitioner`] gives every id a *group*. Within a group, ranges of the 64-bit hash of the id
 //! ([`HashRange`]) divide the records into partitions, which split in two as they grow. The built-in
-//! kinds are data ([`Kind`]) and stand in the collection's manifest. A program that embeds Brainy may
+//! kinds are data ([`PartitionerKind`]) and stand in the collection's manifest. A program that embeds Brainy may
 //! bring its own, and then the manifest has its name. An instance that does not have that partitioner, or has
 //! another, is refused: otherwise records would go where nobody looks for them.
 //!
@@ -44,7 +44,7 @@ pub struct PrefixRule {
 /// Which partitioner a collection has.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", deny_unknown_fields)]
-pub enum Kind {
+pub enum PartitionerKind {
     /// All records in one group: partitions are ranges of the hash.
     #[default]
     Hash,
@@ -60,18 +60,20 @@ pub enum Kind {
     },
 }
 
-impl Kind {
+impl PartitionerKind {
     /// Whether rules and names are within their ranges.
     pub fn check(&self) -> Result<()> {
         let name_fault = |name: &str| name.is_empty() || name.len() > GROUP_BYTES_MAX;
         match self {
-            Kind::Prefix { rules } if rules.is_empty() || rules.len() > PREFIX_RULES_MAX => {
+            PartitionerKind::Prefix { rules }
+                if rules.is_empty() || rules.len() > PREFIX_RULES_MAX =>
+            {
                 Err(Error::invalid(format!(
                     "a prefix partitioner needs 1 to {PREFIX_RULES_MAX} rules, not {}",
                     rules.len()
                 )))
             }
-            Kind::Prefix { rules } => {
+            PartitionerKind::Prefix { rules } => {
                 match rules.iter().find(|rule| rule.prefix.is_empty() || name_fault(&rule.group)) {
                     Some(rule) => Err(Error::invalid(format!(
                         "the prefix rule {:?} to {:?} needs a prefix, and a group of 1 to \
@@ -81,19 +83,19 @@ impl Kind {
                     None => Ok(()),
                 }
             }
-            Kind::Custom { name } if name_fault(name) => Err(Error::invalid(format!(
+            PartitionerKind::Custom { name } if name_fault(name) => Err(Error::invalid(format!(
                 "a partitioner's name must have 1 to {GROUP_BYTES_MAX} bytes"
             ))),
-            Kind::Hash | Kind::Custom { .. } => Ok(()),
+            PartitionerKind::Hash | PartitionerKind::Custom { .. } => Ok(()),
         }
     }
 
     /// The partitioner itself; `custom` are those that the embedding program brings.
     pub fn resolve(&self, custom: &[Arc<dyn Partitioner>]) -> Result<Arc<dyn Partitioner>> {
         match self {
-            Kind::Hash => Ok(Arc::new(Hash)),
-            Kind::Prefix { rules } => Ok(Arc::new(Prefix::new(rules.clone()))),
-            Kind::Custom { name } => {
+            PartitionerKind::Hash => Ok(Arc::new(Hash)),
+            PartitionerKind::Prefix { rules } => Ok(Arc::new(Prefix::new(rules.clone()))),
+            PartitionerKind::Custom { name } => {
                 let found = custom.iter().find(|custom| custom.name() == name);
                 found.cloned().ok_or_else(|| {
                     let here: Vec<&str> = custom.iter().map(|custom| custom.name()).collect();
@@ -257,7 +259,7 @@ mod tests {
     fn the_longest_prefix_counts() {
         let rule =
             |prefix: &str, group: &str| PrefixRule { prefix: prefix.into(), group: group.into() };
-        let kind = Kind::Prefix { rules: vec![rule("a", "short"), rule("ab", "long")] };
+        let kind = PartitionerKind::Prefix { rules: vec![rule("a", "short"), rule("ab", "long")] };
         kind.check().unwrap();
         let partitioner = kind.resolve(&[]).unwrap();
         let groups = ["abc", "ac", "b"].map(|id| partitioner.group(id).to_owned());
@@ -266,13 +268,16 @@ mod tests {
 
     #[test]
     fn a_partitioner_that_is_not_here_is_refused_with_both_values() {
-        let error = Kind::Custom { name: "mine".into() }.resolve(&[Arc::new(Hash)]).unwrap_err();
+        let error =
+            PartitionerKind::Custom { name: "mine".into() }.resolve(&[Arc::new(Hash)]).unwrap_err();
         assert_eq!(error.code(), Code::SettingsConflict);
         assert!(error.message().contains("mine") && error.message().contains("hash"), "{error}");
         for bad in [
-            Kind::Prefix { rules: Vec::new() },
-            Kind::Prefix { rules: vec![PrefixRule { prefix: String::new(), group: "g".into() }] },
-            Kind::Custom { name: "x".repeat(65) },
+            PartitionerKind::Prefix { rules: Vec::new() },
+            PartitionerKind::Prefix {
+                rules: vec![PrefixRule { prefix: String::new(), group: "g".into() }],
+            },
+            PartitionerKind::Custom { name: "x".repeat(65) },
         ] {
             assert_eq!(bad.check().unwrap_err().code(), Code::InvalidRequest);
         }

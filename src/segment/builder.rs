@@ -5,17 +5,19 @@ use super::ids::IdSections;
 use super::layout::{Contents, FileBuilder, Name, fault};
 use super::records::{RecordBlock, RecordSections};
 use crate::base::ids::{Seq, record_hash};
-use crate::base::strings::Strings;
+use crate::base::spill::{Buffer, Spill};
 use crate::base::{Error, Result};
 use crate::filter::index::FilterIndexBuilder;
 use crate::index::{INDEX_ROWS_MAX, Index, IndexParams, MergePart, Metric, Threads};
+use bytes::Bytes;
 
 /// Collects the rows of a segment, in any order.
 #[derive(Debug)]
 pub struct SegmentBuilder {
     dimensions: usize,
     metric: Metric,
-    vectors: Vec<f32>,
+    spill: Spill,
+    vectors: Buffer<f32>,
     written: Vec<Seq>,
     hashes: Vec<u64>,
     ids: Strings,
@@ -24,19 +26,51 @@ pub struct SegmentBuilder {
     has_text: Vec<bool>,
 }
 
+/// Many strings in one buffer.
+#[derive(Debug)]
+struct Strings {
+    bytes: Buffer<u8>,
+    ends: Vec<usize>,
+}
+
+impl Strings {
+    fn new(spill: &Spill) -> Strings {
+        Strings { bytes: spill.buffer(), ends: Vec::new() }
+    }
+
+    fn push(&mut self, text: &str) -> Result<()> {
+        self.bytes.extend_from_slice(text.as_bytes())?;
+        self.ends.push(self.bytes.len());
+        Ok(())
+    }
+
+    fn get(&self, at: usize) -> Result<&str> {
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        std::str::from_utf8(&self.bytes[start..self.ends[at]])
+            .map_err(|_| Error::internal("a string of a segment that is made is no text"))
+    }
+}
+
 impl SegmentBuilder {
     /// For vectors of `dimensions`.
     pub fn new(dimensions: usize, metric: Metric) -> SegmentBuilder {
+        SegmentBuilder::spilling(dimensions, metric, Spill::none())
+    }
+
+    /// The same, whose rows and file are where `spill` says. In memory are only the index, the ids as they are put in
+    /// order, what filters need, and some 60 bytes a row.
+    pub fn spilling(dimensions: usize, metric: Metric, spill: Spill) -> SegmentBuilder {
         SegmentBuilder {
             dimensions,
             metric,
-            vectors: Vec::new(),
+            vectors: spill.buffer(),
             written: Vec::new(),
             hashes: Vec::new(),
-            ids: Strings::default(),
-            metadata: Strings::default(),
-            texts: Strings::default(),
+            ids: Strings::new(&spill),
+            metadata: Strings::new(&spill),
+            texts: Strings::new(&spill),
             has_text: Vec::new(),
+            spill,
         }
     }
 
@@ -45,11 +79,11 @@ impl SegmentBuilder {
         self.written.len()
     }
 
-    /// Bytes that the rows take in memory.
-    pub fn bytes(&self) -> usize {
+    /// Bytes of the rows.
+    fn bytes(&self) -> usize {
         let strings = [&self.ids, &self.metadata, &self.texts];
-        let strings: usize = strings.iter().map(|all| all.allocated()).sum();
-        4 * self.vectors.len() + 17 * self.rows() + strings
+        let strings: usize = strings.iter().map(|all| all.bytes.len()).sum();
+        4 * self.vectors.len() + 41 * self.rows() + strings
     }
 
     /// Adds a row that log position `written` wrote; no other row has its id. `metadata` is a JSON
@@ -65,15 +99,16 @@ impl SegmentBuilder {
         vector: &[f32],
         metadata: &str,
         text: Option<&str>,
-    ) {
+    ) -> Result<()> {
         assert_eq!(vector.len(), self.dimensions, "a vector of another length");
-        self.vectors.extend_from_slice(vector);
+        self.vectors.extend_from_slice(vector)?;
         self.written.push(written);
         self.hashes.push(record_hash(id));
-        self.ids.push(id);
-        self.metadata.push(metadata);
-        self.texts.push(text.unwrap_or_default());
+        self.ids.push(id)?;
+        self.metadata.push(metadata)?;
+        self.texts.push(text.unwrap_or_default())?;
         self.has_text.push(text.is_some());
+        Ok(())
     }
 
     /// Adds each row of a segment to the builder that `to` gives it, in the order of the segment; rows
@@ -96,7 +131,7 @@ impl SegmentBuilder {
             let record = block.as_ref().and_then(|block| block.get(row));
             let (metadata, text) = record.ok_or_else(|| fault("a row has no record"))?;
             let (id, written) = (segment.id(row)?, segment.written(row));
-            builders[to].push(id, written, segment.vector(row), metadata, text);
+            builders[to].push(id, written, segment.vector(row), metadata, text)?;
         }
         Ok(())
     }
@@ -108,7 +143,7 @@ impl SegmentBuilder {
         parts: &[MergePart<'_>],
         params: IndexParams,
         threads: Threads,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Bytes> {
         let rows: usize = parts.iter().map(MergePart::rows).sum();
         if rows == 0 || rows != self.rows() || rows >= INDEX_ROWS_MAX {
             return Err(Error::internal("a segment cannot be merged from other rows"));
@@ -118,7 +153,7 @@ impl SegmentBuilder {
     }
 
     /// Builds the index and writes the file. Takes a core for a while: to be run on the compute pool.
-    pub fn finish(self, params: IndexParams, threads: Threads) -> Result<Vec<u8>> {
+    pub fn finish(self, params: IndexParams, threads: Threads) -> Result<Bytes> {
         if self.rows() == 0 || self.rows() >= INDEX_ROWS_MAX {
             let rows = self.rows();
             return Err(Error::internal(format!("a segment of {rows} rows cannot be built")));
@@ -129,7 +164,7 @@ impl SegmentBuilder {
     }
 
     /// Writes the file with its rows in `order`.
-    fn write(self, index: &Index, order: &[u32], threads: Threads) -> Result<Vec<u8>> {
+    fn write(self, index: &Index, order: &[u32], threads: Threads) -> Result<Bytes> {
         let rows = || order.iter().map(|&row| row as usize);
         let (mut ids, mut records, mut filter) = (None, None, None);
         threads.join(
@@ -139,58 +174,58 @@ impl SegmentBuilder {
         let undone = || Error::internal("a part of a segment was not made");
         let ids = ids.ok_or_else(undone)??;
         let records = records.ok_or_else(undone)??;
-        let filter = filter.ok_or_else(undone)?;
+        let filter = filter.ok_or_else(undone)??;
         let sections = index.sections();
-        let mut file = FileBuilder::with_capacity(self.bytes() + index.bytes());
+        let mut file = FileBuilder::new(&self.spill, self.bytes() + index.bytes())?;
         file.section(Name::Vectors, |out| {
-            for row in rows() {
+            rows().try_for_each(|row| {
                 let vector = &self.vectors[row * self.dimensions..][..self.dimensions];
                 // Little-endian, as segments are read in place.
-                out.extend_from_slice(bytemuck::cast_slice(vector));
-            }
-        });
-        file.section(Name::Scalar, |out| out.extend_from_slice(sections.scalar));
-        file.section(Name::Short, |out| out.extend_from_slice(sections.short));
-        file.section(Name::Neighbours, |out| out.extend_from_slice(sections.neighbours));
-        file.section(Name::Records, |out| out.extend_from_slice(&records.blocks));
-        file.section(Name::Ids, |out| out.extend_from_slice(&ids.blocks));
-        file.section(Name::IdPlaces, |out| out.extend_from_slice(&ids.places));
+                out.extend_from_slice(bytemuck::cast_slice(vector))
+            })
+        })?;
+        file.section(Name::Scalar, |out| out.extend_from_slice(sections.scalar))?;
+        file.section(Name::Short, |out| out.extend_from_slice(sections.short))?;
+        file.section(Name::Neighbours, |out| out.extend_from_slice(sections.neighbours))?;
+        file.section(Name::Records, |out| out.extend_from_slice(&records.blocks))?;
+        file.section(Name::Ids, |out| out.extend_from_slice(&ids.blocks))?;
+        file.section(Name::IdPlaces, |out| out.extend_from_slice(&ids.places))?;
         file.section(Name::Written, |out| {
-            out.extend(rows().flat_map(|row| self.written[row].0.to_le_bytes()));
-        });
-        file.section(Name::Filter, |out| out.extend_from_slice(&filter));
-        file.section(Name::Clusters, |out| out.extend_from_slice(sections.clusters));
-        file.section(Name::Centroids, |out| out.extend_from_slice(sections.centroids));
-        file.section(Name::Entries, |out| out.extend_from_slice(&sections.entries));
-        file.section(Name::Head, |out| out.extend_from_slice(&sections.head));
-        file.section(Name::RecordBlocks, |out| out.extend_from_slice(&records.list));
-        file.section(Name::IdBlocks, |out| out.extend_from_slice(&ids.list));
-        file.section(Name::IdFilter, |out| out.extend_from_slice(&ids.filter));
+            rows().try_for_each(|row| out.extend_from_slice(&self.written[row].0.to_le_bytes()))
+        })?;
+        file.section(Name::Filter, |out| out.extend_from_slice(&filter))?;
+        file.section(Name::Clusters, |out| out.extend_from_slice(sections.clusters))?;
+        file.section(Name::Centroids, |out| out.extend_from_slice(sections.centroids))?;
+        file.section(Name::Entries, |out| out.extend_from_slice(&sections.entries))?;
+        file.section(Name::Head, |out| out.extend_from_slice(&sections.head))?;
+        file.section(Name::RecordBlocks, |out| out.extend_from_slice(&records.list))?;
+        file.section(Name::IdBlocks, |out| out.extend_from_slice(&ids.list))?;
+        file.section(Name::IdFilter, |out| out.extend_from_slice(&ids.filter))?;
         file.finish(self.contents()?)
     }
 
     fn id_sections(&self, order: &[u32]) -> Result<IdSections> {
         let rows = order.iter().map(|&row| row as usize);
-        let ids: Vec<(u64, &str)> = rows.map(|row| (self.hashes[row], self.ids.get(row))).collect();
-        IdSections::build(&ids)
+        let ids = rows.map(|row| Ok((self.hashes[row], self.ids.get(row)?)));
+        IdSections::build(&ids.collect::<Result<Vec<(u64, &str)>>>()?)
     }
 
     fn records(&self, order: &[u32]) -> Result<RecordSections> {
-        let mut records = RecordSections::default();
+        let mut records = RecordSections::new(&self.spill);
         for row in order.iter().map(|&row| row as usize) {
-            let text = self.has_text[row].then(|| self.texts.get(row));
-            records.push(self.metadata.get(row), text)?;
+            let text = self.has_text[row].then(|| self.texts.get(row)).transpose()?;
+            records.push(self.metadata.get(row)?, text)?;
         }
         records.close()?;
         Ok(records)
     }
 
-    fn filter_index(&self, order: &[u32]) -> Vec<u8> {
+    fn filter_index(&self, order: &[u32]) -> Result<Vec<u8>> {
         let mut filter = FilterIndexBuilder::new();
         for &row in order {
-            filter.push_text(self.metadata.get(row as usize));
+            filter.push_text(self.metadata.get(row as usize)?);
         }
-        filter.finish()
+        Ok(filter.finish())
     }
 
     fn contents(&self) -> Result<Contents> {

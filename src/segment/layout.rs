@@ -16,8 +16,10 @@
 
 use crate::base::codec::Cursor;
 use crate::base::ids::Seq;
+use crate::base::spill::{Buffer, Spill};
 use crate::base::{Code, Error, Result};
 use crate::index::Metric;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -107,7 +109,7 @@ pub struct Contents {
 /// What a section is, as far as this build knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Kind {
+pub enum SectionName {
     /// One of these.
     Known(Name),
     /// Something else.
@@ -119,7 +121,7 @@ pub enum Kind {
 #[serde(rename_all = "camelCase")]
 pub struct Section {
     /// Which one it is.
-    pub name: Kind,
+    pub name: SectionName,
     /// The field of the records that it is about, where that is not the only vector of today's collections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
@@ -149,7 +151,7 @@ impl Section {
     /// Which of those it is that this build knows.
     fn known(&self) -> Option<Name> {
         match (&self.name, &self.field) {
-            (Kind::Known(name), None) => Some(*name),
+            (SectionName::Known(name), None) => Some(*name),
             _ => None,
         }
     }
@@ -316,47 +318,53 @@ impl Trailer {
 /// Puts sections one after the other into a file.
 #[derive(Debug)]
 pub struct FileBuilder {
-    bytes: Vec<u8>,
+    bytes: Buffer<u8>,
     sections: Vec<Section>,
 }
 
 impl FileBuilder {
-    /// An empty file, with room for `bytes`.
-    pub fn with_capacity(bytes: usize) -> FileBuilder {
-        let mut file = Vec::with_capacity(bytes);
-        file.extend_from_slice(MAGIC);
-        FileBuilder { bytes: file, sections: Vec::with_capacity(Name::ALL.len()) }
+    /// An empty file, with room for `bytes`, where `spill` says.
+    pub fn new(spill: &Spill, bytes: usize) -> Result<FileBuilder> {
+        let mut file = spill.buffer();
+        file.reserve(bytes)?;
+        file.extend_from_slice(MAGIC)?;
+        Ok(FileBuilder { bytes: file, sections: Vec::with_capacity(Name::ALL.len()) })
     }
 
     /// Adds the next section, which `write` appends to the file.
-    pub fn section(&mut self, name: Name, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn section(
+        &mut self,
+        name: Name,
+        write: impl FnOnce(&mut Buffer<u8>) -> Result<()>,
+    ) -> Result<()> {
         debug_assert_eq!(name, Name::ALL[self.sections.len()]);
         let start = self.bytes.len().next_multiple_of(ALIGNMENT);
-        self.bytes.resize(start, 0);
-        write(&mut self.bytes);
+        self.bytes.extend_from_slice(&[0; ALIGNMENT][..start - self.bytes.len()])?;
+        write(&mut self.bytes)?;
         let section = &self.bytes[start..];
         self.sections.push(Section {
-            name: Kind::Known(name),
+            name: SectionName::Known(name),
             field: None,
             optional: false,
             offset: start as u64,
             length: section.len() as u64,
             crc32c: crc32c::crc32c(section),
         });
+        Ok(())
     }
 
     /// The file.
-    pub fn finish(self, contents: Contents) -> Result<Vec<u8>> {
+    pub fn finish(self, contents: Contents) -> Result<Bytes> {
         let FileBuilder { mut bytes, sections } = self;
         let places = Default::default();
         let footer = serde_json::to_vec(&Footer { contents, sections, places })
             .map_err(|error| Error::internal(format!("a segment's footer: {error}")))?;
-        bytes.extend_from_slice(&footer);
+        bytes.extend_from_slice(&footer)?;
         for number in [footer.len() as u32, crc32c::crc32c(&footer), FORMAT_VERSION, 0] {
-            bytes.extend_from_slice(&number.to_le_bytes());
+            bytes.extend_from_slice(&number.to_le_bytes())?;
         }
-        bytes.extend_from_slice(MAGIC);
-        Ok(bytes)
+        bytes.extend_from_slice(MAGIC)?;
+        bytes.freeze()
     }
 }
 

@@ -7,7 +7,7 @@
 //!    clusters, which have one entry for dozens of rows. It looks at nothing that has an entry for each row, and
 //!    copies none of it. The vectors and the index are used where they lie.
 //! 3. [`Segment::verify`] finds any change of a byte. So does the checksum of the whole file in the manifest, which
-//!    whoever brings a segment from the bucket compares (`engine/segments/shelf.rs`). Without either, damaged bytes
+//!    whoever brings a segment from the bucket compares (`engine/reading/segments/shelf.rs`). Without either, damaged bytes
 //!    give wrong answers or errors, but never a panic.
 //!
 //! [`layout`] says what lies where; [`ids`] and [`records`] say how ids and metadata are found, also by readers that

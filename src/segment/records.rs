@@ -16,6 +16,7 @@
 
 use super::layout::fault;
 use crate::base::codec::{Cursor, end_at, ends, partition_point, u32_at, u64_at};
+use crate::base::spill::{Buffer, Spill};
 use crate::base::{Error, Result};
 use std::ops::Range;
 
@@ -30,9 +31,9 @@ const LISTED_BYTES: usize = 16;
 const LEVEL: i32 = 3;
 
 /// Collects records, block after block.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RecordSections {
-    pub(super) blocks: Vec<u8>,
+    pub(super) blocks: Buffer<u8>,
     pub(super) list: Vec<u8>,
     open: Open,
 }
@@ -49,6 +50,11 @@ struct Open {
 }
 
 impl RecordSections {
+    /// None yet; the blocks are to be where `spill` says.
+    pub(super) fn new(spill: &Spill) -> RecordSections {
+        RecordSections { blocks: spill.buffer(), list: Vec::new(), open: Open::default() }
+    }
+
     /// Adds the next row.
     pub(super) fn push(&mut self, metadata: &str, text: Option<&str>) -> Result<()> {
         let open = &mut self.open;
@@ -82,8 +88,7 @@ impl RecordSections {
         self.list.extend_from_slice(&open.first_row.to_le_bytes());
         self.list.extend_from_slice(&(raw.len() as u32).to_le_bytes());
         self.list.extend_from_slice(&(self.blocks.len() as u64).to_le_bytes());
-        self.blocks.extend_from_slice(&block);
-        Ok(())
+        self.blocks.extend_from_slice(&block)
     }
 }
 

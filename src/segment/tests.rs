@@ -16,10 +16,11 @@ type Content = (Vec<f32>, String, Option<String>);
 fn build(records: &BTreeMap<String, Content>) -> Vec<u8> {
     let mut builder = SegmentBuilder::new(DIMENSIONS, Metric::Euclidean);
     for (row, (id, (vector, metadata, text))) in records.iter().enumerate() {
-        builder.push(id, Seq(row as u64 + 1), vector, metadata, text.as_deref());
+        let text = text.as_deref();
+        builder.push(id, Seq(row as u64 + 1), vector, metadata, text).expect("memory");
     }
     assert_eq!(builder.rows(), records.len());
-    builder.finish(IndexParams::default(), Threads::One).expect("rows can be built")
+    builder.finish(IndexParams::default(), Threads::One).expect("rows can be built").into()
 }
 
 /// What a reader does that brings a file from the bucket.

@@ -13,7 +13,7 @@ async fn a_log_entry_that_is_gone_is_found_by_a_reader_and_named() {
     let found = search(&reader, Consistency::Eventual).await.unwrap();
     assert_eq!((found.hits.len(), found.version), (3, Seq(3)));
     let partial = found.partial.expect("it says that it is not all");
-    assert_eq!((partial[0].kind, &*partial[0].place), (Kind::LogEntry, key.as_str()));
+    assert_eq!((partial[0].kind, &*partial[0].place), (DamageKind::LogEntry, key.as_str()));
     assert_eq!(partial[0].position, Some(Seq(4)));
     assert!(says(&reader, key.as_str()), "{:?}", reader.condition());
     let late = Consistency::AtLeast { version: Seq(9), wait: Duration::from_secs(30) };
@@ -216,7 +216,7 @@ async fn a_data_object_that_is_gone_or_damaged_is_named() {
         let reader = instance(&store, Role::Reader, Settings::default(), 2).await;
         let found = search(&reader, Consistency::Eventual).await.unwrap();
         let partial = found.partial.unwrap();
-        assert_eq!((partial[0].kind, &*partial[0].place), (Kind::LogData, key.as_str()));
+        assert_eq!((partial[0].kind, &*partial[0].place), (DamageKind::LogData, key.as_str()));
         assert_eq!(partial[0].position, Some(Seq(2)));
         assert!(found.hits.len() == 50 && says(&reader, key.as_str()));
     }

@@ -11,7 +11,7 @@ use brainy::base::ids::{CollectionName, Seq, WriteId};
 use brainy::base::settings::{Role, Settings};
 use brainy::base::{Code, Env, Result, Timestamp};
 use brainy::engine::Brainy;
-use brainy::engine::damage::Kind;
+use brainy::engine::damage::DamageKind;
 use brainy::engine::model::*;
 use brainy::filter::Filter;
 use brainy::log::chunk::ChunkBuilder;

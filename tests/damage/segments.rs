@@ -30,7 +30,7 @@ async fn a_damaged_segment_is_left_out_and_the_rest_is_served() {
         for _ in 0..3 {
             let found = search(&reader, Consistency::Strong).await.unwrap();
             let partial = found.partial.expect("it says that it is not all");
-            assert_eq!((partial[0].kind, &*partial[0].place), (Kind::Segment, key.as_str()));
+            assert_eq!((partial[0].kind, &*partial[0].place), (DamageKind::Segment, key.as_str()));
             assert_eq!(found.hits.len(), 6);
         }
         assert!(odd.segments.load(Ordering::Relaxed) <= 9, "it is not read again and again");
@@ -80,7 +80,7 @@ async fn where_dead_rows_are_not_known_no_deleted_record_returns() {
         let reader = instance(&store, Role::Reader, Settings::default(), 2).await;
         let found = search(&reader, Consistency::Strong).await.unwrap();
         let partial = found.partial.expect("it says that it is not all");
-        assert_eq!((partial[0].kind, &*partial[0].place), (Kind::Deletions, key.as_str()));
+        assert_eq!((partial[0].kind, &*partial[0].place), (DamageKind::Deletions, key.as_str()));
         let mut ids: Vec<&str> = found.hits.iter().map(|hit| &*hit.id).collect();
         ids.sort_unstable();
         assert_eq!(ids, ["r6", "r7", "r8"], "the segment that has no dead rows");

@@ -68,7 +68,7 @@ const TEST_SUPPORT: &[&str] = &["src/store/conformance.rs", "src/store/conforman
 
 /// Where `unsafe` may stand: in the kernel, and in the one file that maps files into memory.
 const UNSAFE_FOLDER: &str = "src/index/";
-const UNSAFE_FILE: &str = "src/store/local/map.rs";
+const UNSAFE_FILE: &str = "src/base/mapped.rs";
 
 /// Lines of a file that hold code (not blank, not only comment); sibling `tests.rs` are exempt.
 const FILE_LINES_MAX: usize = 500;
@@ -351,7 +351,7 @@ mod checker {
             ["unsafe"]
         );
         assert!(rules("src/index/a.rs", text).is_empty());
-        assert!(rules("src/store/local/map.rs", text).is_empty());
+        assert!(rules("src/base/mapped.rs", text).is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use brainy::base::Result;
 use brainy::base::ids::{CollectionName, Seq};
 use brainy::cluster::{Peer, PeerProbe, Presence};
-use brainy::engine::cluster::{Invitation, Peers};
+use brainy::engine::node::cluster::{Invitation, Peers};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -99,7 +99,7 @@ async fn a_write_to_a_half_deleted_collection_makes_it_as_it_was() {
             next.upsert(&things(), vec![record("y", &[1.0, 0.0], 1)]).await.unwrap();
             let now = manifest(&store).await.unwrap();
             assert_eq!((now.state, now.incarnation), (State::Live, 2));
-            assert_eq!(now.settings.metric, Metric::Euclidean);
+            assert_eq!(now.settings.vector().metric, Metric::Euclidean);
             assert_eq!(now.settings.partition_count, 4);
             assert_eq!(now.settings.description.as_deref(), Some("kept"));
             let reader = instance(&store, Role::Reader, 3).await;
@@ -200,7 +200,7 @@ async fn a_write_that_is_refused_creates_nothing() {
     let text = "{\"id\":\"\",\"vector\":[1,2,3]}\n{\"id\":\"a\",\"vector\":[1,2]}\n";
     let report = import(&one, text).await.unwrap();
     assert_eq!((report.imported, report.failed), (1, 1));
-    assert_eq!(manifest(&store).await.unwrap().settings.dimensions, 2);
+    assert_eq!(manifest(&store).await.unwrap().settings.vector().dimensions, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,7 +232,7 @@ async fn others_that_create_the_collection_meanwhile_are_joined_or_heard() {
             true => drop(written.unwrap()),
             false => assert_eq!(written.unwrap_err().code(), Code::DimensionMismatch),
         }
-        assert_eq!(manifest(&store).await.unwrap().settings.metric, metric);
+        assert_eq!(manifest(&store).await.unwrap().settings.vector().metric, metric);
         // Gone without a trace, as if it had never been there.
         one.delete_collection(&things()).await.unwrap();
         let key = brainy::store::paths::manifest(&things());

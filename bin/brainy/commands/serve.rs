@@ -8,7 +8,7 @@ use brainy::base::Code;
 use brainy::base::metrics::Metrics;
 use brainy::base::settings::{Effective, Source, resolve_role};
 use brainy::engine::Brainy;
-use brainy::engine::cluster::Invitation;
+use brainy::engine::node::cluster::Invitation;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use crate::cluster::state::VALUE_BYTES_MAX;
 use crate::cluster::{
     ClusterView, ConfigFault, InstanceMetrics, LeaderView, Node, SharedConfig, StateEntry,
 };
-use crate::engine::cluster::{CollectionLag, NodeLag, Replication};
+use crate::engine::node::cluster::{CollectionLag, NodeLag, Replication};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;

@@ -6,9 +6,10 @@ use crate::api::types::{Decode, Limits, in_range};
 use crate::base::ids::CollectionName;
 use crate::base::{Error, Result, Timestamp};
 use crate::engine::model::{
-    CollectionInfo, CollectionPage, CollectionSpec, CollectionStats, DIMENSIONS_MAX, Metric,
+    CollectionInfo, CollectionPage, CollectionSpec, CollectionStats, DIMENSIONS_MAX, Field, Metric,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
 /// Largest page of collections.
@@ -102,6 +103,12 @@ pub struct CollectionBody<'a> {
     pub dimensions: u32,
     /// How distance is measured.
     pub metric: MetricName,
+    /// The fields of its records by name: the vector of the dimensions and the metric above, and what newer builds
+    /// have added.
+    #[schema(value_type = Object, example = json!({"vector": {
+        "type": "vector", "dimensions": 384, "metric": "cosine", "storedAs": "f32"
+    }}))]
+    pub fields: &'a BTreeMap<String, Field>,
     /// Number of hash ranges.
     pub partition_count: u32,
     /// Free text for people.
@@ -124,6 +131,7 @@ impl<'a> From<&'a CollectionInfo> for CollectionBody<'a> {
             name: info.name.as_str(),
             dimensions: info.dimensions,
             metric: info.metric.into(),
+            fields: &info.fields,
             partition_count: info.partition_count,
             description: info.description.as_deref(),
             vector_count: info.vector_count,

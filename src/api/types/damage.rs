@@ -1,6 +1,6 @@
 //! What is missing or damaged, on the wire.
 
-use crate::engine::damage::{Damage, Kind};
+use crate::engine::damage::{Damage, DamageKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,7 +26,7 @@ pub struct DamageBody<'a> {
 
 impl<'a> From<&'a Damage> for DamageBody<'a> {
     fn from(damage: &'a Damage) -> Self {
-        let is_record = damage.kind == Kind::Record;
+        let is_record = damage.kind == DamageKind::Record;
         DamageBody {
             kind: damage.kind.name(),
             key: (!is_record).then_some(&*damage.place),

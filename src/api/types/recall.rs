@@ -7,7 +7,7 @@ use crate::api::types::{Decode, Limits, brief, filter_bytes, in_range};
 use crate::base::json::Bounded;
 use crate::base::{Code, Error, Result};
 use crate::engine::model::{K_MAX, RECALL_QUERIES_MAX, RecallQueries, RecallReport, RecallRequest};
-use crate::engine::vector_json::VectorInput;
+use crate::engine::writing::vector_json::VectorInput;
 use crate::filter::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

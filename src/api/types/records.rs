@@ -9,7 +9,7 @@ use crate::engine::model::{
     DeleteTarget, Deleted, FetchedRecords, FoundRecord, NewRecord, PAGE_MAX, RECORDS_PER_WRITE_MAX,
     Record, RecordPage,
 };
-use crate::engine::vector_json::VectorInput;
+use crate::engine::writing::vector_json::VectorInput;
 use crate::filter::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -10,7 +10,7 @@ use crate::engine::model::{
     Consistency, Effort, Hit, K_MAX, Query, SEARCHES_PER_BATCH_MAX, SearchRequest, SearchResponse,
     SearchStats,
 };
-use crate::engine::vector_json::VectorInput;
+use crate::engine::writing::vector_json::VectorInput;
 use crate::filter::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

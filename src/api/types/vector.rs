@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-/// Describes what [`VectorInput`](crate::engine::vector_json::VectorInput) reads.
+/// Describes what [`VectorInput`](crate::engine::writing::vector_json::VectorInput) reads.
 pub struct VectorSchema;
 
 impl PartialSchema for VectorSchema {

@@ -288,7 +288,7 @@ settings! {
         /// indexing pass.
         pub segment_max_rows: usize = 250_000,
         /// Most bytes of a segment (1,048,576..=5,368,709,120): S3 takes no more in one PUT. A partition that has more
-        /// splits in two.
+        /// splits.
         pub segment_max_bytes: u64 = 4 << 30,
         /// Half the number of neighbours of a row in a segment's graph (4..=64): `m` of HNSW.
         pub index_m: usize = 16,
@@ -299,9 +299,12 @@ settings! {
         pub index_builder: IndexBuilder = IndexBuilder::Brainy,
         /// How many segments of about the same size are merged into one (2..=64).
         pub compaction_fanout: usize = 8,
-        /// Bytes of segments that are merged, or split, at a time; at least 1. A partition that has more splits in two,
-        /// and one that has more than twice as many stays as it is.
+        /// Bytes of segments that are merged at a time; at least 1. A partition that has more splits.
         pub compaction_max_bytes: u64 = 64 << 30,
+        /// Folder for what a merge or a split works on when it does not fit into the memory that this process may use:
+        /// files without names, gone when it ends. By default that for temporary files; where it cannot be written or is in memory
+        /// itself (tmpfs), merges are as small as memory asks for.
+        pub spill_dir: Option<String> = None,
         /// Percentage of dead rows from which a segment is written anew (1..=100).
         pub compaction_dead_percent: u64 = 25,
         /// Live vectors from which a partition splits in two (1,000..=1,000,000,000), if it has not split for its bytes

@@ -7,7 +7,8 @@ use crate::engine::catalog::PARTITIONS_MAX;
 use crate::engine::collection::Collection;
 use crate::engine::collector::{unnamed, unnamed_bodies};
 use crate::engine::model::{Reworked, UnnamedObject};
-use crate::engine::{upkeep, validate};
+use crate::engine::upkeep;
+use crate::engine::writing::validate;
 use crate::store::Listed;
 use std::sync::Arc;
 

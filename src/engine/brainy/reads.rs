@@ -9,8 +9,10 @@ use crate::base::request::{RequestContext, Work};
 use crate::base::{Code, Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::model::*;
-use crate::engine::snapshot::{OpenSnapshot, Payloads};
-use crate::engine::{records, search, transfer, validate};
+use crate::engine::reading::snapshot::{OpenSnapshot, Payloads};
+use crate::engine::reading::{records, search};
+use crate::engine::transfer;
+use crate::engine::writing::validate;
 use crate::store::layers::Usage;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -220,7 +222,7 @@ impl Reads<'_> {
             let settings = collection.settings();
             search::check_all(asked_for, &settings)?;
             let wait_max = self.brainy.wait_max();
-            Ok((settings.metric, collection.open_snapshot(wanted, wait_max).await?))
+            Ok((settings.vector().metric, collection.open_snapshot(wanted, wait_max).await?))
         };
         let (metric, snapshot) = asked.scope(inner.collections.on_life(name, pin)).await?;
         let env = &inner.context.env;

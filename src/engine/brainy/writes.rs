@@ -15,8 +15,9 @@ use crate::engine::collection::Collection;
 use crate::engine::collections::is_over;
 use crate::engine::context::Context;
 use crate::engine::model::*;
-use crate::engine::validate::{self, Prepared};
-use crate::engine::{records, transfer};
+use crate::engine::reading::records;
+use crate::engine::transfer;
+use crate::engine::writing::validate::{self, Prepared};
 use crate::log::chunk::ChunkBuilder;
 use crate::manifest::CollectionSettings;
 use bytes::Bytes;
@@ -257,7 +258,7 @@ impl Brainy {
             collection => collection?,
         };
         let (wanted, found) = (next.settings(), collection.settings());
-        let same = wanted.dimensions == found.dimensions && wanted.metric == found.metric;
+        let same = wanted.vector() == found.vector();
         let fits = life.map_or(same, |life| collection.life() == life);
         Ok(fits.then_some(Begun { collection, created: life.is_some() }))
     }

@@ -218,7 +218,7 @@ mod tests {
         collections
             .context
             .duty
-            .set(crate::engine::duty::Station { role: Role::Reader, standby: false });
+            .set(crate::engine::node::duty::Station { role: Role::Reader, standby: false });
         assert_eq!(collections.close_idle(), 1, "it is for others now");
     }
 }

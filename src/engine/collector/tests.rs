@@ -26,14 +26,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// The first manifest of a collection.
 pub(super) fn first_manifest(name: &CollectionName, now: Timestamp) -> Manifest {
-    let settings = CollectionSettings {
-        dimensions: 2,
-        metric: Metric::default(),
-        partition_count: 1,
-        partitioner: Default::default(),
-        description: None,
-        extra: Default::default(),
-    };
+    let settings = CollectionSettings::new(2, Metric::default(), 1);
     Manifest::create(name, settings, now, None)
 }
 

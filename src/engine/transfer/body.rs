@@ -1,6 +1,6 @@
 //! The body of an import: lines of a stream that takes its share of memory as it arrives, and what it is at all.
 
-use super::kind::{Foreign, Kind, SAMPLE_BYTES};
+use super::kind::{FileKind, Foreign, SAMPLE_BYTES};
 use super::lines::{Line, Lines};
 use crate::base::memory::Reservation;
 use crate::base::{Code, Error, Result};
@@ -70,12 +70,12 @@ impl Body {
 /// Refuses what is not NDJSON before anything is stored, instead of line by line.
 fn check_kind(start: &[u8]) -> Result<()> {
     let encoded = "send it with its content-encoding as a header, or decompress it";
-    let (what, hint) = match Kind::of(start) {
-        Kind::Lines => return Ok(()),
-        Kind::Gzip => ("compressed by gzip", encoded),
-        Kind::Zstd => ("compressed by zstd", encoded),
-        Kind::Npy => ("an array of NumPy", "brainy import reads it, and sends it to a server"),
-        Kind::Foreign(Foreign { what, hint }) => (what, hint),
+    let (what, hint) = match FileKind::of(start) {
+        FileKind::Lines => return Ok(()),
+        FileKind::Gzip => ("compressed by gzip", encoded),
+        FileKind::Zstd => ("compressed by zstd", encoded),
+        FileKind::Npy => ("an array of NumPy", "brainy import reads it, and sends it to a server"),
+        FileKind::Foreign(Foreign { what, hint }) => (what, hint),
     };
     let message = format!("the upload is not NDJSON but {what}: {hint}");
     Err(Error::new(Code::UnsupportedMediaType, message))

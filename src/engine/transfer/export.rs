@@ -4,8 +4,8 @@ use crate::base::defect::Defect;
 use crate::base::request::RequestContext;
 use crate::base::{Env, Result};
 use crate::engine::model::Export;
-use crate::engine::records;
-use crate::engine::snapshot::{OpenSnapshot, Payloads};
+use crate::engine::reading::records;
+use crate::engine::reading::snapshot::{OpenSnapshot, Payloads};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 

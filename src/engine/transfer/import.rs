@@ -15,8 +15,8 @@ use crate::engine::brainy::{Brainy, Target};
 use crate::engine::model::{
     ImportFault, ImportReport, METADATA_BYTES_MAX, NewRecord, TEXT_BYTES_MAX,
 };
-use crate::engine::validate::{check_dimensions, check_record};
-use crate::engine::vector_json::VectorInput;
+use crate::engine::writing::validate::{check_dimensions, check_record};
+use crate::engine::writing::vector_json::VectorInput;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::Deserialize;
@@ -176,7 +176,7 @@ impl Import {
         // The collection is made as the first good record says: one that is refused decides nothing.
         let undecided = match &self.target {
             Some(Target::Next(next)) => {
-                let same = next.settings().dimensions as usize == dimensions;
+                let same = next.settings().vector().dimensions as usize == dimensions;
                 next.is_first() && !same && self.batch.is_empty()
             }
             target => target.is_none(),

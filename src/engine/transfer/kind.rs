@@ -5,7 +5,7 @@ pub const SAMPLE_BYTES: usize = 16;
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// Lines, as far as one can see.
     Lines,
     /// Compressed by gzip.
@@ -50,35 +50,35 @@ const JSON_ARRAY: Foreign = Foreign {
     hint: "write one record a line, for example with: jq -c '.[]'",
 };
 
-impl Kind {
+impl FileKind {
     /// The kind of what begins with these bytes: [`SAMPLE_BYTES`] of them, or all that there are.
-    pub fn of(start: &[u8]) -> Kind {
-        let known: [(&[u8], Kind); 10] = [
-            (b"\x1f\x8b", Kind::Gzip),
-            (b"\x28\xb5\x2f\xfd", Kind::Zstd),
-            (b"\x93NUMPY", Kind::Npy),
-            (b"PK\x03\x04", Kind::Foreign(ZIP)),
-            (b"PK\x05\x06", Kind::Foreign(ZIP)),
-            (b"PAR1", Kind::Foreign(PARQUET)),
-            (b"ARROW1", Kind::Foreign(ARROW)),
-            (b"\x89HDF", Kind::Foreign(HDF5)),
-            (b"\xff\xfe", Kind::Foreign(UTF16)),
-            (b"\xfe\xff", Kind::Foreign(UTF16)),
+    pub fn of(start: &[u8]) -> FileKind {
+        let known: [(&[u8], FileKind); 10] = [
+            (b"\x1f\x8b", FileKind::Gzip),
+            (b"\x28\xb5\x2f\xfd", FileKind::Zstd),
+            (b"\x93NUMPY", FileKind::Npy),
+            (b"PK\x03\x04", FileKind::Foreign(ZIP)),
+            (b"PK\x05\x06", FileKind::Foreign(ZIP)),
+            (b"PAR1", FileKind::Foreign(PARQUET)),
+            (b"ARROW1", FileKind::Foreign(ARROW)),
+            (b"\x89HDF", FileKind::Foreign(HDF5)),
+            (b"\xff\xfe", FileKind::Foreign(UTF16)),
+            (b"\xfe\xff", FileKind::Foreign(UTF16)),
         ];
         if let Some((_, kind)) = known.iter().find(|(magic, _)| start.starts_with(magic)) {
             return *kind;
         }
         // Without a mark, as some programs write it.
         if matches!(start, [b'{', 0, ..] | [0, b'{', ..]) {
-            return Kind::Foreign(UTF16);
+            return FileKind::Foreign(UTF16);
         }
         let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
         match text.strip_prefix(b"[") {
             // An array of numbers is one wrong line; an array that opens the file holds all of it.
             Some(inner) if inner.trim_ascii_start().first().is_none_or(|byte| *byte == b'{') => {
-                Kind::Foreign(JSON_ARRAY)
+                FileKind::Foreign(JSON_ARRAY)
             }
-            _ => Kind::Lines,
+            _ => FileKind::Lines,
         }
     }
 }
@@ -90,23 +90,23 @@ mod tests {
     #[test]
     fn kinds_are_told_by_content() {
         for (start, kind) in [
-            (&b""[..], Kind::Lines),
-            (b"{\"id\": \"a\"}", Kind::Lines),
-            (b"\xef\xbb\xbf{\"id\": \"a\"}", Kind::Lines),
-            (b"\n\n{}", Kind::Lines),
-            (b"[1, 2]\n{}", Kind::Lines),
-            (b"caf\xe9", Kind::Lines),
-            (b"\x1f\x8b\x08", Kind::Gzip),
-            (b"\x28\xb5\x2f\xfd\x00", Kind::Zstd),
-            (b"\x93NUMPY\x01\x00", Kind::Npy),
-            (b"PK\x03\x04", Kind::Foreign(ZIP)),
-            (b"\xff\xfe{\x00", Kind::Foreign(UTF16)),
-            (b"{\x00\"\x00", Kind::Foreign(UTF16)),
-            (b"[{\"id\"", Kind::Foreign(JSON_ARRAY)),
-            (b"\xef\xbb\xbf [\r\n  {", Kind::Foreign(JSON_ARRAY)),
-            (b"[\n", Kind::Foreign(JSON_ARRAY)),
+            (&b""[..], FileKind::Lines),
+            (b"{\"id\": \"a\"}", FileKind::Lines),
+            (b"\xef\xbb\xbf{\"id\": \"a\"}", FileKind::Lines),
+            (b"\n\n{}", FileKind::Lines),
+            (b"[1, 2]\n{}", FileKind::Lines),
+            (b"caf\xe9", FileKind::Lines),
+            (b"\x1f\x8b\x08", FileKind::Gzip),
+            (b"\x28\xb5\x2f\xfd\x00", FileKind::Zstd),
+            (b"\x93NUMPY\x01\x00", FileKind::Npy),
+            (b"PK\x03\x04", FileKind::Foreign(ZIP)),
+            (b"\xff\xfe{\x00", FileKind::Foreign(UTF16)),
+            (b"{\x00\"\x00", FileKind::Foreign(UTF16)),
+            (b"[{\"id\"", FileKind::Foreign(JSON_ARRAY)),
+            (b"\xef\xbb\xbf [\r\n  {", FileKind::Foreign(JSON_ARRAY)),
+            (b"[\n", FileKind::Foreign(JSON_ARRAY)),
         ] {
-            assert_eq!(Kind::of(start), kind, "{}", start.escape_ascii());
+            assert_eq!(FileKind::of(start), kind, "{}", start.escape_ascii());
         }
     }
 }

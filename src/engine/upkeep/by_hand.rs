@@ -116,7 +116,7 @@ pub async fn reshard(context: &Context, collection: &Collection, count: u32) -> 
     let manifest = collection.view().look_now().await?.manifest;
     let bytes = |partition| job(partition).map_or(0, |job| job.bytes(&manifest));
     let largest = manifest.partitions.iter().map(bytes).max().unwrap_or_default();
-    if largest > context.room.bytes_max() {
+    if largest > context.room.bytes_max() && !context.room.splits_any() {
         return Err(too_large(largest, context.room.bytes_max()));
     }
     Ok(repeated(context, collection, job).await?.len())

@@ -7,7 +7,7 @@ use crate::base::ids::Ulid;
 use crate::base::{Code, Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::Context;
-use crate::engine::segments::SegmentSet;
+use crate::engine::reading::segments::SegmentSet;
 use crate::manifest::{self, Manifest};
 use crate::segment::Deletions;
 use crate::store::cas::Change;

@@ -9,13 +9,14 @@ use super::commit::{Commit, commit};
 use super::objects::{NewSegment, Objects};
 use super::plan::Job;
 use super::rewrite::{Input, Target, inputs, made};
+use super::room::Taken;
 use super::runs::runs;
 use crate::base::defect::Defect;
 use crate::base::ids::Ulid;
 use crate::base::{Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::context::{Context, UpkeepLimits};
-use crate::engine::segments::{Member, Resident, SegmentSet};
+use crate::engine::reading::segments::{Member, Resident, SegmentSet};
 use crate::manifest::{Manifest, Partition, SegmentMeta};
 use crate::partition::HashRange;
 use crate::segment::Deletions;
@@ -35,7 +36,7 @@ pub(super) async fn run(
     jobs: Vec<Job>,
 ) -> Result<Passed> {
     let bytes = jobs.iter().map(|job| job.bytes(&manifest)).sum();
-    let _room = context.room.take(bytes).await;
+    let room = context.room.take_to_rewrite(bytes).await;
     let started = Instant::now();
     let set = collection.segments_of(&manifest, None).await?;
     let mut rewrite = Rewrite::default();
@@ -52,15 +53,15 @@ pub(super) async fn run(
                 let targets = split.targets.iter();
                 let target = |to: &Partition| Target { partition: to.number, hashes: to.hashes };
                 let targets = targets.map(target).collect();
-                let batches = batches(&split, &context.upkeep);
+                let batches = batches(&split, &context.upkeep, &room);
                 rewrite.splits.push(split);
                 (batches, targets)
             }
         };
         for batch in batches {
             let wanted = |member: &Member| batch.contains(&member.meta.id);
-            let inputs = inputs(context, &set, wanted).await?;
-            files.extend(made(context, &manifest, &inputs, &targets).await?);
+            let inputs = inputs(context, &set, wanted, &room.spill).await?;
+            files.extend(made(context, &manifest, &inputs, &targets, &room).await?);
             rewrite.take(inputs);
         }
     }
@@ -84,13 +85,16 @@ pub(super) async fn run(
 }
 
 /// The segments of a partition that splits, in batches that are made into segments one after another: all at once where
-/// they fit into memory, and no more than what is made of them may hold.
-fn batches(split: &Split, limits: &UpkeepLimits) -> Vec<Vec<Ulid>> {
+/// they fit into memory or are on the disk, and no more than what is made of them may hold.
+fn batches(split: &Split, limits: &UpkeepLimits, room: &Taken) -> Vec<Vec<Ulid>> {
     let segments = &split.from.segments;
     let all: u64 = segments.iter().map(|segment| segment.bytes).sum();
     let fit = if all > limits.compaction_bytes { 2 } else { 1 };
     let outputs = limits.segment_max_bytes.saturating_mul(split.targets.len() as u64);
-    let most = (limits.compaction_bytes / fit).min(outputs);
+    let most = match room.spill.is_on_disk() {
+        true => outputs,
+        false => outputs.min(limits.compaction_bytes / fit),
+    };
     let bytes = |segment: &&SegmentMeta| segment.bytes;
     let runs = runs(segments, bytes, (most, usize::MAX)).into_iter();
     runs.map(|run| run.iter().map(|segment| segment.id).collect()).collect()

@@ -14,10 +14,10 @@ use crate::base::ids::{Seq, record_hash};
 use crate::base::{Error, Result, json};
 use crate::engine::collection::Collection;
 use crate::engine::context::{Context, UpkeepLimits};
-use crate::engine::damage::{Damage, Kind, UNREADABLE};
-use crate::engine::segments::{SegmentSet, Sought};
-use crate::engine::snapshot::Snapshot;
-use crate::engine::tail::{Block, View};
+use crate::engine::damage::{Damage, DamageKind, UNREADABLE};
+use crate::engine::reading::segments::{SegmentSet, Sought};
+use crate::engine::reading::snapshot::Snapshot;
+use crate::engine::reading::tail::{Block, View};
 use crate::index::Threads;
 use crate::manifest::{Manifest, Partition};
 use crate::partition::{HashRange, Partitioner};
@@ -46,7 +46,7 @@ pub(super) async fn pass(
         return Ok(Passed::Lost);
     }
     let held: usize = tail.blocks().iter().map(|block| block.bytes()).sum();
-    let _room = context.room.take(held as u64).await;
+    let _room = context.room.take_to_index(held as u64).await;
     let grouped = {
         let (tail, manifest) = (tail.clone(), manifest.clone());
         let partitioner = collection.partitioner().clone();
@@ -61,9 +61,9 @@ pub(super) async fn pass(
     let mut works = Vec::new();
     for (partition, rows) in grouped.rows {
         let manifest = &manifest;
-        works.push(async move {
-            Ok::<_, Error>((partition, build(context, manifest, rows).await?.into()))
-        });
+        works.push(
+            async move { Ok::<_, Error>((partition, build(context, manifest, rows).await?)) },
+        );
     }
     let made = stream::iter(works).buffered(context.env.background.threads());
     let files: Vec<(u32, Bytes)> = made.try_collect().await?;
@@ -153,9 +153,9 @@ fn file_bytes((block, row): &Row) -> u64 {
     (PER_VALUE * block.vector(row).len() + PER_ROW + strings) as u64
 }
 
-async fn build(context: &Context, manifest: &Manifest, rows: Vec<Row>) -> Result<Vec<u8>> {
-    let settings = &manifest.settings;
-    let (dimensions, metric) = (settings.dimensions as usize, settings.metric);
+async fn build(context: &Context, manifest: &Manifest, rows: Vec<Row>) -> Result<Bytes> {
+    let vector = manifest.settings.vector();
+    let (dimensions, metric) = (vector.dimensions as usize, vector.metric);
     let params = context.upkeep.index;
     let loses_texts = context.env.defects.has(Defect::IndexLosesTexts);
     let build = move || {
@@ -168,7 +168,7 @@ async fn build(context: &Context, manifest: &Manifest, rows: Vec<Row>) -> Result
                 block.vector(row),
                 block.metadata(row),
                 block.text(row).filter(|_| !loses_texts),
-            );
+            )?;
         }
         builder.finish(params, Threads::Pool)
     };
@@ -183,9 +183,9 @@ fn tell_unreadable(
     unreadable: Vec<(String, Seq)>,
 ) {
     let damage = collection.damage();
-    damage.retain(|known| known.kind != Kind::Record || !touched.contains(&*known.place));
+    damage.retain(|known| known.kind != DamageKind::Record || !touched.contains(&*known.place));
     for (id, written) in unreadable {
-        damage.report(Damage::new(Kind::Record, id, Some(written), UNREADABLE));
+        damage.report(Damage::new(DamageKind::Record, id, Some(written), UNREADABLE));
     }
 }
 

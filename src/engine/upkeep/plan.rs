@@ -19,6 +19,11 @@ const QUIET_RATIO: u64 = 4;
 /// How many times as many segments as otherwise are left to be merged while indexing is behind: a search
 /// of so many is slower, but still quick.
 const BEHIND_FANOUTS: usize = 4;
+/// Most partitions that one becomes at a time.
+const PARTS_MAX: u64 = 64;
+/// How many times as large as otherwise a partition may become while indexing is behind: what is imported at once is
+/// split once.
+const BEHIND_TIMES: u64 = 8;
 /// Segments that are merged at a time, at most, unless more are waited for.
 const INPUTS_MAX: usize = 64;
 
@@ -74,20 +79,36 @@ pub(super) enum Pace {
 /// What is to be done next, if anything.
 pub(super) fn job(manifest: &Manifest, limits: &UpkeepLimits, pace: Pace) -> Option<Job> {
     manifest.partitions.iter().find_map(|partition| {
-        split(partition, limits)
+        split(partition, limits, pace)
             .or_else(|| merge(partition, limits, pace))
             .or_else(|| clean(partition, limits))
     })
 }
 
-fn split(partition: &Partition, limits: &UpkeepLimits) -> Option<Job> {
-    let (left, right) = partition.hashes.halves()?;
+fn split(partition: &Partition, limits: &UpkeepLimits, pace: Pace) -> Option<Job> {
     let bytes: u64 = partition.segments.iter().map(|segment| segment.bytes).sum();
-    let is_large =
-        partition.live() > limits.partition_max_vectors || bytes > limits.segment_bytes();
-    // Its segments are read a few at a time, but what is made of them waits until all is.
-    (is_large && bytes <= limits.compaction_bytes.saturating_mul(2))
-        .then(|| Job::Split { partition: partition.number, ranges: vec![left, right] })
+    // How many times as large as it may be, rounded up.
+    let times = partition
+        .live()
+        .div_ceil(limits.partition_max_vectors.max(1))
+        .max(bytes.div_ceil(limits.segment_bytes().max(1)));
+    let is_large = times > if pace == Pace::Behind { BEHIND_TIMES } else { 1 };
+    // Without a disk its segments are read a few at a time, but what is made of them waits in memory until all is.
+    let has_room = limits.splits_any || bytes <= limits.compaction_bytes.saturating_mul(2);
+    let ranges = parts(partition.hashes, times);
+    (is_large && has_room && ranges.len() > 1)
+        .then(|| Job::Split { partition: partition.number, ranges })
+}
+
+/// The parts of a range, halved until there are two at least, and `wanted` or [`PARTS_MAX`].
+fn parts(range: HashRange, wanted: u64) -> Vec<HashRange> {
+    let mut parts = vec![range];
+    while parts.len() < 2 || (parts.len() as u64) < wanted.min(PARTS_MAX) {
+        let halves = parts.iter().map(HashRange::halves);
+        let Some(halves) = halves.collect::<Option<Vec<_>>>() else { break };
+        parts = halves.into_iter().flat_map(|(left, right)| [left, right]).collect();
+    }
+    parts
 }
 
 /// The longest run of segments, in the order of their sizes, none of which is much larger than those
@@ -169,7 +190,7 @@ mod tests {
             compaction_bytes: bytes,
             segment_max_bytes: bytes,
             compaction_fanout: 4,
-            partition_max_vectors: 10,
+            partition_max_vectors: 1_000_000,
             ..UpkeepLimits::new(&Settings::default())
         };
         // A segment of these has one byte.
@@ -178,7 +199,19 @@ mod tests {
         };
         assert_eq!(segments.len(), 6);
         assert_eq!(merge(&ten, &limits(3), Pace::Steady), None);
-        assert!(split(&ten, &limits(5)).is_some() && split(&ten, &limits(4)).is_none());
+        assert!(
+            split(&ten, &limits(5), Pace::Steady).is_some()
+                && split(&ten, &limits(4), Pace::Steady).is_none()
+        );
+        // On a disk there is room for what an instance with more memory has made.
+        let large = UpkeepLimits { splits_any: true, ..limits(2) };
+        let Some(Job::Split { ranges, .. }) = split(&ten, &large, Pace::Steady) else {
+            panic!("ten bytes")
+        };
+        assert_eq!(ranges.len(), 8, "of at most two bytes each");
+        assert_eq!((ranges[0].first, ranges[7].last), (HashRange::ALL.first, HashRange::ALL.last));
+        assert!(ranges.windows(2).all(|two| two[0].last + 1 == two[1].first));
+        assert_eq!(parts(HashRange::ALL, 1 << 40).len() as u64, PARTS_MAX);
         assert!(clean(&ten, &limits(1)).is_some() && clean(&ten, &limits(0)).is_none());
     }
 
@@ -189,13 +222,26 @@ mod tests {
         large.segments[1].bytes = 2 << 30;
         let limits = UpkeepLimits::new(&Settings::default());
         assert!(merge(&large, &limits, Pace::Quiet).is_none(), "five GiB in one segment");
-        let Some(Job::Split { partition: 3, ranges }) = split(&large, &limits) else {
+        let Some(Job::Split { partition: 3, ranges }) = split(&large, &limits, Pace::Steady) else {
             panic!("more than segment_max_bytes")
         };
         assert_eq!(ranges.len(), 2);
         large.segments[1].bytes = 1 << 30;
-        assert_eq!(split(&large, &limits), None);
+        assert_eq!(split(&large, &limits, Pace::Steady), None);
         assert!(merge(&large, &limits, Pace::Quiet).is_some());
+    }
+
+    #[test]
+    fn what_is_imported_at_once_is_split_once() {
+        let limits = UpkeepLimits::new(&Settings::default());
+        let of = |segments: usize| partition(&vec![(250_000, 0); segments]);
+        let parts = |segments, pace| match split(&of(segments), &limits, pace) {
+            Some(Job::Split { ranges, .. }) => ranges.len(),
+            _ => 1,
+        };
+        assert_eq!((parts(8, Pace::Steady), parts(9, Pace::Steady)), (1, 2));
+        assert_eq!((parts(40, Pace::Behind), parts(40, Pace::Quiet)), (1, 8));
+        assert_eq!(parts(65, Pace::Behind), 16);
     }
 
     #[test]

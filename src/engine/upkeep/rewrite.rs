@@ -1,14 +1,17 @@
 //! The live rows of segments become segments.
 //!
 //! Each input is read once to find out where its rows go, and once for every group of targets that are
-//! made together, which hold [`GROUP_BYTES`] at most or are one. So memory is bounded by that, by one
-//! target, and by what was made, which waits until all is: what is put and not named is collected.
+//! made together, which hold as much as there is room for or are one. So memory is bounded by that, by one
+//! target, and by what was made, which waits until all is: what is put and not named is collected. Where that is more
+//! than there is room for, rows, files and inputs are on the disk ([`Taken::spill`]), and in memory are the indexes.
 
+use super::room::Taken;
 use crate::base::defect::{self, Defect};
 use crate::base::ids::{Ulid, record_hash};
+use crate::base::spill::Spill;
 use crate::base::{Error, Result};
 use crate::engine::context::Context;
-use crate::engine::segments::{Member, Resident, SegmentSet};
+use crate::engine::reading::segments::{Member, Resident, SegmentSet};
 use crate::index::{IndexParams, MergePart, Metric, Threads};
 use crate::manifest::Manifest;
 use crate::partition::HashRange;
@@ -19,8 +22,6 @@ use roaring::RoaringBitmap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes of inputs that are made into segments together, about.
-const GROUP_BYTES: u64 = 256 << 20;
 /// Segments that are read at a time.
 const READ_AT_A_TIME: usize = 8;
 /// A target that takes at least this share of its inputs' rows is merged of what is kept of their graphs;
@@ -57,12 +58,14 @@ pub(super) async fn inputs(
     context: &Context,
     set: &SegmentSet,
     wanted: impl Fn(&Member) -> bool,
+    spill: &Spill,
 ) -> Result<Vec<Input>> {
     let name = &set.manifest().name;
     let mut loads = Vec::new();
     for member in set.members().iter().filter(|member| wanted(member)) {
         loads.push(async move {
-            let resident = context.shelf.segment(name, member.partition, &member.meta).await?;
+            let (partition, meta) = (member.partition, &member.meta);
+            let resident = context.shelf.segment_once(name, partition, meta, spill).await?;
             let resurrects = context.env.defects.has(Defect::CompactionResurrects);
             let dead = if resurrects { RoaringBitmap::new() } else { member.dead.clone() };
             Ok::<_, Error>(Input { id: member.meta.id, resident, dead })
@@ -81,44 +84,48 @@ pub(super) async fn made(
     manifest: &Manifest,
     inputs: &[Input],
     targets: &[Target],
+    room: &Taken,
 ) -> Result<Vec<(u32, Bytes)>> {
-    let settings = &manifest.settings;
-    let (dimensions, metric) = (settings.dimensions as usize, settings.metric);
-    let shape = Shape { dimensions, metric, params: context.upkeep.index };
+    let vector = manifest.settings.vector();
+    let (dimensions, metric) = (vector.dimensions as usize, vector.metric);
+    let (params, spill) = (context.upkeep.index, room.spill.clone());
+    let shape = Shape { dimensions, metric, spill };
     let (inputs, targets): (Arc<[Input]>, Arc<[Target]>) = (inputs.into(), targets.into());
     let routes = {
         let (inputs, targets) = (inputs.clone(), targets.clone());
         Arc::new(context.env.background.run(move || Routes::of(&inputs, &targets)).await??)
     };
     let mut files = Vec::new();
-    for group in routes.groups(&inputs) {
+    for group in routes.groups(&inputs, room.group_bytes) {
         let filled = {
             let (inputs, routes, group) = (inputs.clone(), routes.clone(), group.clone());
-            let fill = move || routes.filled(&inputs, group, shape);
+            let shape = shape.clone();
+            let fill = move || routes.filled(&inputs, group, &shape);
             context.env.background.run(fill).await??
         };
         let mut works = Vec::new();
         for (target, builder) in group.zip(filled).filter(|(_, builder)| builder.rows() > 0) {
             let (inputs, routes) = (inputs.clone(), routes.clone());
-            let finish = move || routes.finished(&inputs, target, builder, shape.params);
+            let finish = move || routes.finished(&inputs, target, builder, params);
             let partition = targets[target].partition;
             works.push(async move {
-                let file = context.env.background.run(finish).await??;
-                Ok::<_, Error>((partition, Bytes::from(file)))
+                Ok::<_, Error>((partition, context.env.background.run(finish).await??))
             });
         }
-        let made = stream::iter(works).buffered(context.env.background.threads());
+        // What is on the disk is so for want of memory.
+        let at_a_time = if room.spill.is_on_disk() { 1 } else { context.env.background.threads() };
+        let made = stream::iter(works).buffered(at_a_time);
         files.extend(made.try_collect::<Vec<_>>().await?);
     }
     Ok(files)
 }
 
 /// What all rows have in common.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Shape {
     dimensions: usize,
     metric: Metric,
-    params: IndexParams,
+    spill: Spill,
 }
 
 /// Which target each row of each input goes to.
@@ -152,10 +159,10 @@ impl Routes {
     }
 
     /// The targets, in groups that are made together.
-    fn groups(&self, inputs: &[Input]) -> Vec<Range<usize>> {
+    fn groups(&self, inputs: &[Input], group_bytes: u64) -> Vec<Range<usize>> {
         let bytes: u64 = inputs.iter().map(|input| input.resident.segment().bytes() as u64).sum();
         let rows: u64 = self.of_inputs.iter().map(|of_input| of_input.len() as u64).sum();
-        let most = GROUP_BYTES / (bytes / rows.max(1)).max(1);
+        let most = group_bytes / (bytes / rows.max(1)).max(1);
         let (mut groups, mut start, mut held) = (Vec::new(), 0, 0);
         for (target, rows) in self.rows.iter().enumerate() {
             if target > start && held + rows > most {
@@ -173,9 +180,10 @@ impl Routes {
         &self,
         inputs: &[Input],
         group: Range<usize>,
-        shape: Shape,
+        shape: &Shape,
     ) -> Result<Vec<SegmentBuilder>> {
-        let builder = |_| SegmentBuilder::new(shape.dimensions, shape.metric);
+        let Shape { dimensions, metric, spill } = shape;
+        let builder = |_| SegmentBuilder::spilling(*dimensions, *metric, spill.clone());
         let mut builders: Vec<SegmentBuilder> = group.clone().map(builder).collect();
         for (input, of_input) in inputs.iter().zip(&self.of_inputs) {
             SegmentBuilder::append(&mut builders, input.resident.segment(), |row| {
@@ -193,7 +201,7 @@ impl Routes {
         target: usize,
         builder: SegmentBuilder,
         params: IndexParams,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Bytes> {
         let all: usize = self.of_inputs.iter().map(Vec::len).sum();
         if (builder.rows() as f64) < MERGED_SHARE * all as f64 {
             return builder.finish(params, Threads::Pool);

@@ -10,7 +10,7 @@ use crate::engine::catalog;
 use crate::engine::collection::Collection;
 use crate::engine::collections::Collections;
 use crate::engine::context::Context;
-use crate::engine::snapshot::Snapshot;
+use crate::engine::reading::snapshot::Snapshot;
 use futures::stream::{self, StreamExt};
 use plan::Pace;
 use std::future::Future;
@@ -180,10 +180,11 @@ impl Worker {
         let manifest = collection.manifest();
         let limits = &self.context.upkeep;
         let waited = self.unchanged(&mut known.state, manifest.stamp.version);
-        let pace = if waited >= 2 * limits.index_after {
-            Pace::Quiet
-        } else if collection.unindexed_bytes() >= limits.index_after_bytes {
+        // While a long pass is under way nothing changes, and yet it is not quiet.
+        let pace = if collection.unindexed_bytes() >= limits.index_after_bytes {
             Pace::Behind
+        } else if waited >= 2 * limits.index_after {
+            Pace::Quiet
         } else {
             Pace::Steady
         };

@@ -5,7 +5,7 @@ use super::prune::Pruner;
 use super::repair::connect;
 use super::walk::Walk;
 use super::{Graph, GraphBuilder, Input, NONE, Rows, entries};
-use crate::index::parallel::Threads;
+use crate::index::machine::parallel::Threads;
 use std::ops::Range;
 
 /// A chosen neighbour may be this much farther from a candidate than the row is (measured: from 1.1

@@ -5,9 +5,9 @@
 //! takes about a nanosecond each, a small part of what a walk through a graph takes for a row.
 
 use super::Rows;
-use crate::index::integer::Line;
-use crate::index::parallel::Threads;
-use crate::index::pool::{Key, Pool};
+use crate::index::machine::integer::Line;
+use crate::index::machine::parallel::Threads;
+use crate::index::query::pool::{Key, Pool};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 

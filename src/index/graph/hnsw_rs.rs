@@ -5,8 +5,8 @@
 
 use super::repair::connect;
 use super::{Graph, GraphBuilder, Input};
-use crate::index::isa::Isa;
-use crate::index::kernels::Sum;
+use crate::index::machine::isa::Isa;
+use crate::index::machine::kernels::Sum;
 use hnsw_rs::prelude::{Distance, Hnsw};
 
 /// Most levels that the crate can make.

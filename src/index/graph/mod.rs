@@ -24,34 +24,34 @@ mod take;
 mod walk;
 
 #[cfg(feature = "hnsw_rs")]
-pub(super) use self::hnsw_rs::HnswRs;
-pub(super) use build::{Bulk, Plan, link};
-pub(super) use order::by_proximity;
-pub(super) use repair::connect;
-pub(super) use take::{take_all, take_some};
-pub(super) use walk::{Coded, Walk, prefetch};
+pub(in crate::index) use self::hnsw_rs::HnswRs;
+pub(in crate::index) use build::{Bulk, Plan, link};
+pub(in crate::index) use order::by_proximity;
+pub(in crate::index) use repair::connect;
+pub(in crate::index) use take::{take_all, take_some};
+pub(in crate::index) use walk::{Coded, Walk, prefetch};
 
-use super::RowSet;
-use super::buffer::Buffer;
-use super::code::{Code, RowQueries, Short};
-use super::integer::Line;
-use super::parallel::Threads;
+use crate::index::RowSet;
+use crate::index::machine::buffer::Buffer;
+use crate::index::machine::integer::Line;
+use crate::index::machine::parallel::Threads;
+use crate::index::quantize::code::{Code, RowQueries, Short};
 
 /// Fills up a row of neighbours.
-pub(super) const NONE: u32 = u32::MAX;
+pub(in crate::index) const NONE: u32 = u32::MAX;
 /// Most rows that a walk may start from.
 const ENTRIES_MAX: usize = 1_024;
 
 /// The rows of a graph, as codes and as queries.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rows<'a> {
-    pub(super) short: &'a Short,
-    pub(super) lines: &'a [Line],
-    pub(super) queries: &'a RowQueries,
+pub(in crate::index) struct Rows<'a> {
+    pub(in crate::index) short: &'a Short,
+    pub(in crate::index) lines: &'a [Line],
+    pub(in crate::index) queries: &'a RowQueries,
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::index) fn count(&self) -> usize {
         self.lines.len() / self.short.lines()
     }
 
@@ -59,28 +59,28 @@ impl<'a> Rows<'a> {
         self.coded().row(row)
     }
 
-    pub(super) fn coded(&self) -> Coded<'a, Short> {
+    pub(in crate::index) fn coded(&self) -> Coded<'a, Short> {
         Coded { code: self.short, lines: self.lines }
     }
 }
 
 /// What a graph is built from: rows that lie in an order of proximity.
-pub(super) struct Input<'a> {
-    pub(super) rows: Rows<'a>,
+pub(in crate::index) struct Input<'a> {
+    pub(in crate::index) rows: Rows<'a>,
     /// Writes the full-precision vector of a row, placed in the space of the graph, into a slice of
     /// `dims` values.
     #[cfg_attr(
         not(feature = "hnsw_rs"),
         expect(dead_code, reason = "our own builder works on codes")
     )]
-    pub(super) placed: &'a (dyn Fn(u32, &mut [f32]) + Sync),
+    pub(in crate::index) placed: &'a (dyn Fn(u32, &mut [f32]) + Sync),
     #[cfg_attr(
         not(feature = "hnsw_rs"),
         expect(dead_code, reason = "our own builder works on codes")
     )]
-    pub(super) dims: usize,
-    pub(super) plan: Plan,
-    pub(super) threads: Threads,
+    pub(in crate::index) dims: usize,
+    pub(in crate::index) plan: Plan,
+    pub(in crate::index) threads: Threads,
 }
 
 /// A way to build a graph.
@@ -88,43 +88,43 @@ pub(super) struct Input<'a> {
 /// What it returns has a place for each of `rows`, no row is its own neighbour or has one twice, and
 /// every row can be reached from one of the [`entries()`]. With [`Threads::One`] the same input gives
 /// the same graph.
-pub(super) trait GraphBuilder {
+pub(in crate::index) trait GraphBuilder {
     fn build(&self, input: &Input<'_>) -> Graph;
 }
 
 /// For each row its neighbours.
 #[derive(Debug, Clone)]
-pub(super) struct Graph {
-    pub(super) degree: usize,
+pub(in crate::index) struct Graph {
+    pub(in crate::index) degree: usize,
     /// `degree` for each row, filled up with [`NONE`].
-    pub(super) neighbours: Buffer<u32>,
+    pub(in crate::index) neighbours: Buffer<u32>,
 }
 
 impl Graph {
     /// A graph without an edge.
-    pub(super) fn empty(rows: usize, degree: usize) -> Graph {
+    pub(in crate::index) fn empty(rows: usize, degree: usize) -> Graph {
         Graph { degree, neighbours: vec![NONE; rows * degree].into() }
     }
 
     /// All places for neighbours of a row.
     #[inline]
-    pub(super) fn places(&self, row: u32) -> &[u32] {
+    pub(in crate::index) fn places(&self, row: u32) -> &[u32] {
         &self.neighbours[row as usize * self.degree..][..self.degree]
     }
 
     /// The neighbours of a row.
-    pub(super) fn neighbours(&self, row: u32) -> impl Iterator<Item = u32> + '_ {
+    pub(in crate::index) fn neighbours(&self, row: u32) -> impl Iterator<Item = u32> + '_ {
         let rows = self.rows();
         // Also ends at what a damaged file may hold.
         self.places(row).iter().copied().take_while(move |&neighbour| (neighbour as usize) < rows)
     }
 
-    pub(super) fn rows(&self) -> usize {
+    pub(in crate::index) fn rows(&self) -> usize {
         self.neighbours.len() / self.degree
     }
 
     /// The same with ways to these rows only.
-    pub(super) fn among(&self, rows: &RowSet) -> Graph {
+    pub(in crate::index) fn among(&self, rows: &RowSet) -> Graph {
         let mut graph = Graph::empty(self.rows(), self.degree);
         let all_places = graph.neighbours.to_mut().chunks_exact_mut(self.degree);
         for (row, places) in (0..).zip(all_places) {
@@ -135,7 +135,7 @@ impl Graph {
     }
 
     /// Puts the rows into another order: `order` says which row comes first, second, and so on.
-    pub(super) fn reorder(&mut self, order: &[u32], threads: Threads) {
+    pub(in crate::index) fn reorder(&mut self, order: &[u32], threads: Threads) {
         /// Rows that are moved together.
         const CHUNK: usize = 256;
         let mut place = vec![0u32; order.len()];
@@ -156,7 +156,7 @@ impl Graph {
 }
 
 /// The rows that walks start from, of `rows` in an order of proximity.
-pub(super) fn entries(rows: usize) -> Vec<u32> {
+pub(in crate::index) fn entries(rows: usize) -> Vec<u32> {
     let count = rows.isqrt().min(ENTRIES_MAX);
     (0..count).map(|at| (at * rows / count) as u32).collect()
 }

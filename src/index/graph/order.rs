@@ -1,8 +1,8 @@
 //! Rows in an order in which near rows are close together.
 
 use super::Coded;
-use crate::index::code::{Code, Short, ShortQuery};
-use crate::index::parallel::Threads;
+use crate::index::machine::parallel::Threads;
+use crate::index::quantize::code::{Code, Short, ShortQuery};
 
 /// Rows per group whose order does not matter.
 const GROUP: usize = 16;

@@ -6,9 +6,9 @@
 //! which are what walks will see (measured: choosing by 8-bit codes gives the same graph).
 
 use super::Rows;
-use crate::index::code::Code;
-use crate::index::integer::Line;
-use crate::index::pool::Key;
+use crate::index::machine::integer::Line;
+use crate::index::quantize::code::Code;
+use crate::index::query::pool::Key;
 
 /// Chooses neighbours; keeps its buffers from one row to the next.
 pub(super) struct Pruner<'a> {

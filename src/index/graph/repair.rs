@@ -2,7 +2,7 @@
 
 use super::walk::{Coded, Walk};
 use super::{Graph, NONE, entries};
-use crate::index::code::{Code, Short};
+use crate::index::quantize::code::{Code, Short};
 
 /// How many rows are looked at for one that can take a link.
 const WIDTH: usize = 32;

@@ -7,7 +7,7 @@
 use super::build::{ALPHA, CHUNK, write};
 use super::prune::Pruner;
 use super::{Graph, NONE, Rows};
-use crate::index::parallel::Threads;
+use crate::index::machine::parallel::Threads;
 
 /// Adds all rows of `part` to `graph`; of more neighbours than there are places the closest are kept.
 pub(in crate::index) fn take_all(graph: &mut Graph, part: &Graph) {

@@ -1,10 +1,10 @@
 //! What a builder promises, and what a walk finds, on sets small enough to be checked by hand.
 
 use super::*;
-use crate::index::code::LINES_MAX;
-use crate::index::codes::Codes;
-use crate::index::random::Random;
-use crate::index::space::Form;
+use crate::index::build::random::Random;
+use crate::index::quantize::code::LINES_MAX;
+use crate::index::quantize::codes::Codes;
+use crate::index::quantize::space::Form;
 use crate::index::vectors::Picked;
 use crate::index::{Metric, RowSet};
 use std::collections::BTreeSet;

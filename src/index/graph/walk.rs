@@ -2,9 +2,9 @@
 
 use super::Graph;
 use crate::index::RowSet;
-use crate::index::code::{Code, RowQuery, Short};
-use crate::index::integer::Line;
-use crate::index::pool::Pool;
+use crate::index::machine::integer::Line;
+use crate::index::quantize::code::{Code, RowQuery, Short};
+use crate::index::query::pool::Pool;
 
 /// Rows that one step of a walk within allowed rows may see, for each place for a neighbour.
 const SEEN_PER_DEGREE: usize = 2;

@@ -1,6 +1,6 @@
 //! Reproducible data of several kinds.
 
-use crate::index::random::Random;
+use crate::index::build::random::Random;
 
 /// Rows, and queries of the same kind that are not among them.
 pub(super) struct Set {

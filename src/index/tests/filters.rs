@@ -44,7 +44,7 @@ fn allowed(ranked: &[Neighbour], count: usize, place: Where) -> RowSet {
     let ranked = || ranked.iter().map(|result| result.row);
     match place {
         Where::Anywhere => {
-            let mut random = crate::index::random::Random::new(count as u64);
+            let mut random = crate::index::build::random::Random::new(count as u64);
             (0..rows as u32).filter(|_| random.below(rows) < count).collect()
         }
         Where::Near => ranked().take(count).collect(),

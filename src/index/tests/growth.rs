@@ -1,7 +1,7 @@
 //! Rows added to an index, and indices merged, are found like those of an index built at once.
 
 use super::*;
-use crate::index::random::Random;
+use crate::index::build::random::Random;
 
 /// An effort at which graphs can be compared: high enough to be good, low enough to tell.
 const EFFORT: Effort = Effort::Ef(32);

@@ -1,7 +1,7 @@
 //! Under dot, rows of lengths that differ little or much: in one index or several, through filters, merged, added.
 
 use super::*;
-use crate::index::random::Random;
+use crate::index::build::random::Random;
 use crate::index::tests::data::Set;
 
 const ROWS: usize = 6_000;

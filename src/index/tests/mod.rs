@@ -10,8 +10,8 @@ mod parts;
 mod results;
 mod same;
 
-use super::graph::Graph;
 use super::*;
+use crate::index::graph::Graph;
 use data::Set;
 use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
 //! What searches give back, in all the ways to ask.
 
 use super::*;
-use crate::index::code::Code;
+use crate::index::quantize::code::Code;
 
 #[test]
 fn a_batch_is_its_searches() {

@@ -4,6 +4,7 @@ use super::*;
 use crate::base::Code;
 use crate::base::ids::Seq;
 use crate::base::metrics::Metrics;
+use crate::base::spill::Spill;
 use crate::index::{IndexParams, Metric, Threads};
 use crate::segment::layout::FileBuilder;
 use crate::segment::{Segment, SegmentBuilder};
@@ -43,9 +44,9 @@ fn real(rows: usize) -> Vec<u8> {
     let mut builder = SegmentBuilder::new(2, Metric::Euclidean);
     for row in 0..rows {
         let vector = [row as f32, (row * 7 % 13) as f32];
-        builder.push(&id(row), Seq(row as u64 + 1), &vector, "", None);
+        builder.push(&id(row), Seq(row as u64 + 1), &vector, "", None).unwrap();
     }
-    builder.finish(IndexParams { m: 4, ..IndexParams::default() }, Threads::One).unwrap()
+    builder.finish(IndexParams { m: 4, ..IndexParams::default() }, Threads::One).unwrap().into()
 }
 
 /// A file with nothing right in it but what finds ids: row n has id n.
@@ -54,20 +55,23 @@ fn ids_alone(rows: usize, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let hashed: Vec<_> = names.iter().map(|id| (record_hash(id), id.as_str())).collect();
     let mut sections = ids::IdSections::build(&hashed).unwrap();
     change(&mut sections.blocks);
-    let mut file = FileBuilder::with_capacity(0);
+    let mut file = FileBuilder::new(&Spill::none(), 0).unwrap();
     for name in Name::ALL {
         file.section(name, |out| match name {
-            Name::Vectors | Name::IdPlaces => out.resize(out.len() + 4 * rows, 0),
-            Name::Written => out.resize(out.len() + 8 * rows, 0),
+            Name::Vectors | Name::IdPlaces => out.extend_from_slice(&vec![0; 4 * rows]),
+            Name::Written => out.extend_from_slice(&vec![0; 8 * rows]),
             Name::Ids => out.extend_from_slice(&sections.blocks),
             Name::IdBlocks => out.extend_from_slice(&sections.list),
             Name::IdFilter => out.extend_from_slice(&sections.filter),
-            _ => {}
-        });
+            _ => Ok(()),
+        })
+        .unwrap();
     }
     let metric = Metric::Cosine;
     let (written, hashes) = ((Seq(1), Seq(2)), (0, u64::MAX));
-    file.finish(Contents { rows: rows as u32, dimensions: 1, metric, written, hashes }).unwrap()
+    file.finish(Contents { rows: rows as u32, dimensions: 1, metric, written, hashes })
+        .unwrap()
+        .into()
 }
 
 #[tokio::test]

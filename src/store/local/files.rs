@@ -1,9 +1,9 @@
 //! The file operations below [`LocalStore`](super::LocalStore); all of them block.
 
-use super::map::map;
 use super::{OWN, failed, resolve};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::WriteId;
+use crate::base::mapped::map;
 use crate::base::rng::SeededRng;
 use crate::base::{Code, Error, Result};
 use crate::store::memory::{digest, slice};

@@ -12,7 +12,7 @@
 //!   reuse all three.
 //! - A flush that fails leaves open what is on the disk, and a second one proves nothing: so what was being
 //!   written is written anew. Until that has worked, nothing in this process believes the file.
-//! - A whole object of 1 MiB or more is mapped into memory, not copied (`map.rs`): files are never
+//! - A whole object of 1 MiB or more is mapped into memory, not copied (`base::mapped`): files are never
 //!   changed in place. Its space on the disk is free once the last reader has let go of it.
 //! - An object and a folder cannot have the same name, so `a` and `a/b` cannot both be objects. No
 //!   key that Brainy makes is the folder of another.
@@ -22,7 +22,6 @@
 mod files;
 mod listing;
 mod locks;
-mod map;
 #[cfg(test)]
 mod tests;
 

@@ -121,6 +121,14 @@ fn settings(object: &Object) -> Result<Settings> {
     let metric = object.text("metric")?.to_owned();
     let known = ["cosine", "euclidean", "dot"].contains(&metric.as_str());
     ensure(known, || format!("metric {metric}"))?;
+    if let Some(fields) = object.maybe("fields", Object::object)? {
+        let vector = fields.object("vector")?;
+        let same = vector.text("type")? == "vector"
+            && vector.number("dimensions")? == u64::from(dimensions)
+            && vector.text("metric")? == metric
+            && vector.text("storedAs")? == "f32";
+        ensure(same, || "the field \"vector\" is something else".to_owned())?;
+    }
     let partitioner = object.maybe("partitioner", Object::object)?;
     Ok(Settings {
         dimensions,

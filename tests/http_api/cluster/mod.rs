@@ -15,7 +15,7 @@ use brainy::base::ids::{CollectionName, Seq};
 use brainy::base::settings::{Role, Settings};
 use brainy::base::{Error, Result};
 use brainy::cluster::{Peer, PeerProbe, Presence};
-use brainy::engine::cluster::{Invitation, Peers};
+use brainy::engine::node::cluster::{Invitation, Peers};
 use brainy::store::{DynStore, get, paths};
 use bytes::Bytes;
 use serde_json::Value;

@@ -59,7 +59,7 @@ async fn read(world: &Arc<World>, instance: &Arc<Instance>, name: &CollectionNam
 
 fn dimensions(world: &World, name: &CollectionName) -> usize {
     let model = world.model();
-    model.of(name).lives.last().map_or(2, |life| life.settings.dimensions as usize)
+    model.of(name).lives.last().map_or(2, |life| life.settings.vector().dimensions as usize)
 }
 
 fn any_search(world: &World, name: &CollectionName) -> Search {
@@ -147,7 +147,8 @@ fn answered(
     let collection = model.of(&asked.name);
     let checked = asked.version(&model, version, partial).and_then(|()| {
         let life = collection.log.entry(version).map_or(1, |entry| entry.incarnation);
-        let metric = collection.lives.settings(life).map_or(Metric::Cosine, |known| known.metric);
+        let metric =
+            collection.lives.settings(life).map_or(Metric::Cosine, |known| known.vector().metric);
         check(&collection.log.contents(version), metric)
             .map_err(|what| format!("{}: {what}", asked.who(version)))
     });

@@ -43,7 +43,8 @@ pub fn some_records(
     name: &CollectionName,
     next: &mut u64,
 ) -> BTreeMap<String, Arc<Record>> {
-    let last = world.model().of(name).lives.last().map(|life| life.settings.dimensions as usize);
+    let last =
+        world.model().of(name).lives.last().map(|life| life.settings.vector().dimensions as usize);
     let dimensions = last.unwrap_or_else(|| [2, 3, 20][world.rng.below(3) as usize]);
     // One id once per request: of two, the first would never be seen.
     let mut records = BTreeMap::new();

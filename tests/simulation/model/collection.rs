@@ -103,7 +103,7 @@ impl Collection {
             self.lives.sealed();
         }
         let settings = self.lives.settings(entry.incarnation);
-        let dimensions = settings.map_or(0, |settings| settings.dimensions);
+        let dimensions = settings.map_or(0, |settings| settings.vector().dimensions);
         if guarantees::WRITES_STAY_IN_THEIR_LIFE
             && entry.dimensions.iter().any(|found| *found != dimensions)
         {

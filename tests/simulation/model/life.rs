@@ -53,7 +53,9 @@ impl Lives {
     /// Whether there was a moment since `from` at which it did not exist with just these dimensions.
     pub fn had_other_dimensions(&self, from: Instant, dimensions: usize) -> bool {
         !self.existed_since(from)
-            || self.last().is_none_or(|life| life.settings.dimensions as usize != dimensions)
+            || self
+                .last()
+                .is_none_or(|life| life.settings.vector().dimensions as usize != dimensions)
     }
 
     pub fn sealed(&mut self) {
@@ -88,8 +90,8 @@ impl Lives {
 }
 
 fn fits(spec: &CollectionSpec, settings: &CollectionSettings) -> bool {
-    spec.dimensions == settings.dimensions
-        && spec.metric == settings.metric
+    spec.dimensions == settings.vector().dimensions
+        && spec.metric == settings.vector().metric
         && spec.partition_count.unwrap_or(1) == settings.partition_count
 }
 

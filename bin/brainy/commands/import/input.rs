@@ -3,7 +3,7 @@
 use super::npy;
 use crate::failure::{Failure, Result};
 use brainy::base::Code;
-use brainy::engine::transfer::kind::{Kind, SAMPLE_BYTES};
+use brainy::engine::transfer::kind::{FileKind, SAMPLE_BYTES};
 use brainy::engine::transfer::lines::{Line, Lines};
 use bytes::BytesMut;
 use flate2::read::MultiGzDecoder;
@@ -73,21 +73,25 @@ impl Input {
                 .take(SAMPLE_BYTES as u64)
                 .read_to_end(&mut start)
                 .map_err(|error| refused(&name, &error))?;
-            let kind = Kind::of(&start);
+            let kind = FileKind::of(&start);
             let whole = Cursor::new(start).chain(bytes);
             bytes = match kind {
-                Kind::Lines | Kind::Npy => {
-                    return Ok(Input { name, is_array: kind == Kind::Npy, bytes: Box::new(whole) });
+                FileKind::Lines | FileKind::Npy => {
+                    return Ok(Input {
+                        name,
+                        is_array: kind == FileKind::Npy,
+                        bytes: Box::new(whole),
+                    });
                 }
-                Kind::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(whole))),
-                Kind::Zstd => {
+                FileKind::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(whole))),
+                FileKind::Zstd => {
                     let decoder = zstd::Decoder::new(whole).and_then(|mut decoder| {
                         decoder.window_log_max(WINDOW_LOG_MAX)?;
                         Ok(decoder)
                     });
                     Box::new(decoder.map_err(|error| refused(&name, &error))?)
                 }
-                Kind::Foreign(foreign) => {
+                FileKind::Foreign(foreign) => {
                     let reason = format!("it is {}: {}", foreign.what, foreign.hint);
                     return Err(refused(&name, &reason));
                 }
@@ -123,7 +127,7 @@ pub fn check(path: &Path) -> Result<Content> {
     // Of one that is compressed nobody knows how long it is.
     let mut file = File::open(path).map_err(|error| refused(&name, &error))?;
     let mut start = [0; SAMPLE_BYTES];
-    let is_plain = file.read_exact(&mut start).is_ok() && Kind::of(&start) == Kind::Npy;
+    let is_plain = file.read_exact(&mut start).is_ok() && FileKind::of(&start) == FileKind::Npy;
     if is_plain && file.rewind().is_ok() {
         let mut file = BufReader::new(file);
         npy::Shape::read(&name, &mut file)?;

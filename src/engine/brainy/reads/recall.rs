@@ -5,8 +5,9 @@ use crate::base::ids::CollectionName;
 use crate::base::{Env, Error, Result};
 use crate::engine::collection::Collection;
 use crate::engine::model::*;
-use crate::engine::snapshot::OpenSnapshot;
-use crate::engine::{search, validate};
+use crate::engine::reading::search;
+use crate::engine::reading::snapshot::OpenSnapshot;
+use crate::engine::writing::validate;
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -34,7 +35,7 @@ impl Reads<'_> {
             let snapshot = collection.open_snapshot(wanted, self.brainy.wait_max()).await?;
             let searches = asked.searches(&snapshot, env)?;
             search::check_all(&searches, &settings)?;
-            Ok((settings.metric, searches, snapshot))
+            Ok((settings.vector().metric, searches, snapshot))
         };
         let (metric, searches, snapshot) = inner.collections.on_life(name, pin).await?;
         let guard = self.context.guard(&env.metrics.searches_cancelled);
