@@ -97,6 +97,8 @@ struct Known {
     state: Option<(u64, Mark)>,
     /// The end of the log, and since when it is there.
     end: Option<(u64, Mark)>,
+    /// When far more waited to be indexed than is worth a pass.
+    far_behind: Option<Mark>,
     /// Whether the last pass had all the bytes that are worth one: then what comes behind is the rest.
     in_a_row: bool,
     /// When the log was last looked at.

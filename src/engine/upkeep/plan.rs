@@ -9,6 +9,7 @@ use crate::base::ids::Ulid;
 use crate::engine::context::UpkeepLimits;
 use crate::manifest::{Manifest, Partition, SegmentMeta};
 use crate::partition::HashRange;
+use std::time::Duration;
 
 /// Smaller segments count as if they had so many rows: they are merged without much ado.
 const ROWS_MIN: u64 = 4_096;
@@ -21,6 +22,8 @@ const QUIET_RATIO: u64 = 4;
 const BEHIND_FANOUTS: usize = 4;
 /// Most partitions that one becomes at a time.
 const PARTS_MAX: u64 = 64;
+/// So many times the bytes that are worth a pass are far behind.
+const FAR_BEHIND: u64 = 8;
 /// How many times as large as otherwise a partition may become while indexing is behind: what is imported at once is
 /// split once.
 const BEHIND_TIMES: u64 = 8;
@@ -74,6 +77,34 @@ pub(super) enum Pace {
     Steady,
     /// Nothing has changed for a while.
     Quiet,
+}
+
+impl Pace {
+    /// Of a collection of which so many bytes are not indexed, which was far behind so long ago, if ever, and which has not
+    /// changed for some time.
+    pub(super) fn of(
+        unindexed: u64,
+        far_behind: Option<Duration>,
+        unchanged: Duration,
+        limits: &UpkeepLimits,
+    ) -> Pace {
+        // When a long pass ends, those who waited for it write on at once; and while it is under way nothing changes,
+        // and yet it is not quiet.
+        if unindexed >= limits.index_after_bytes
+            || far_behind.is_some_and(|since| since < limits.index_after)
+        {
+            Pace::Behind
+        } else if unchanged >= 2 * limits.index_after {
+            Pace::Quiet
+        } else {
+            Pace::Steady
+        }
+    }
+
+    /// Whether so many bytes are far more than are worth a pass.
+    pub(super) fn is_far_behind(unindexed: u64, limits: &UpkeepLimits) -> bool {
+        unindexed >= limits.index_after_bytes.saturating_mul(FAR_BEHIND)
+    }
 }
 
 /// What is to be done next, if anything.
@@ -229,6 +260,18 @@ mod tests {
         large.segments[1].bytes = 1 << 30;
         assert_eq!(split(&large, &limits, Pace::Steady), None);
         assert!(merge(&large, &limits, Pace::Quiet).is_some());
+    }
+
+    #[test]
+    fn a_pass_that_takes_long_is_no_quiet_time() {
+        let limits = UpkeepLimits::new(&Settings::default());
+        let (long, short) = (3 * limits.index_after, limits.index_after / 2);
+        let much = FAR_BEHIND * limits.index_after_bytes;
+        assert!(Pace::is_far_behind(much, &limits) && !Pace::is_far_behind(much - 1, &limits));
+        assert_eq!(Pace::of(limits.index_after_bytes, None, long, &limits), Pace::Behind);
+        assert_eq!(Pace::of(0, Some(short), long, &limits), Pace::Behind, "more is about to come");
+        assert_eq!(Pace::of(0, Some(long), long, &limits), Pace::Quiet);
+        assert_eq!(Pace::of(0, None, short, &limits), Pace::Steady);
     }
 
     #[test]

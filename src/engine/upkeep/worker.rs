@@ -180,14 +180,12 @@ impl Worker {
         let manifest = collection.manifest();
         let limits = &self.context.upkeep;
         let waited = self.unchanged(&mut known.state, manifest.stamp.version);
-        // While a long pass is under way nothing changes, and yet it is not quiet.
-        let pace = if collection.unindexed_bytes() >= limits.index_after_bytes {
-            Pace::Behind
-        } else if waited >= 2 * limits.index_after {
-            Pace::Quiet
-        } else {
-            Pace::Steady
-        };
+        let (clock, unindexed) = (&self.context.env.clock, collection.unindexed_bytes());
+        if Pace::is_far_behind(unindexed, limits) {
+            known.far_behind = Some(clock.mark());
+        }
+        let far_behind = known.far_behind.map(|seen| clock.since(seen));
+        let pace = Pace::of(unindexed, far_behind, waited, limits);
         let Some(job) = plan::job(&manifest, limits, pace) else {
             if pace == Pace::Quiet {
                 collection.rest().settle(manifest.stamp.version);
