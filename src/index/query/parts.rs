@@ -1,8 +1,8 @@
 //! One search over rows that are in several parts, each with codes of its own.
 //!
 //! A part holds about its share of the results, and they need be found among the best of all rows, not
-//! of the part: so walks are narrower the smaller a part's share is. Parts that are scanned are scanned
-//! as if they were one. What was found is measured
+//! of the part: so where a width is given for all rows, walks are narrower the smaller a part's share is. Parts that are
+//! scanned are scanned as if they were one. What was found is measured
 //! exactly at the end and together, as many rows as if there were one part. Where a part turns out to
 //! hold far more of the results than its share, as one does whose rows are all alike, it is looked
 //! through once more as if it were alone.
@@ -18,8 +18,6 @@ use std::cmp::Ordering;
 /// A walk over a share of all rows is as wide as one over all of them times this power of the share
 /// (measured: 4 and 16 equal parts of three sets).
 const NARROWING: f32 = 0.5;
-/// What is left of that where the width is one measured over the part alone, which has fewer rows.
-const NARROWING_OF_OWN: f32 = 0.3;
 /// Rows that are scanned as one, at most: every one of them has a score in memory.
 const TOGETHER_ROWS_MAX: usize = 1 << 22;
 /// A part holds more results than its share, by chance, by no more standard deviations than this, and
@@ -107,12 +105,14 @@ impl Part<'_> {
             // How far it reads follows from what was found, and where it lies.
             return index.ef(aim.effort, aim.k);
         }
-        let power = match aim.effort {
-            Effort::Ef(_) => NARROWING,
-            Effort::Default | Effort::Recall(_) => NARROWING_OF_OWN,
+        let ef = index.ef(aim.effort, aim.k);
+        let ef = match aim.effort {
+            Effort::Ef(_) => (ef as f32 * share.powf(NARROWING)).ceil() as usize,
+            // It was measured over the part alone, and the fewer results of the part count, the surer they are found. That
+            // makes up for queries that are less like the rows than the rows are like each other.
+            Effort::Default | Effort::Recall(_) => ef,
         };
-        let ef = index.ef(aim.effort, aim.k) as f32 * share.powf(power);
-        (ef.ceil() as usize).max(most(aim.k, share))
+        ef.max(most(aim.k, share))
     }
 
     /// How many rows of the best a scan keeps, where all rows are to be scanned by codes that tell.
