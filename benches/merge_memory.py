@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """How much memory does a merge take, or a split, that is larger than the memory there is?
 
-    benches/merge_memory.py [--gb 3] [--limit-mib 1500] [--dimensions 768] [--brainy target/release/brainy]
+    benches/merge_memory.py [--gb 3] [--limit-mib 1500] [--dimensions 128] [--npy FILE] [--brainy target/release/brainy]
 
-Builds a store in a folder without a limit: segments of --gb in all. Then, each on a copy of it and in a memory
+Builds a store in a folder without a limit: segments of --gb in all, of noise, or of the rows of an .npy file (noise of many
+dimensions takes long to index). Then, each on a copy of it and in a memory
 cgroup of --limit-mib (v1 or v2, so it runs as root, on Linux):
 
     compact    an instance merges them into one, which `compaction_max_bytes` allows
@@ -16,6 +17,7 @@ Needs Linux and Python 3, and nothing else.
 """
 
 import argparse
+import ast
 import json
 import os
 import shutil
@@ -40,12 +42,35 @@ def segments(server):
     return stats["segments"], stats["segmentBytes"], stats["vectorCount"]
 
 
+def head_of(source, npy, rows, dimensions):
+    """Copies the first rows of an .npy file; how many there are."""
+    with open(source, "rb") as file:
+        start = file.read(10)
+        length = int.from_bytes(start[8:10], "little")
+        header = ast.literal_eval(file.read(length).decode())
+        width = int(header["descr"][-1]) * dimensions
+        rows = min(rows, header["shape"][0])
+        if header["shape"][1] != dimensions or start[6] != 1:
+            sys.exit(f"{source} has rows of {header['shape'][1]} numbers, not of --dimensions")
+        header["shape"] = (rows, dimensions)
+        text = repr(header).encode()
+        text += b" " * (-(len(text) + 11) % 64) + b"\n"
+        with open(npy, "wb") as into:
+            into.write(start[:8] + len(text).to_bytes(2, "little") + text)
+            for _ in range(rows):
+                into.write(file.read(width))
+    return rows
+
+
 def build(arguments, folder):
     """A store with two segments or more, none of which is merged."""
     npy = Path(folder) / "rows.npy"
-    per_row = 5.4 * arguments.dimensions + 300
+    per_row = 5.4 * arguments.dimensions + 250
     rows = int(arguments.gb * 1e9 / per_row)
-    write_npy(npy, rows, arguments.dimensions)
+    if arguments.npy:
+        rows = head_of(arguments.npy, npy, rows, arguments.dimensions)
+    else:
+        write_npy(npy, rows, arguments.dimensions)
     settings = ["compaction_max_bytes=1", f"partition_max_vectors={10 * rows}", "tail_max_bytes=4000000000",
                 "tail_total_max_bytes=8000000000", f"segment_max_rows={max(rows // 2, 1_000)}",
                 "index_after_bytes=1000000000", "segment_max_bytes=5000000000"]
@@ -118,7 +143,8 @@ def main():
     parser.add_argument("--brainy", default=str(ROOT / "target" / "release" / "brainy"))
     parser.add_argument("--gb", type=float, default=3.0)
     parser.add_argument("--limit-mib", type=int, default=1_500)
-    parser.add_argument("--dimensions", type=int, default=768)
+    parser.add_argument("--dimensions", type=int, default=128)
+    parser.add_argument("--npy", help="rows to take instead of noise")
     parser.add_argument("--folder", help="where data is kept while it runs")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="for the server")
     arguments = parser.parse_args()

@@ -11,6 +11,7 @@ pub use engine::model::{
     IntoJson, Metric, NewRecord, Partial, Partition, PartitionerKind, PrefixRule, Query,
     RecallQueries, RecallReport, RecallRequest, Record, RecordPage, Reworked, SearchRequest,
     SearchResponse, SearchStats, SegmentMeta, StoredAs, UnnamedObject, Upserted, VectorField,
+    Warmed,
 };
 pub use engine::node::condition::Condition;
 pub use filter::Filter;

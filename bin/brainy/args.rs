@@ -41,6 +41,8 @@ pub enum Command {
     Stats(StatsArgs),
     /// Measure how much of the true results searches find
     Recall(RecallArgs),
+    /// Bring a collection into the memory of a server
+    Warm(WarmArgs),
     /// Show the partitions of a collection and their segments
     Segments(SegmentsArgs),
     /// Index what is in the log and make one segment of each partition
@@ -350,6 +352,14 @@ impl NamedArgs {
 /// `brainy stats`
 #[derive(Debug, Args)]
 pub struct StatsArgs {
+    /// Which collection
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// `brainy warm`
+#[derive(Debug, Args)]
+pub struct WarmArgs {
     /// Which collection
     #[command(flatten)]
     pub data: DataArgs,

@@ -5,7 +5,7 @@ use crate::api::types::collections::{
     CollectionBody, CollectionDeletedBody, CollectionPageBody, CollectionsQuery, CreateBody,
     StatsBody,
 };
-use crate::api::types::partitions::{Reshard, ReshardBody, ReworkedBody, UnnamedBody};
+use crate::api::types::partitions::{Reshard, ReshardBody, ReworkedBody, UnnamedBody, WarmedBody};
 use crate::api::{Reply, Shared, json};
 use crate::engine::model::CollectionSpec;
 use axum::extract::State;
@@ -77,6 +77,20 @@ pub async fn stats(State(app): State<Shared>, InCollection(name): InCollection) 
     responses((status = 200, body = ReworkedBody)))]
 pub async fn compact(State(app): State<Shared>, InCollection(name): InCollection) -> Reply {
     json(StatusCode::OK, &ReworkedBody::from(app.brainy.compacted(&name).await?))
+}
+
+/// Bring a collection into memory
+///
+/// Loads the segments that are not in memory, and reads those that are mapped files once, so that the next search waits
+/// for neither the store nor a disk. What is larger than `cache_max_bytes` does not stay.
+#[utoipa::path(post, path = "/v1/collections/{collection}/warm", tag = "collections",
+    operation_id = "warmCollection",
+    params(InCollection),
+    responses((status = 200, body = WarmedBody)))]
+pub async fn warm(State(app): State<Shared>, InCollection(name): InCollection) -> Reply {
+    let context = app.brainy.request(None);
+    let warmed = app.brainy.within(&context).warm(&name).await?;
+    json(StatusCode::OK, &WarmedBody::from(&warmed))
 }
 
 /// Objects that are not part of the collection

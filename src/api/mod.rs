@@ -136,6 +136,7 @@ fn described() -> (Routes, utoipa::openapi::OpenApi) {
             .routes(routes!(collections::compact))
             .routes(routes!(collections::reshard))
             .routes(routes!(search::recall))
+            .routes(routes!(collections::warm))
             .routes(routes!(transfer::export))
             .routes(routes!(transfer::import)),
         operations: OpenApiRouter::new()

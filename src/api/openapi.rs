@@ -238,6 +238,7 @@ mod tests {
             ("post", "/v1/collections/{collection}/search", "504"),
             ("post", "/v1/collections/{collection}/search/batch", "400"),
             ("post", "/v1/collections/{collection}/recall", "404"),
+            ("post", "/v1/collections/{collection}/warm", "403"),
             ("get", "/v1/collections/{collection}/export", "503"),
             ("post", "/v1/collections/{collection}/import", "429"),
             ("get", "/health", "503"),

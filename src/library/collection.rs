@@ -6,6 +6,7 @@ use crate::base::ids::CollectionName;
 use crate::engine::model::{
     CollectionInfo, CollectionSpec, CollectionStats, DeleteTarget, Deleted, FoundRecord, Metric,
     NewRecord, PartitionerKind, Query, RecallReport, RecallRequest, RecordPage, Reworked, Upserted,
+    Warmed,
 };
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -67,6 +68,11 @@ impl Collection {
     /// Measures how much of the true results searches find: of records drawn at random, or of your users' queries.
     pub async fn recall(&self, request: RecallRequest) -> Result<RecallReport> {
         self.db.recall(&self.checked()?, request).await
+    }
+
+    /// Brings all segments into memory, so that the next search waits for neither the store nor a disk.
+    pub async fn warm(&self) -> Result<Warmed> {
+        self.db.warm(&self.checked()?).await
     }
 
     /// One record with its vector; `vector_not_found` where there is none.

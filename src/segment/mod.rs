@@ -133,6 +133,14 @@ impl Segment {
         self.file.bytes().len()
     }
 
+    /// Reads a byte of every page of its file: what is mapped is in memory then.
+    pub fn touch(&self) {
+        /// The smallest page of a machine.
+        const PAGE: usize = 4 << 10;
+        let pages = self.file.bytes().iter().step_by(PAGE);
+        std::hint::black_box(pages.fold(0u8, |all, byte| all ^ byte));
+    }
+
     /// The index over its vectors; rows are numbered alike.
     pub fn index(&self) -> &Index {
         &self.index

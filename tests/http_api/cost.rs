@@ -53,6 +53,14 @@ async fn a_cold_search_says_what_it_asked_of_the_store_and_a_warm_one_asks_nothi
 
     assert_eq!(cost(&reader.post(SEARCH, nearest.clone()).await.ok()), (0, 0, 0, 0));
 
+    // Another one is warmed before it is asked.
+    let other = counted(&store, Role::Reader).await;
+    let warmed = other.post("/v1/collections/things/warm", json!({})).await.ok();
+    assert_eq!((&warmed["segments"], &warmed["version"]), (&json!(1), &json!(2)));
+    assert!(warmed["storeRequests"].as_u64() >= Some(3), "{warmed}");
+    assert!(warmed["storeBytes"].as_u64() >= warmed["bytes"].as_u64(), "{warmed}");
+    assert_eq!(cost(&other.post(SEARCH, nearest.clone()).await.ok()), (0, 0, 0, 0));
+
     // Only the look at the log that it asks for.
     let strong = json!({"vector": [1, 0.1], "consistency": "strong"});
     let (requests, rounds, ..) = cost(&reader.post(SEARCH, strong.clone()).await.ok());

@@ -15,6 +15,7 @@ mod search;
 mod segments;
 mod serve;
 mod stats;
+mod warm;
 
 use crate::args::{Cli, Command};
 use crate::failure::Result;
@@ -31,6 +32,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Collections(command) => collections::run(&command, json).await,
         Command::Stats(args) => stats::run(&args, json).await,
         Command::Recall(args) => recall::run(&args, json).await,
+        Command::Warm(args) => warm::run(&args, json).await,
         Command::Segments(args) => segments::run(&args, json).await,
         Command::Compact(args) => compact::run(&args, json).await,
         Command::Reshard(args) => reshard::run(&args, json).await,

@@ -1,9 +1,10 @@
 //! Partitions and segments on the wire.
 
-use crate::api::types::{Decode, Limits, in_range};
+use crate::api::types::damage::PartialFields;
+use crate::api::types::{Decode, Limits, brief, in_range};
 use crate::base::Result;
 use crate::engine::model::{
-    Partition, PartitionerKind, PrefixRule, Reworked, SegmentMeta, UnnamedObject,
+    Partition, PartitionerKind, PrefixRule, Reworked, SegmentMeta, UnnamedObject, Warmed,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -139,6 +140,42 @@ pub struct ReworkedBody {
 impl From<Reworked> for ReworkedBody {
     fn from(Reworked { rewritten, segments, partitions }: Reworked) -> Self {
         ReworkedBody { rewritten, segments, partition_count: partitions }
+    }
+}
+
+/// What was brought into memory.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WarmedBody<'a> {
+    /// The version that searches see now.
+    pub version: u64,
+    /// Segments at hand.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Requests to the store that it took.
+    pub store_requests: u64,
+    /// Bytes of those.
+    pub store_bytes: u64,
+    /// Milliseconds that it took.
+    #[serde(serialize_with = "brief")]
+    pub took_ms: f64,
+    /// Whether it is about all segments.
+    #[serde(flatten)]
+    pub partial: PartialFields<'a>,
+}
+
+impl<'a> From<&'a Warmed> for WarmedBody<'a> {
+    fn from(warmed: &'a Warmed) -> Self {
+        WarmedBody {
+            version: warmed.version.0,
+            segments: warmed.segments,
+            bytes: warmed.bytes,
+            store_requests: warmed.store_requests,
+            store_bytes: warmed.store_bytes,
+            took_ms: warmed.took.as_secs_f64() * 1_000.0,
+            partial: PartialFields::of(warmed.partial.as_deref()),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! is bounded.
 
 mod recall;
+mod warm;
 
 use super::Brainy;
 use crate::base::ids::CollectionName;

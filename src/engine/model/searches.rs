@@ -96,6 +96,26 @@ impl Hit {
     }
 }
 
+/// What was brought into memory.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Warmed {
+    /// The log position that searches see now.
+    pub version: Seq,
+    /// Segments at hand.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Requests to the store that it took.
+    pub store_requests: u64,
+    /// Bytes of those.
+    pub store_bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// What is damaged, and not at hand.
+    pub partial: Partial,
+}
+
 /// What a search cost.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]

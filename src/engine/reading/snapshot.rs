@@ -116,6 +116,11 @@ impl OpenSnapshot {
         }
     }
 
+    /// The segments, without what is known of them.
+    pub fn residents(&self) -> impl Iterator<Item = Arc<Resident>> {
+        self.segments.residents()
+    }
+
     /// The segments with what is known of them.
     pub fn segments(&self) -> impl Iterator<Item = (&Member, &Resident)> {
         self.segments.iter()

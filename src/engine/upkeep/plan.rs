@@ -128,7 +128,7 @@ fn split(partition: &Partition, limits: &UpkeepLimits, pace: Pace) -> Option<Job
     let has_room = limits.splits_any || bytes <= limits.compaction_bytes.saturating_mul(2);
     let ranges = parts(partition.hashes, times);
     (is_large && has_room && ranges.len() > 1)
-        .then(|| Job::Split { partition: partition.number, ranges })
+        .then_some(Job::Split { partition: partition.number, ranges })
 }
 
 /// The parts of a range, halved until there are two at least, and `wanted` or [`PARTS_MAX`].

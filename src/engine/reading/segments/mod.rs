@@ -51,6 +51,14 @@ impl Resident {
         Ok(block)
     }
 
+    /// Reads its file once, where that is mapped and the machine may have taken its memory back; how many bytes it has.
+    pub fn touch(&self) -> usize {
+        if self.mapped {
+            self.segment.touch();
+        }
+        self.segment.bytes()
+    }
+
     /// The segment.
     pub fn segment(&self) -> &Segment {
         &self.segment

@@ -188,6 +188,11 @@ impl OpenSet {
         all.filter_map(|(member, resident)| Some((member, &**resident.as_ref().ok()?)))
     }
 
+    /// The segments.
+    pub fn residents(&self) -> impl Iterator<Item = Arc<Resident>> {
+        self.residents.iter().filter_map(|resident| resident.as_ref().ok().cloned())
+    }
+
     /// Where the record with this id is live. Fails where it may be in a segment that is left out.
     pub fn find(&self, hash: u64, id: &str) -> Result<Option<(&Resident, u32)>> {
         let mut left_out = None;
