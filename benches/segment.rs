@@ -91,7 +91,7 @@ fn build(rows: usize) -> Vec<u8> {
         let (id, written) = (format!("record-{row}"), Seq(row as u64 + 1));
         builder.push(&id, written, &vector, &metadata, Some(&text)).expect("memory");
     }
-    builder.finish(IndexParams::default(), Threads::Pool).expect("rows can be built")
+    builder.finish(IndexParams::default(), Threads::Pool).expect("rows can be built").into()
 }
 
 fn time<T>(run: impl FnOnce() -> T) -> (T, Duration) {
