@@ -20,7 +20,7 @@ fn file() -> &'static [u8] {
             builder.push(&id, Seq(row.into()), &vector, "{\"a\":1}", text).expect("memory");
         }
         let params = IndexParams { m: 4, ef_construction: 16, ..IndexParams::default() };
-        builder.finish(params, Threads::One).expect("rows can be built")
+        builder.finish(params, Threads::One).expect("rows can be built").into()
     })
 }
 
