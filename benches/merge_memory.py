@@ -27,7 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from memory import COLLECTION, MIB, ROOT, Cgroup, Server, free_port, settled, write_npy
+from memory import COLLECTION, MIB, ROOT, Cgroup, Server, free_port, write_npy
 
 MERGED_SECONDS_MAX = 3_600
 
@@ -62,8 +62,13 @@ def head_of(source, npy, rows, dimensions):
     return rows
 
 
+def is_indexed(server):
+    stats = json.loads(server.get(f"/v1/collections/{COLLECTION}/stats"))
+    return stats["indexedVersion"] >= stats["version"]
+
+
 def build(arguments, folder):
-    """A store with two segments or more, none of which is merged."""
+    """A store with several segments, none of which is merged."""
     npy = Path(folder) / "rows.npy"
     per_row = 5.4 * arguments.dimensions + 250
     rows = int(arguments.gb * 1e9 / per_row)
@@ -71,16 +76,16 @@ def build(arguments, folder):
         rows = head_of(arguments.npy, npy, rows, arguments.dimensions)
     else:
         write_npy(npy, rows, arguments.dimensions)
-    settings = ["compaction_max_bytes=1", f"partition_max_vectors={10 * rows}", "tail_max_bytes=4000000000",
-                "tail_total_max_bytes=8000000000", f"segment_max_rows={max(rows // 2, 1_000)}",
-                "index_after_bytes=1000000000", "segment_max_bytes=5000000000"]
+    settings = [f"partition_max_vectors={10 * rows}", "segment_max_bytes=5000000000"]
     server = Server(arguments.brainy, Unlimited(), folder, free_port(), settings)
     try:
         server.wait()
         subprocess.run([arguments.brainy, "import", "--url", server.base, "--dimensions",
                         str(arguments.dimensions), "--metric", "euclidean", "-c", COLLECTION, str(npy)],
                        check=True, stdout=subprocess.DEVNULL)
-        settled(server)
+        while not is_indexed(server):
+            time.sleep(0.2)
+        # What was behind is not merged at once.
         print(f"{rows} x {arguments.dimensions}: {segments(server)[0]} segments of "
               f"{segments(server)[1] / 1e9:.2f} GB", flush=True)
     finally:
