@@ -7,8 +7,8 @@ Builds a store in a folder without a limit: segments of --gb in all, of noise, o
 dimensions takes long to index). Then, each on a copy of it and in a memory
 cgroup of --limit-mib (v1 or v2, so it runs as root, on Linux):
 
-    compact    an instance merges them into one, which `compaction_max_bytes` allows
-    split      an instance with the settings that such a container gives splits the partition into what suits it
+    merge    an instance makes one of them, which `compaction_max_bytes` and `segment_max_bytes` allow
+    split    an instance with the settings that such a container gives splits the partition into what suits it
 
 It prints the seconds, the most anonymous memory (mapped files can be taken back), what came of it, and whether the
 kernel killed it, which is a failure.
@@ -121,11 +121,16 @@ def limited(arguments, folder, name, settings, work):
         cgroup.remove()
 
 
-def compact(server):
-    url = f"{server.base}/v1/collections/{COLLECTION}/compact"
-    asked = subprocess.Popen(["curl", "-sS", "-f", "-o", "/dev/null", "-X", "POST", "-H",
-                              "content-type: application/json", "-d", "{}", url])
-    return lambda: asked.poll() is None
+def merge(server):
+    """Waits until one segment is left."""
+
+    def busy():
+        try:
+            return segments(server)[0] > 1
+        except OSError:
+            return True
+
+    return busy
 
 
 def split(server):
@@ -161,7 +166,7 @@ def main():
         whole = f"compaction_max_bytes={int(2 * arguments.gb * 1e9)}"
         many = "partition_max_vectors=1000000000"
         for name, settings, work in [
-            ("compact", [whole, many, "segment_max_bytes=5000000000"], compact),
+            ("merge", [whole, many, "segment_max_bytes=5000000000"], merge),
             ("split", [many], split),
         ]:
             copy = Path(data) / name
