@@ -257,8 +257,9 @@ impl Brainy {
             Err(error) if is_over(&error) => return Ok(None),
             collection => collection?,
         };
-        let (wanted, found) = (next.settings(), collection.settings());
-        let same = wanted.vector() == found.vector();
+        let (wanted, found) = (next.settings().vector(), collection.settings());
+        let found = found.vector();
+        let same = wanted.dimensions == found.dimensions && wanted.metric == found.metric;
         let fits = life.map_or(same, |life| collection.life() == life);
         Ok(fits.then_some(Begun { collection, created: life.is_some() }))
     }

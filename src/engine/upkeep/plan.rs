@@ -126,9 +126,11 @@ fn split(partition: &Partition, limits: &UpkeepLimits, pace: Pace) -> Option<Job
     let is_large = times > if pace == Pace::Behind { BEHIND_TIMES } else { 1 };
     // Without a disk its segments are read a few at a time, but what is made of them waits in memory until all is.
     let has_room = limits.splits_any || bytes <= limits.compaction_bytes.saturating_mul(2);
+    if !is_large || !has_room {
+        return None;
+    }
     let ranges = parts(partition.hashes, times);
-    (is_large && has_room && ranges.len() > 1)
-        .then_some(Job::Split { partition: partition.number, ranges })
+    (ranges.len() > 1).then_some(Job::Split { partition: partition.number, ranges })
 }
 
 /// The parts of a range, halved until there are two at least, and `wanted` or [`PARTS_MAX`].

@@ -225,3 +225,81 @@ impl Routes {
         builder.finish_merged(&parts, params, Threads::Pool)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Env;
+    use crate::base::ids::{CollectionName, Seq};
+    use crate::base::settings::{Role, Settings};
+    use crate::engine::upkeep::Room;
+    use crate::manifest::{CollectionSettings, SegmentMeta};
+    use crate::partition::PartitionerKind;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{DynStore, paths};
+
+    const ROWS: u64 = 2_000;
+    const DIMENSIONS: usize = 8;
+
+    fn file(first: u64) -> Bytes {
+        let mut builder = SegmentBuilder::new(DIMENSIONS, Metric::Euclidean);
+        for row in first..first + ROWS {
+            let value = |at: usize| ((row + 1) * (2 * at as u64 + 3) * 7_919 % 1_000) as f32;
+            let vector: Vec<f32> = (0..DIMENSIONS).map(value).collect();
+            let (id, text) = (format!("r{row}"), format!("text {row}").repeat(40));
+            builder.push(&id, Seq(row + 1), &vector, "{\"a\":1}", Some(&text)).unwrap();
+        }
+        builder.finish(IndexParams::default(), Threads::One).unwrap()
+    }
+
+    /// A context of a store that is not mapped, and a manifest with two segments there.
+    async fn world() -> (Context, Manifest) {
+        // In the name alone: what counts is that objects are read whole into memory.
+        let settings = Settings { store: "s3://bucket".to_owned(), ..Settings::default() };
+        let store: DynStore = Arc::new(MemoryStore::default());
+        let env = Env::system(1).unwrap();
+        let name = CollectionName::new("c").unwrap();
+        let of_one_vector = CollectionSettings::new(DIMENSIONS as u32, Metric::Euclidean, 1);
+        let mut manifest = Manifest::create(&name, of_one_vector, env.clock.now(), None);
+        for first in [0, ROWS] {
+            let (id, file) = (Ulid(u128::from(first) + 1), file(first));
+            let meta = SegmentMeta {
+                id,
+                rows: ROWS as u32,
+                dead: 0,
+                bytes: file.len() as u64,
+                crc32c: crc32c::crc32c(&file),
+                written: (Seq(first + 1), Seq(first + ROWS)),
+                extra: Default::default(),
+            };
+            store.put(&paths::segment(&name, 0, id), file).await.unwrap();
+            manifest.partitions[0].segments.push(meta);
+        }
+        (Context::new(&settings, Role::Writer, "one", store, env, Arc::default()), manifest)
+    }
+
+    #[tokio::test]
+    async fn on_the_disk_the_same_files_are_made() {
+        let (context, manifest) = world().await;
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let partitioner = PartitionerKind::default().resolve(&[]).unwrap();
+        let set = context.shelf.set(Arc::new(manifest.clone()), partitioner, None).await.unwrap();
+        let bytes = manifest.segments().map(|(_, segment)| segment.bytes).sum::<u64>();
+        let halves = HashRange::even(2);
+        let merge = vec![Target { partition: 0, hashes: HashRange::ALL }];
+        let split = (1..).zip(halves).map(|(partition, hashes)| Target { partition, hashes });
+        for targets in [merge, split.collect()] {
+            let mut outcomes = Vec::new();
+            for spill in [Spill::none(), Spill::to(folder.path().to_str())] {
+                let on_disk = spill.is_on_disk();
+                let room = Room::within(Some(8 << 20), spill).take_to_rewrite(bytes).await;
+                assert_eq!(room.spill.is_on_disk(), on_disk, "{bytes} are too many for it");
+                let inputs = inputs(&context, &set, |_| true, &room.spill).await.unwrap();
+                let made = made(&context, &manifest, &inputs, &targets, &room).await.unwrap();
+                assert_eq!(made.len(), targets.len());
+                outcomes.push(made);
+            }
+            assert!(outcomes[0] == outcomes[1]);
+        }
+    }
+}

@@ -6,7 +6,7 @@
 //! 1. Passes under way have at most the room of the instance, or are one that is larger than all of it: nothing
 //!    waits for ever. A pass that is larger than it works on the disk, where there is one to work on, and takes less.
 //! 2. First come, first served: a large one is not kept waiting by small ones.
-//! 3. Merges and splits leave half of the room to indexing, for which clients wait.
+//! 3. Merges and splits leave half of the room to indexing, for which clients wait, unless one alone needs more.
 //! 4. A pass gives its room back when it ends, however it ends.
 
 use crate::base::spill::Spill;
@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 /// what building it needs, and the file that is put (measured: `benches/memory.py`).
 const TAKEN_PER_BYTE: u64 = 3;
 /// Of so many bytes that a pass works on it takes one where its rows, its files and what it reads are on the disk: the
-/// index with what building it needs (measured: `benches/memory.py --merge-gb`).
+/// index with what building it needs (measured: `benches/merge_memory.py`).
 const SPILLED_BYTES_PER_TAKEN: u64 = 2;
 /// Bytes of inputs that are made into segments together, about, where there is room.
 const GROUP_BYTES: u64 = 256 << 20;
@@ -37,14 +37,14 @@ pub struct Room {
     spill: Spill,
 }
 
-/// Room that is taken until this is dropped.
+/// Room to rewrite segments that is taken until this is dropped.
 #[derive(Debug)]
 pub(super) struct Taken {
     /// Where the large buffers of the pass go.
     pub spill: Spill,
     /// Bytes of inputs that it may make into segments together.
     pub group_bytes: u64,
-    _units: Vec<OwnedSemaphorePermit>,
+    _units: Option<[OwnedSemaphorePermit; 2]>,
 }
 
 impl Room {
@@ -74,18 +74,14 @@ impl Room {
 
     /// Waits until there is room to index so many bytes of the tail, and takes it. Whoever has room already must not ask
     /// for more.
-    pub(super) async fn take_to_index(&self, bytes: u64) -> Taken {
-        let units = match &self.units {
-            Some((all, _)) => vec![all.take(bytes.saturating_mul(TAKEN_PER_BYTE)).await],
-            None => Vec::new(),
-        };
-        Taken { spill: Spill::none(), group_bytes: GROUP_BYTES, _units: units }
+    pub(super) async fn take_to_index(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let (all, _) = self.units.as_ref()?;
+        Some(all.take(bytes.saturating_mul(TAKEN_PER_BYTE)).await)
     }
 
     /// The same to merge or split segments of so many bytes.
     pub(super) async fn take_to_rewrite(&self, bytes: u64) -> Taken {
-        let in_memory =
-            Taken { spill: Spill::none(), group_bytes: GROUP_BYTES, _units: Vec::new() };
+        let in_memory = Taken { spill: Spill::none(), group_bytes: GROUP_BYTES, _units: None };
         let Some((all, part)) = &self.units else { return in_memory };
         let mut taken = bytes.saturating_mul(TAKEN_PER_BYTE);
         let spills = taken > part.total_bytes() && self.spill.is_on_disk();
@@ -94,7 +90,7 @@ impl Room {
         }
         let of_part = part.take(taken).await;
         // Without a disk one that is larger than its part takes what it needs, alone among its like.
-        let _units = vec![of_part, all.take(taken).await];
+        let _units = Some([of_part, all.take(taken).await]);
         match spills {
             true => {
                 let group_bytes = GROUP_BYTES.min(part.total_bytes() / TAKEN_PER_BYTE);

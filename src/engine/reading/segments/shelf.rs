@@ -82,6 +82,16 @@ impl Shelf {
         self.cache.get(id).await
     }
 
+    fn load(&self, collection: &CollectionName, partition: u32, meta: &SegmentMeta) -> Load {
+        Load {
+            store: self.store.clone(),
+            env: self.env.clone(),
+            damage: self.damage.of(collection),
+            key: paths::segment(collection, partition, meta.id),
+            meta: meta.clone(),
+        }
+    }
+
     /// A segment, brought into memory where it is not there. Whoever goes away meanwhile leaves the work to the
     /// next who asks.
     pub async fn segment(
@@ -93,14 +103,7 @@ impl Shelf {
         if let Some(resident) = self.cache.find(meta.id).await {
             return Ok(resident);
         }
-        let key = paths::segment(collection, partition, meta.id);
-        let load = Load {
-            store: self.store.clone(),
-            env: self.env.clone(),
-            damage: self.damage.of(collection),
-            key,
-            meta: meta.clone(),
-        };
+        let load = self.load(collection, partition, meta);
         let (cache, id, asked) = (self.cache.clone(), meta.id, Usage::default());
         let work = {
             let asked = asked.clone();
@@ -132,14 +135,7 @@ impl Shelf {
         if let Some(resident) = self.cache.find(meta.id).await {
             return Ok(resident);
         }
-        let load = Load {
-            store: self.store.clone(),
-            env: self.env.clone(),
-            damage: self.damage.of(collection),
-            key: paths::segment(collection, partition, meta.id),
-            meta: meta.clone(),
-        };
-        Ok(Arc::new(load.run_onto(spill).await?))
+        Ok(Arc::new(self.load(collection, partition, meta).run_onto(spill).await?))
     }
 
     /// The same, or what is damaged of it: it is not tried again and again.
@@ -358,5 +354,60 @@ impl Load {
 impl Weighed for RangedSegment {
     fn bytes(&self) -> usize {
         self.memory_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::Seq;
+    use crate::index::{IndexParams, Metric, Threads};
+    use crate::segment::SegmentBuilder;
+    use crate::store::memory::MemoryStore;
+
+    /// A segment of more than one range, as texts that no codec makes small.
+    fn large() -> Bytes {
+        let mut builder = SegmentBuilder::new(2, Metric::Euclidean);
+        let mut state = 1u64;
+        for row in 0..24u64 {
+            let letter = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                char::from(b'0' + (state >> 58) as u8)
+            };
+            let text: String = std::iter::repeat_with(letter).take(1 << 20).collect();
+            let vector = [row as f32, 1.0];
+            builder.push(&format!("r{row}"), Seq(row + 1), &vector, "", Some(&text)).unwrap();
+        }
+        builder.finish(IndexParams::default(), Threads::One).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_read_once_is_read_by_ranges_onto_the_disk_and_not_kept() {
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let spill = Spill::to(folder.path().to_str());
+        let env = Env::system(1).unwrap();
+        let store: DynStore = Arc::new(MemoryStore::default());
+        let shelf =
+            Shelf::new(store.clone(), env.clone(), Registry::new(env.clone()), 1 << 30, true);
+        let (name, file) = (CollectionName::new("c").unwrap(), large());
+        let mut meta = SegmentMeta {
+            id: Ulid(1 << 80),
+            rows: 24,
+            dead: 0,
+            bytes: file.len() as u64,
+            crc32c: crc32c::crc32c(&file),
+            written: (Seq(1), Seq(24)),
+            extra: Default::default(),
+        };
+        assert!(meta.bytes > RANGE_BYTES, "{}", meta.bytes);
+        store.put(&paths::segment(&name, 0, meta.id), file).await.unwrap();
+        let once = shelf.segment_once(&name, 0, &meta, &spill).await.unwrap();
+        assert!(once.segment().verify().is_ok() && once.segment().find("r7").unwrap().is_some());
+        if spill.is_on_disk() {
+            assert!(shelf.resident(meta.id).await.is_none(), "it is for nobody else");
+        }
+        meta.crc32c ^= 1;
+        let error = shelf.segment_once(&name, 1, &meta, &spill).await.unwrap_err();
+        assert!(!error.message().is_empty(), "another object, or none");
     }
 }
