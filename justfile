@@ -110,6 +110,11 @@ bench-memory *ARGS:
     cargo build --release --bin brainy
     benches/memory.py {{ARGS}}
 
+# How much memory a merge or a split takes that is larger than the memory there is: as root
+bench-merge-memory *ARGS:
+    cargo build --release --bin brainy
+    benches/merge_memory.py {{ARGS}}
+
 # Ten minutes of mixed load with kills, checked against a model outside: just soak, or behind scripts/s3-server
 soak *ARGS:
     benches/soak.py {{ARGS}}
